@@ -1,0 +1,539 @@
+//! The framework's document, `kiln.yaml`, as types.
+//!
+//! Owns: every key, its default (the framework's own value, leaf by leaf) and its range.
+//! Does not know: where in a file a value stands (see `place`), what a recipe is.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::scalar::{Seconds, Size, UniqueMap};
+use super::settings::DefinitionSettings;
+
+/// `kiln.yaml`: the framework's six documents, and `name`, `settings`, `recovery_actions`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Name of the definition; the directory's name when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Host settings that a definition may suggest; the host's own layers are stronger.
+    #[serde(default)]
+    pub settings: DefinitionSettings,
+    /// The phases, by key.
+    pub build_phases: UniqueMap<Phase>,
+    /// How dependencies are checked and ordered.
+    #[serde(default)]
+    pub dependency_tracking: DependencyTracking,
+    /// What an exported graph shows and how a plan is validated.
+    #[serde(default)]
+    pub dependency_graph: DependencyGraph,
+    /// What is reported, and when.
+    #[serde(default)]
+    pub progress_tracking: ProgressTracking,
+    /// What happens after a failure.
+    #[serde(default)]
+    pub error_recovery: ErrorRecovery,
+    /// The actions per class of failure, in order.
+    #[serde(default)]
+    pub recovery_procedures: RecoveryProcedures,
+    /// Scripts that replace a recovery action.
+    #[serde(default)]
+    pub recovery_actions: UniqueMap<String>,
+}
+
+/// One phase: steps built together, after all phases of a lower `order`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// For people; the phase's key when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Position; unique among the phases.
+    pub order: u32,
+    /// Whether a failed package ends the run in error.
+    #[serde(default = "yes")]
+    pub critical: bool,
+    /// What must hold when the phase starts.
+    #[serde(default)]
+    pub requirements: Requirements,
+    /// Packages or groups.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<String>,
+}
+
+/// What a phase needs of the host; nothing where absent or null.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Requirements {
+    /// Free bytes where the state directory is.
+    pub disk_space: Option<Size>,
+    /// Available memory, capped by the cgroup's limit.
+    pub memory: Option<Size>,
+    /// `complete`: the phase named `toolchain` has completed.
+    pub toolchain: Option<ToolchainRequirement>,
+}
+
+/// The only requirement on the toolchain that the framework knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolchainRequirement {
+    /// The phase named `toolchain` completed and its archives verify.
+    Complete,
+}
+
+/// `dependency_tracking`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DependencyTracking {
+    /// Per type of dependency: must it be there, and how closely is it looked at.
+    pub package_types: PackageTypes,
+    /// In which order packages are built.
+    pub dependency_resolution: DependencyResolution,
+}
+
+/// `dependency_tracking.package_types`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PackageTypes {
+    /// `build_deps` of recipes.
+    #[serde(deserialize_with = "with_defaults::build_deps")]
+    pub build_deps: PackageType,
+    /// `runtime_deps` of recipes.
+    #[serde(deserialize_with = "with_defaults::runtime_deps")]
+    pub runtime_deps: PackageType,
+    /// `optional_deps` of recipes.
+    #[serde(deserialize_with = "with_defaults::optional_deps")]
+    pub optional_deps: PackageType,
+}
+
+/// How one type of dependency is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PackageType {
+    /// Whether a missing one is an error.
+    pub required: bool,
+    /// How closely it is looked at.
+    pub verification: Verification,
+}
+
+/// How closely a dependency is looked at before a dependent's first task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verification {
+    /// Present, version satisfied, digests verified, its `check` not failed.
+    Strict,
+    /// Present and version satisfied.
+    Normal,
+    /// Used if present, never an error.
+    Relaxed,
+}
+
+/// `dependency_tracking.dependency_resolution`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DependencyResolution {
+    /// One at a time, as many as there are slots, or as many as there is memory for.
+    pub method: Method,
+    /// Longest chain of required dependencies within one phase, in packages.
+    #[schemars(range(min = 1))]
+    pub max_depth: u32,
+    /// What a cycle means.
+    pub circular_handling: CircularHandling,
+}
+
+/// In which order, and how many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// One package at a time, in a stable order.
+    Topological,
+    /// As many as there are slots, by critical path.
+    Parallel,
+    /// `parallel`, and a start waits for the memory that it is expected to need.
+    Dynamic,
+}
+
+/// What a cycle of dependencies means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CircularHandling {
+    /// The definition is invalid.
+    Error,
+    /// Broken by dropping edges, which are printed.
+    Warn,
+    /// Broken by dropping edges.
+    Ignore,
+}
+
+/// `dependency_graph`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DependencyGraph {
+    /// Node attributes that `kiln graph` exports.
+    pub nodes: Vec<NodeAttribute>,
+    /// Edge attributes that `kiln graph` exports.
+    pub edges: Vec<EdgeAttribute>,
+    /// Checks of the finished plan.
+    pub validation: Validation,
+}
+
+/// An attribute of an exported node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeAttribute {
+    /// The package.
+    PackageName,
+    /// Its version.
+    Version,
+    /// pending, running, completed, failed or skipped.
+    BuildStatus,
+    /// unverified, verified or failed.
+    VerificationStatus,
+}
+
+/// An attribute of an exported edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EdgeAttribute {
+    /// build, runtime or optional.
+    DependencyType,
+    /// required or optional.
+    RequirementLevel,
+    /// Plan position of the dependency.
+    BuildOrder,
+}
+
+/// `dependency_graph.validation`; a switch that is off does nothing.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Validation {
+    /// Look for cycles in the finished plan.
+    pub cycle_detection: bool,
+    /// Check every version constraint.
+    pub version_compatibility: bool,
+    /// Re-derive the order from the edges and compare.
+    pub build_order_verification: bool,
+}
+
+/// `progress_tracking`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProgressTracking {
+    /// Fields of each status update.
+    pub metrics: Vec<ProgressMetric>,
+    /// When and how checkpoints are made.
+    pub checkpoints: Checkpoints,
+    /// When and how much is reported.
+    pub status_updates: StatusUpdates,
+}
+
+/// A field of a status update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgressMetric {
+    /// Packages finished in this run.
+    PackagesCompleted,
+    /// The phase that is running.
+    CurrentPhase,
+    /// Time to the end of the run.
+    EstimatedRemaining,
+    /// Failed attempts.
+    ErrorCount,
+    /// Attempts after the first.
+    RetryCount,
+}
+
+/// `progress_tracking.checkpoints`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoints {
+    /// Packages between two checkpoints.
+    #[schemars(range(min = 1))]
+    pub frequency: u32,
+    /// What a checkpoint covers.
+    #[serde(rename = "type")]
+    pub kind: CheckpointType,
+    /// Read back and verify digests.
+    pub verification: bool,
+}
+
+/// What a checkpoint covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointType {
+    /// What came since the last.
+    Incremental,
+    /// Everything.
+    Full,
+}
+
+/// `progress_tracking.status_updates`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatusUpdates {
+    /// Seconds between two updates.
+    #[schemars(range(min = 1))]
+    pub frequency: u32,
+    /// How much an update says.
+    pub detail_level: DetailLevel,
+}
+
+/// How much a status update says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DetailLevel {
+    /// Phase and counts.
+    Low,
+    /// Also running tasks and the estimate.
+    Normal,
+    /// Also attempts and resources.
+    High,
+}
+
+/// `error_recovery`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorRecovery {
+    /// Retries.
+    pub automatic_recovery: AutomaticRecovery,
+    /// When a person is asked, and how they hear of it.
+    pub manual_intervention: ManualIntervention,
+}
+
+/// `error_recovery.automatic_recovery`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AutomaticRecovery {
+    /// Whether a failed task is tried again.
+    pub enabled: bool,
+    /// Attempts of a task, the first included.
+    #[schemars(range(min = 1))]
+    pub max_attempts: u32,
+    /// Seconds from a failure to the next attempt.
+    pub delay_between_attempts: Seconds,
+    /// Failed attempts at which a package's failure is escalated to level 2.
+    #[schemars(range(min = 1))]
+    pub escalation_threshold: u32,
+    /// Ours: end the attempts after two with the same evidence.
+    pub stop_on_same_failure: bool,
+}
+
+/// `error_recovery.manual_intervention`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ManualIntervention {
+    /// Reasons for which a gate opens.
+    pub required_for: Vec<GateReason>,
+    /// How a person hears of it.
+    pub notification_channels: Vec<NotificationChannel>,
+}
+
+/// Why a person is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateReason {
+    /// A critical phase's package has spent its attempts.
+    CriticalBuildFailure,
+    /// Recovery could not free what is needed.
+    SystemResourceExhaustion,
+    /// A digest mismatch, a path escape, a sandbox denial.
+    SecurityViolation,
+}
+
+/// How a person hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationChannel {
+    /// journald.
+    SystemLog,
+    /// Mail, through Alertmanager.
+    Email,
+    /// Grafana.
+    Dashboard,
+}
+
+/// `recovery_procedures`: the actions per class of failure, in order.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecoveryProcedures {
+    /// After a build error.
+    pub build_failure: Vec<RecoveryAction>,
+    /// After a dependency error.
+    pub dependency_failure: Vec<RecoveryAction>,
+    /// After a system error.
+    pub system_failure: Vec<RecoveryAction>,
+}
+
+/// The framework's twelve recovery actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the framework's; design section 7 says what each does")]
+pub enum RecoveryAction {
+    CleanupFailedBuild,
+    VerifyDependencies,
+    CheckResources,
+    RetryBuild,
+    VerifyPackageAvailability,
+    CheckAlternativeSources,
+    ValidateVersions,
+    RebuildDependencies,
+    FreeResources,
+    CleanupTemporaryFiles,
+    ResetBuildEnvironment,
+    VerifySystemHealth,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for PackageTypes {
+    fn default() -> Self {
+        Self {
+            build_deps: PackageType { required: true, verification: Verification::Strict },
+            runtime_deps: PackageType { required: true, verification: Verification::Normal },
+            optional_deps: PackageType { required: false, verification: Verification::Relaxed },
+        }
+    }
+}
+
+impl Default for DependencyResolution {
+    fn default() -> Self {
+        Self { method: Method::Topological, max_depth: 10, circular_handling: CircularHandling::Error }
+    }
+}
+
+impl Default for DependencyGraph {
+    fn default() -> Self {
+        use {EdgeAttribute as E, NodeAttribute as N};
+        Self {
+            nodes: vec![N::PackageName, N::Version, N::BuildStatus, N::VerificationStatus],
+            edges: vec![E::DependencyType, E::RequirementLevel, E::BuildOrder],
+            validation: Validation::default(),
+        }
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self { cycle_detection: true, version_compatibility: true, build_order_verification: true }
+    }
+}
+
+impl Default for ProgressTracking {
+    fn default() -> Self {
+        use ProgressMetric as M;
+        Self {
+            metrics: vec![
+                M::PackagesCompleted,
+                M::CurrentPhase,
+                M::EstimatedRemaining,
+                M::ErrorCount,
+                M::RetryCount,
+            ],
+            checkpoints: Checkpoints::default(),
+            status_updates: StatusUpdates::default(),
+        }
+    }
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { frequency: 10, kind: CheckpointType::Incremental, verification: true }
+    }
+}
+
+impl Default for StatusUpdates {
+    fn default() -> Self {
+        Self { frequency: 60, detail_level: DetailLevel::High }
+    }
+}
+
+impl Default for AutomaticRecovery {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_attempts: 3,
+            delay_between_attempts: Seconds(60.0),
+            escalation_threshold: 3,
+            stop_on_same_failure: false,
+        }
+    }
+}
+
+impl Default for ManualIntervention {
+    fn default() -> Self {
+        Self {
+            required_for: vec![
+                GateReason::CriticalBuildFailure,
+                GateReason::SystemResourceExhaustion,
+                GateReason::SecurityViolation,
+            ],
+            notification_channels: vec![
+                NotificationChannel::SystemLog,
+                NotificationChannel::Email,
+                NotificationChannel::Dashboard,
+            ],
+        }
+    }
+}
+
+impl Default for RecoveryProcedures {
+    fn default() -> Self {
+        use RecoveryAction as A;
+        Self {
+            build_failure: vec![
+                A::CleanupFailedBuild,
+                A::VerifyDependencies,
+                A::CheckResources,
+                A::RetryBuild,
+            ],
+            dependency_failure: vec![
+                A::VerifyPackageAvailability,
+                A::CheckAlternativeSources,
+                A::ValidateVersions,
+                A::RebuildDependencies,
+            ],
+            system_failure: vec![
+                A::FreeResources,
+                A::CleanupTemporaryFiles,
+                A::ResetBuildEnvironment,
+                A::VerifySystemHealth,
+            ],
+        }
+    }
+}
+
+/// A `package_types` entry that names only one of its two keys keeps the framework's value of its own
+/// type for the other: serde's field defaults cannot tell the three apart.
+mod with_defaults {
+    use serde::{Deserialize, Deserializer};
+
+    use super::{PackageType, PackageTypes, Verification};
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Partial {
+        required: Option<bool>,
+        verification: Option<Verification>,
+    }
+
+    fn fill<'de, D: Deserializer<'de>>(from: D, rest: PackageType) -> Result<PackageType, D::Error> {
+        let part = Partial::deserialize(from)?;
+        Ok(PackageType {
+            required: part.required.unwrap_or(rest.required),
+            verification: part.verification.unwrap_or(rest.verification),
+        })
+    }
+
+    pub(super) fn build_deps<'de, D: Deserializer<'de>>(from: D) -> Result<PackageType, D::Error> {
+        fill(from, PackageTypes::default().build_deps)
+    }
+
+    pub(super) fn runtime_deps<'de, D: Deserializer<'de>>(from: D) -> Result<PackageType, D::Error> {
+        fill(from, PackageTypes::default().runtime_deps)
+    }
+
+    pub(super) fn optional_deps<'de, D: Deserializer<'de>>(from: D) -> Result<PackageType, D::Error> {
+        fill(from, PackageTypes::default().optional_deps)
+    }
+}

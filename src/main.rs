@@ -1,0 +1,2 @@
+//! parse, run, map to an exit code
+fn main() {}
