@@ -1,9 +1,10 @@
 //! What is wrong with a definition, and where.
 //!
 //! Owns: the shape of a diagnostic and of a place. A place is a path into a document, not a line: lines are
-//! looked up (`place`) only for what is shown, so that a sound definition pays nothing for them.
+//! looked up (`place`, `files`) only for what is shown, so that a sound definition pays nothing for them.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Index of a file within the definition that is being loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,17 @@ pub enum Segment {
     Index(usize),
 }
 
+/// What a diagnostic points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spot {
+    /// A node, found by its path when shown.
+    Node(Place),
+    /// Characters, counted from the file's start.
+    Text(FileId, Range<usize>),
+    /// The file as a whole: it is missing, or cannot be read.
+    File(FileId),
+}
+
 /// Whether a definition with this diagnostic can be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -50,7 +62,7 @@ pub struct Diagnostic {
     /// Says what is wrong; lower case, names in backticks.
     pub message: String,
     /// Where; `None` for what is in no file.
-    pub place: Option<Place>,
+    pub spot: Option<Spot>,
     /// What to do.
     pub hint: Option<String>,
 }
@@ -86,7 +98,7 @@ impl Place {
 impl Diagnostic {
     /// An error.
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), place: None, hint: None }
+        Self { severity: Severity::Error, code, message: message.into(), spot: None, hint: None }
     }
 
     /// A warning.
@@ -96,8 +108,8 @@ impl Diagnostic {
 
     /// At this place.
     #[must_use]
-    pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+    pub fn at(mut self, spot: impl Into<Spot>) -> Self {
+        self.spot = Some(spot.into());
         self
     }
 
@@ -106,6 +118,12 @@ impl Diagnostic {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<Place> for Spot {
+    fn from(place: Place) -> Self {
+        Self::Node(place)
     }
 }
 

@@ -3,10 +3,15 @@
 //! Owns: every key, its default (the framework's own value, leaf by leaf) and its range.
 //! Does not know: where in a file a value stands (see `place`), what a recipe is.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Seconds, Size, UniqueMap};
+use super::bounds::at_least_one;
+use super::map::UniqueMap;
+use super::name::Name;
+use super::scalar::{Seconds, Size};
 use super::settings::DefinitionSettings;
 
 /// `kiln.yaml`: the framework's six documents, and `name`, `settings`, `recovery_actions`.
@@ -15,12 +20,12 @@ use super::settings::DefinitionSettings;
 pub struct Document {
     /// Name of the definition; the directory's name when absent.
     #[serde(default)]
-    pub name: Option<String>,
+    pub name: Option<Name>,
     /// Host settings that a definition may suggest; the host's own layers are stronger.
     #[serde(default)]
     pub settings: DefinitionSettings,
     /// The phases, by key.
-    pub build_phases: UniqueMap<Phase>,
+    pub build_phases: UniqueMap<Phase, Name>,
     /// How dependencies are checked and ordered.
     #[serde(default)]
     pub dependency_tracking: DependencyTracking,
@@ -38,7 +43,7 @@ pub struct Document {
     pub recovery_procedures: RecoveryProcedures,
     /// Scripts that replace a recovery action.
     #[serde(default)]
-    pub recovery_actions: UniqueMap<String>,
+    pub recovery_actions: UniqueMap<String, RecoveryAction>,
 }
 
 /// One phase: steps built together, after all phases of a lower `order`.
@@ -57,8 +62,9 @@ pub struct Phase {
     #[serde(default)]
     pub requirements: Requirements,
     /// Packages or groups.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(length(min = 1))]
-    pub steps: Vec<String>,
+    pub steps: Vec<Name>,
 }
 
 /// What a phase needs of the host; nothing where absent or null.
@@ -97,17 +103,20 @@ pub struct DependencyTracking {
 pub struct PackageTypes {
     /// `build_deps` of recipes.
     #[serde(deserialize_with = "with_defaults::build_deps")]
+    #[schemars(with = "with_defaults::Partial")]
     pub build_deps: PackageType,
     /// `runtime_deps` of recipes.
     #[serde(deserialize_with = "with_defaults::runtime_deps")]
+    #[schemars(with = "with_defaults::Partial")]
     pub runtime_deps: PackageType,
     /// `optional_deps` of recipes.
     #[serde(deserialize_with = "with_defaults::optional_deps")]
+    #[schemars(with = "with_defaults::Partial")]
     pub optional_deps: PackageType,
 }
 
 /// How one type of dependency is treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PackageType {
     /// Whether a missing one is an error.
     pub required: bool,
@@ -134,6 +143,7 @@ pub struct DependencyResolution {
     /// One at a time, as many as there are slots, or as many as there is memory for.
     pub method: Method,
     /// Longest chain of required dependencies within one phase, in packages.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub max_depth: u32,
     /// What a cycle means.
@@ -247,6 +257,7 @@ pub enum ProgressMetric {
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoints {
     /// Packages between two checkpoints.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub frequency: u32,
     /// What a checkpoint covers.
@@ -271,6 +282,7 @@ pub enum CheckpointType {
 #[serde(default, deny_unknown_fields)]
 pub struct StatusUpdates {
     /// Seconds between two updates.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub frequency: u32,
     /// How much an update says.
@@ -306,11 +318,13 @@ pub struct AutomaticRecovery {
     /// Whether a failed task is tried again.
     pub enabled: bool,
     /// Attempts of a task, the first included.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub max_attempts: u32,
     /// Seconds from a failure to the next attempt.
     pub delay_between_attempts: Seconds,
     /// Failed attempts at which a package's failure is escalated to level 2.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub escalation_threshold: u32,
     /// Ours: end the attempts after two with the same evidence.
@@ -380,6 +394,32 @@ pub enum RecoveryAction {
     CleanupTemporaryFiles,
     ResetBuildEnvironment,
     VerifySystemHealth,
+}
+
+impl RecoveryAction {
+    /// As the framework writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CleanupFailedBuild => "cleanup_failed_build",
+            Self::VerifyDependencies => "verify_dependencies",
+            Self::CheckResources => "check_resources",
+            Self::RetryBuild => "retry_build",
+            Self::VerifyPackageAvailability => "verify_package_availability",
+            Self::CheckAlternativeSources => "check_alternative_sources",
+            Self::ValidateVersions => "validate_versions",
+            Self::RebuildDependencies => "rebuild_dependencies",
+            Self::FreeResources => "free_resources",
+            Self::CleanupTemporaryFiles => "cleanup_temporary_files",
+            Self::ResetBuildEnvironment => "reset_build_environment",
+            Self::VerifySystemHealth => "verify_system_health",
+        }
+    }
+}
+
+impl fmt::Display for RecoveryAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 fn yes() -> bool {
@@ -506,14 +546,19 @@ impl Default for RecoveryProcedures {
 /// A `package_types` entry that names only one of its two keys keeps the framework's value of its own
 /// type for the other: serde's field defaults cannot tell the three apart.
 mod with_defaults {
+    use schemars::JsonSchema;
     use serde::{Deserialize, Deserializer};
 
     use super::{PackageType, PackageTypes, Verification};
 
-    #[derive(Deserialize)]
+    /// How one type of dependency is treated.
+    #[derive(Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
-    struct Partial {
+    #[schemars(rename = "PackageType")]
+    pub(super) struct Partial {
+        /// Whether a missing one is an error.
         required: Option<bool>,
+        /// How closely it is looked at.
         verification: Option<Verification>,
     }
 

@@ -2,39 +2,49 @@
 //!
 //! Owns: every key of a recipe and its range. Does not know: other recipes, phases, positions in files.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Digest, Duration, Size, UniqueMap};
+use super::bounds::{above_zero, at_least_one};
+use super::map::UniqueMap;
+use super::name::Name;
+pub use super::scalar::Jobs;
+use super::scalar::{Digest, Duration, Size};
+use super::version::{Dependency, Version};
 
 /// One recipe. A group has `package` and `group` only.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The package's (or group's) name: letters, digits, `+ - . _`; begins with a letter or digit.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9+._-]*$"))]
-    pub package: String,
+    /// The package's (or group's) name.
+    pub package: Name,
     /// A Debian version string; required unless this is a group.
     #[serde(default)]
-    pub version: Option<String>,
+    pub version: Option<Version>,
     /// Names that this group stands for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_least_one")]
     #[schemars(length(min = 1))]
-    pub group: Option<Vec<String>>,
+    pub group: Option<Vec<Name>>,
     /// What is fetched and unpacked into `SRC`.
     #[serde(default)]
     pub sources: Vec<SourceFile>,
     /// Packages that must be complete before the first own task, each `NAME` or `NAME CONSTRAINT`.
     #[serde(default)]
-    pub build_deps: Vec<String>,
+    pub build_deps: Vec<Dependency>,
     /// Packages that this one needs in order to be used.
     #[serde(default)]
-    pub runtime_deps: Vec<String>,
+    pub runtime_deps: Vec<Dependency>,
     /// Packages that are used when they are there.
     #[serde(default)]
-    pub optional_deps: Vec<String>,
-    /// Environment of every task.
+    pub optional_deps: Vec<Dependency>,
+    /// Environment of every task; a number or `true` becomes its text.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, EnvValue>")]
     pub env: UniqueMap<String>,
     /// Memory that the package is expected to need, until measured.
     #[serde(default)]
@@ -43,7 +53,7 @@ pub struct Recipe {
     #[serde(default)]
     pub limits: Limits,
     /// Relative cost (LFS's SBU).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "above_zero")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub weight: Option<f64>,
     /// How many jobs a task may use.
@@ -63,7 +73,7 @@ pub struct Recipe {
     pub provides: Vec<String>,
     /// Packages whose paths this one may take over.
     #[serde(default)]
-    pub replaces: Vec<String>,
+    pub replaces: Vec<Name>,
     /// `install` writes into the sysroot itself.
     #[serde(default)]
     pub direct: bool,
@@ -86,17 +96,19 @@ pub struct Recipe {
 #[serde(deny_unknown_fields)]
 pub struct SourceFile {
     /// Its name in `SRC` and in messages.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(length(min = 1))]
     pub file: String,
     /// SHA-256 of its bytes.
     pub sha256: Digest,
     /// Where it can be had, tried in order.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(length(min = 1))]
     pub from: Vec<Mirror>,
 }
 
 /// A place where a source can be had: a URL alone, or with its own file name and digest.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Mirror {
     /// `https://…`, `http://…` or `file:…`.
@@ -130,18 +142,9 @@ pub struct Limits {
     /// Bytes of memory.
     pub memory: Option<Size>,
     /// Number of processes and threads.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub pids: Option<u32>,
-}
-
-/// How many jobs a task may use: `all`, or a number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Jobs {
-    /// As many as kiln gives it.
-    #[default]
-    All,
-    /// At most this many.
-    Most(u32),
 }
 
 /// A package's own tasks, each a script.
@@ -159,7 +162,7 @@ pub struct Tasks {
 }
 
 /// A task: its script alone, or with keys.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Task {
     /// The script.
@@ -194,6 +197,61 @@ impl Task {
             Self::Entry(entry) => entry.required,
         }
     }
+}
+
+impl<'de> Deserialize<'de> for Mirror {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text_or_entry(from, "a URL, or a mapping with `url` or `apt`", Self::Url, Self::Entry)
+    }
+}
+
+impl<'de> Deserialize<'de> for Task {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text_or_entry(from, "a script, or a mapping with `run`", Self::Script, Self::Entry)
+    }
+}
+
+/// Chooses by the kind of node, so that an error is about the form that was meant (and nothing is buffered,
+/// as `untagged` would).
+fn text_or_entry<'de, D: Deserializer<'de>, T, E: Deserialize<'de>>(
+    from: D,
+    expecting: &'static str,
+    text: fn(String) -> T,
+    entry: fn(E) -> T,
+) -> Result<T, D::Error> {
+    struct Either<T, E> {
+        expecting: &'static str,
+        text: fn(String) -> T,
+        entry: fn(E) -> T,
+    }
+
+    impl<'de, T, E: Deserialize<'de>> Visitor<'de> for Either<T, E> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.expecting)
+        }
+
+        fn visit_str<Error: de::Error>(self, text: &str) -> Result<T, Error> {
+            Ok((self.text)(text.to_owned()))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, from: A) -> Result<T, A::Error> {
+            E::deserialize(MapAccessDeserializer::new(from)).map(self.entry)
+        }
+    }
+
+    from.deserialize_any(Either { expecting, text, entry })
+}
+
+/// What may stand as a value of `env`: the schema's side of "becomes its text".
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum EnvValue {
+    Text(String),
+    Number(f64),
+    Bool(bool),
 }
 
 fn yes() -> bool {

@@ -1,0 +1,65 @@
+//! What types cannot say.
+//!
+//! Owns: rules within one document, and names that two recipes share. Does not know: the graph (whether a
+//! step or a dependency exists is asked there).
+
+mod document;
+mod recipe;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use super::diagnostic::{Diagnostic, Place, Spot};
+use super::document::{CircularHandling, Document};
+use super::files::Files;
+use super::load::Located;
+use super::recipe::Recipe;
+
+pub use document::document;
+pub use recipe::recipe;
+
+/// Rules between recipes: a name may occur once, and (as `circular_handling` says) a package may not need
+/// itself in order to be built.
+pub fn recipes(recipes: &[Located<Recipe>], document: &Document, files: &Files) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
+    for Located { value, place } in recipes {
+        if let Some(before) = first.get(&*value.package) {
+            let before = files.locate(&Spot::Node((*before).clone().key("package")));
+            found.push(
+                Diagnostic::error("duplicate-package", format!("package `{}` exists twice", value.package))
+                    .at(place.clone().key("package"))
+                    .hint(format!("the other is at {before}")),
+            );
+        } else {
+            first.insert(&value.package, place);
+        }
+        let Some(index) = value.build_deps.iter().position(|dependency| dependency.name == value.package)
+        else {
+            continue;
+        };
+        let message = format!("package `{}` needs itself in order to be built", value.package);
+        let diagnostic = match document.dependency_tracking.dependency_resolution.circular_handling {
+            CircularHandling::Error => Diagnostic::error("self-dependency", message),
+            CircularHandling::Warn => Diagnostic::warning("self-dependency", message),
+            CircularHandling::Ignore => continue,
+        };
+        found.push(diagnostic.at(place.clone().key("build_deps").index(index)));
+    }
+    found
+}
+
+/// One error for each element that occurs before it in the list.
+fn twice<T: PartialEq + Display>(items: &[T], place: &Place) -> Vec<Diagnostic> {
+    let repeated = |i: &usize| items[..*i].contains(&items[*i]);
+    (0..items.len())
+        .filter(repeated)
+        .map(|i| {
+            Diagnostic::error("duplicate-entry", format!("`{}` is in this list twice", items[i]))
+                .at(place.clone().index(i))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

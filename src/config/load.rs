@@ -1,0 +1,162 @@
+//! From a directory to a definition.
+//!
+//! Owns: which files are read, in which order and how many at a time, and what is done when one is wrong:
+//! the types read it first (fast); only a file that they refuse is walked for every problem and its position.
+//! Does not know: what any key means.
+
+use std::path::{Path, PathBuf};
+
+use include_dir::Dir;
+
+use super::check;
+use super::diagnostic::{Diagnostic, FileId, Place, Severity, Spot};
+use super::document::Document;
+use super::files::Files;
+use super::name::Name;
+use super::parallel::parallel;
+use super::parse;
+use super::read::{self, Found};
+use super::recipe::Recipe;
+use super::schema;
+
+/// Where a definition is.
+#[derive(Debug, Clone)]
+pub enum Root {
+    /// A directory, as the user named it.
+    Directory(PathBuf),
+    /// One that kiln ships.
+    Embedded {
+        /// Its name, which stands for the directory in messages.
+        name: &'static str,
+        /// Its files.
+        dir: &'static Dir<'static>,
+    },
+}
+
+/// A definition without errors.
+#[derive(Debug)]
+pub struct Definition {
+    /// `name` of kiln.yaml, else the directory's.
+    pub name: Name,
+    /// Where it was read from.
+    pub root: Root,
+    /// kiln.yaml.
+    pub document: Document,
+    /// Packages and groups: files by name, documents in their order.
+    pub recipes: Vec<Located<Recipe>>,
+    /// The texts, for later diagnostics.
+    pub files: Files,
+}
+
+/// A value and the root of the document that it was read from.
+#[derive(Debug, Clone)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// The document's root.
+    pub place: Place,
+}
+
+/// Why there is no definition: at least one of the diagnostics is an error.
+#[derive(Debug)]
+pub struct Problems {
+    /// The files that the diagnostics are about.
+    pub files: Files,
+    /// Errors and warnings, unsorted (see [`Files::render_all`]).
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a definition; with it come the warnings.
+pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
+    let mut diagnostics = Vec::new();
+    let mut files = Files::default();
+    let sources = read::sources(&root);
+    let mut readable = Vec::new();
+    for Found { name, text } in sources.files {
+        let (id, problem) = read::add(&mut files, name, text);
+        diagnostics.extend(problem);
+        readable.push(id);
+    }
+    for (name, diagnostic) in sources.remarks {
+        let id = files.add_unreadable(name);
+        diagnostics.push(diagnostic.at(Spot::File(id)));
+    }
+    let Some((&kiln_yaml, packages)) = readable.split_first() else {
+        return Err(Problems { files, diagnostics });
+    };
+    let document = one_document(&files, kiln_yaml, &mut diagnostics);
+    let recipes = all_recipes(&files, packages, &mut diagnostics);
+    if let Some(document) = &document {
+        diagnostics.extend(check::recipes(&recipes, document, &files));
+    }
+    let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    match document {
+        Some(document) if !wrong => {
+            let name = document.name.clone().unwrap_or_else(|| default_name(&root));
+            Ok((Definition { name, root, document, recipes, files }, diagnostics))
+        }
+        Some(_) | None => Err(Problems { files, diagnostics }),
+    }
+}
+
+fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Option<Document> {
+    if !files.get(id).readable {
+        return None;
+    }
+    let parsed = parse::documents::<Document>(&files.get(id).text);
+    let mut values = parse::collect(files, id, vec![parsed], schema::kiln_yaml(), diagnostics);
+    if let Some(second) = values.get(1) {
+        let message = "kiln.yaml is one document; recipes stand in packages/";
+        diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
+    }
+    let first = (!values.is_empty()).then(|| values.swap_remove(0))?;
+    diagnostics.extend(check::document(&first.value, &first.place));
+    Some(first.value)
+}
+
+fn all_recipes(files: &Files, ids: &[FileId], diagnostics: &mut Vec<Diagnostic>) -> Vec<Located<Recipe>> {
+    let ids: Vec<_> = ids.iter().copied().filter(|id| files.get(*id).readable).collect();
+    let pieces: Vec<(FileId, &str)> = ids
+        .iter()
+        .flat_map(|id| parse::pieces(&files.get(*id).text).into_iter().map(|piece| (*id, piece)))
+        .collect();
+    let bytes = pieces.iter().map(|(_, piece)| piece.len()).sum();
+    let parsed = parallel(&pieces, bytes, |(_, piece)| parse::documents::<Recipe>(piece));
+    let mut parsed = pieces.iter().map(|(id, _)| *id).zip(parsed).peekable();
+    let mut recipes = Vec::new();
+    for id in ids {
+        let mut own = Vec::new();
+        while let Some((_, pieces)) = parsed.next_if(|(of, _)| *of == id) {
+            own.push(pieces);
+        }
+        recipes.extend(parse::collect(files, id, own, schema::recipe(), diagnostics));
+    }
+    for recipe in &recipes {
+        diagnostics.extend(check::recipe(&recipe.value, &recipe.place));
+    }
+    recipes
+}
+
+fn default_name(root: &Root) -> Name {
+    match root {
+        Root::Directory(path) => {
+            let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            Name::nearest(&whole.file_name().unwrap_or_default().to_string_lossy())
+        }
+        Root::Embedded { name, .. } => Name::nearest(name),
+    }
+}
+
+impl Root {
+    /// The path to a file of the definition, as the user would name it.
+    pub fn display(&self, file: &str) -> String {
+        match self {
+            Self::Directory(path) if path == Path::new(".") => file.to_owned(),
+            Self::Directory(path) => path.join(file).display().to_string(),
+            Self::Embedded { name, .. } => format!("{name}/{file}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! From a file's text to values of a type, or to diagnostics.
+//!
+//! Owns: the fast path (types alone), cutting large files into pieces, and the slow path when the types
+//! refuse. Does not know: what the types mean.
+
+use schemars::Schema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::diagnostic::{Diagnostic, FileId, Place, Spot};
+use super::files::{File, Files};
+use super::load::Located;
+use super::tree::{Tree, Value};
+use super::walk::walk;
+
+/// A piece is at least this long, so that cutting costs nothing beside parsing.
+const PIECE_MIN: usize = 64 * 1024;
+
+/// What the types say to each document of a piece.
+pub(super) struct Documents<T> {
+    /// `None` for an empty document.
+    values: Vec<Result<Option<T>, serde_yaml::Error>>,
+    /// Line breaks in the piece.
+    lines: usize,
+}
+
+/// Cuts a file between documents. `---` at the start of a line always begins one, even within what looks
+/// like a block or quoted scalar.
+pub(super) fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    // A directive belongs to the document after it.
+    if text.len() < 2 * PIECE_MIN || text.starts_with('%') || text.contains("\n%") {
+        return vec![text];
+    }
+    let (mut start, mut from) = (0, PIECE_MIN);
+    while let Some(found) = text.as_bytes().get(from..).and_then(marker) {
+        // The line break stays with the piece before.
+        let end = from + found + 1;
+        pieces.push(&text[start..end]);
+        start = end;
+        from = end + PIECE_MIN;
+    }
+    pieces.push(&text[start..]);
+    // Comments alone make no document, which serde_yaml cannot say: they go with what follows.
+    let comment = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with('#');
+    if pieces.len() > 1 && pieces[0].lines().all(comment) {
+        let joined = pieces[0].len() + pieces[1].len();
+        pieces.splice(0..2, [&text[..joined]]);
+    }
+    pieces
+}
+
+/// The first line break that is followed by `---` and a blank.
+fn marker(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(5).position(|w| w.starts_with(b"\n---") && matches!(w[4], b' ' | b'\n' | b'\r' | b'\t'))
+}
+
+/// Reads every document of a piece, as far as the syntax is right.
+pub(super) fn documents<T: DeserializeOwned>(piece: &str) -> Documents<T> {
+    let lines = piece.bytes().filter(|b| *b == b'\n').count();
+    if bomb(piece) {
+        // The walk parses again, and says where.
+        return Documents { values: vec![Err(serde::de::Error::custom("too many aliases"))], lines };
+    }
+    let values = serde_yaml::Deserializer::from_str(piece).map(Option::<T>::deserialize).collect();
+    Documents { values, lines }
+}
+
+/// Whether aliases make more of the piece than they may. Only a text that seems to have both an anchor and
+/// an alias is parsed for it.
+fn bomb(piece: &str) -> bool {
+    let token = |sign: u8| {
+        piece.as_bytes().windows(3).any(|w| {
+            w[1] == sign
+                && matches!(w[0], b' ' | b'\n' | b'\t' | b'[' | b'{' | b',')
+                && w[2] > b' '
+                && w[2] != sign
+        })
+    };
+    token(b'*')
+        && token(b'&')
+        && Tree::parse(piece)
+            .error
+            .is_some_and(|error| matches!(error.code, "alias-bomb" | "too-deep" | "alias"))
+}
+
+/// Puts a file's pieces together; where the types refused one, reports everything that is wrong in the file.
+pub(super) fn collect<T>(
+    files: &Files,
+    id: FileId,
+    pieces: Vec<Documents<T>>,
+    schema: &Schema,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Located<T>> {
+    let file = files.get(id);
+    let (mut values, mut errors) = (Vec::new(), Vec::new());
+    let (mut document, mut line) = (0, 0);
+    for piece in pieces {
+        for value in piece.values {
+            match value {
+                Ok(Some(value)) => values.push(Located { value, place: Place::document(id, document) }),
+                Ok(None) => {}
+                Err(error) => errors.push((error, line)),
+            }
+            document += 1;
+        }
+        line += piece.lines;
+    }
+    if values.is_empty() && errors.is_empty() {
+        diagnostics
+            .push(Diagnostic::error("empty-file", "there is nothing in this file").at(Spot::Text(id, 0..0)));
+    }
+    if !errors.is_empty() {
+        let found = examine(file, id, schema);
+        if found.is_empty() {
+            diagnostics.extend(errors.into_iter().map(|(error, line)| fallback(file, id, &error, line)));
+        }
+        diagnostics.extend(found);
+    }
+    values
+}
+
+/// Everything that is wrong with a file, by the tree.
+pub(super) fn examine(file: &File, id: FileId, schema: &Schema) -> Vec<Diagnostic> {
+    let tree = file.tree();
+    let empty = |root| matches!(tree.value(root), Value::Scalar { text, plain: true } if text.is_empty());
+    let mut found = Vec::new();
+    for root in tree.roots.iter().copied().filter(|root| !empty(*root)) {
+        found.extend(walk(file, id, root, schema));
+    }
+    if let Some(error) = &tree.error {
+        let spot = Spot::Text(id, error.at.clone());
+        found.push(Diagnostic::error(error.code, error.message.clone()).at(spot));
+    }
+    found
+}
+
+/// What `serde_yaml` says, for what only it refuses.
+fn fallback(file: &File, id: FileId, error: &serde_yaml::Error, lines_before: usize) -> Diagnostic {
+    let message = error.to_string();
+    let end = error.location().and_then(|_| message.rfind(" at line ")).unwrap_or(message.len());
+    let at = error.location().map_or(0, |at| file.index(at.line() + lines_before, at.column()));
+    Diagnostic::error("yaml", &message[..end]).at(Spot::Text(id, at..at))
+}
+
+#[cfg(test)]
+mod tests;
