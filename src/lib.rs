@@ -1,3 +1,7 @@
 //! kiln
-
 pub mod config;
+pub mod engine;
+pub mod failure;
+pub mod graph;
+pub mod ledger;
+pub mod plan;

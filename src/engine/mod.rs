@@ -1,0 +1,438 @@
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+//! The engine: what to do next, and what that means for the run.
+//!
+//! Owns: every decision about scheduling, retries, phases and the end of a run. It is pure: it is told what
+//! happens and when, and says what to record and what to do. No clock, no I/O, no randomness, no hash order
+//! (lints hold it to that), so a run can be replayed, simulated and cloned.
+//! Does not know: how a task is run, where records are kept, who watches.
+//!
+//! **Invariant**: `State` changes only through `State::apply`, and `apply` is only called with records that
+//! are also handed out as `Effect::Record`, in the same order. Everything else in `Engine` is derived from
+//! the state, or about what is in flight and would not survive kiln's end anyway.
+//!
+//! Reading order: `message`, `state`, `schedule`, then `estimate`.
+
+pub mod estimate;
+pub mod message;
+mod schedule;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::document::AutomaticRecovery;
+use crate::failure::{Category, Failure};
+use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
+
+use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
+use schedule::Queues;
+use state::{PackageState, PhaseState, RunState, State, TaskState};
+
+/// What the host allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Tasks at once, fetches and merges not counted.
+    pub jobs: u32,
+    /// Fetches at once.
+    pub fetches: u32,
+    /// From TERM to KILL.
+    pub grace: Duration,
+}
+
+/// Who and what a new run is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunInfo {
+    /// Id of a new run.
+    pub build_id: Arc<str>,
+    /// Version of kiln.
+    pub kiln: Arc<str>,
+}
+
+/// The engine of one run.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    plan: Arc<Plan>,
+    limits: Limits,
+    info: RunInfo,
+    state: State,
+    queues: Queues,
+    running: BTreeMap<TaskId, Running>,
+    /// Deadlines of running tasks, and ends of back-offs.
+    timers: BTreeSet<(Time, Timer)>,
+    /// A measurement is under way.
+    measuring: Option<PhaseId>,
+    /// Nothing more is started; the run ends like this once nothing is running.
+    closing: Option<Ending>,
+    ended: bool,
+}
+
+/// A task in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Running {
+    attempt: u32,
+    restore: bool,
+    since: Time,
+    ending: Option<EndReason>,
+}
+
+/// Why a running task was told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndReason {
+    /// The run ends.
+    Closing,
+    /// It took longer than its `timeout`.
+    TooLong(Duration),
+    /// It printed nothing for longer than its `silent_timeout`.
+    Silent(Duration),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A package may try again.
+    Retry(PackageId),
+    /// A task has run for its `timeout`.
+    Timeout(TaskId),
+    /// A task may have been silent for its `silent_timeout`.
+    Silence(TaskId),
+    /// A task was asked politely for long enough.
+    Grace(TaskId),
+}
+
+impl Engine {
+    /// An engine that goes on from `state`, which is new or replayed from a ledger. `expected`: what a
+    /// package's tasks are expected to take together, in nanoseconds, by package.
+    pub fn new(plan: Arc<Plan>, limits: Limits, info: RunInfo, state: State, expected: &[u64]) -> Self {
+        let queues = Queues::new(&plan, expected, limits);
+        Self {
+            plan,
+            limits,
+            info,
+            state,
+            queues,
+            running: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            measuring: None,
+            closing: None,
+            ended: false,
+        }
+    }
+
+    /// The state so far.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Something happened at `now`: what to record and do, in this order.
+    #[must_use]
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        if self.ended {
+            return out;
+        }
+        match event {
+            Event::Begin(facts) => self.begin(now, &facts, &mut out),
+            Event::Tick => self.tick(now, &mut out),
+            Event::Finished { task, outcome, usage } => self.finished(now, task, outcome, usage, &mut out),
+            Event::Measured { phase, resources } => self.measured(now, phase, resources, &mut out),
+            Event::Output { task, last } => self.output(now, task, last, &mut out),
+            Event::Stop => self.stop(now, &mut out),
+        }
+        self.advance(now, &mut out);
+        out
+    }
+
+    /// When the engine wants an `Event::Tick`, if nothing happens before.
+    pub fn next_wakeup(&self) -> Option<Time> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The one way in which the state changes and a record leaves.
+    fn record(&mut self, now: Time, record: Record, out: &mut Vec<Effect>) {
+        let mut touched = Vec::new();
+        self.state.apply(&self.plan, now, &record, &mut touched);
+        out.push(Effect::Record(record));
+        for package in touched {
+            self.enqueue(now, package);
+        }
+    }
+
+    fn name(&self, id: PackageId) -> Arc<str> {
+        Arc::clone(&self.plan.package(id).name)
+    }
+
+    fn begin(&mut self, now: Time, facts: &Facts, out: &mut Vec<Effect>) {
+        let have = |id: PackageId| facts.packages.get(id.0 as usize).copied().unwrap_or_default();
+        match self.state.run {
+            RunState::Idle | RunState::Completed | RunState::Error => {
+                let record = Record::RunStarted {
+                    build_id: Arc::clone(&self.info.build_id),
+                    definition: Arc::clone(&self.plan.definition),
+                    digest: Arc::clone(&self.plan.digest),
+                    kiln: Arc::clone(&self.info.kiln),
+                };
+                self.record(now, record, out);
+                self.decide(now, have, out);
+            }
+            RunState::Running | RunState::Paused => {
+                let afresh = *self.state.digest() != *self.plan.digest
+                    || self.plan.package_ids().any(|id| self.is_gone(id, have(id)));
+                self.record(now, Record::RunResumed { digest: Arc::clone(&self.plan.digest), afresh }, out);
+                if afresh {
+                    self.decide(now, have, out);
+                } else {
+                    self.pick_up(now, have, out);
+                }
+            }
+        }
+    }
+
+    /// What the state says is there, is not.
+    fn is_gone(&self, id: PackageId, have: Have) -> bool {
+        let at_merge = || {
+            let next = self.state.next_task(&self.plan, id);
+            next.is_some_and(|t| self.plan.kind(t) == TaskKind::Merge)
+        };
+        match self.state.package(id).state {
+            PackageState::Completed { .. } => have != Have::Everything,
+            PackageState::Pending | PackageState::Running => {
+                have == Have::Unselected
+                    || at_merge() && !matches!(have, Have::Archive | Have::Everything)
+            }
+            // Wanted now, or to be given up for another reason than before.
+            PackageState::Skipped { unwanted } => unwanted && have != Have::Unselected,
+            PackageState::Failed => false,
+        }
+    }
+
+    fn decide(&mut self, now: Time, have: impl Fn(PackageId) -> Have, out: &mut Vec<Effect>) {
+        let names = |what: Have| {
+            self.plan.package_ids().filter(|id| have(*id) == what).map(|id| self.name(id)).collect()
+        };
+        let record = Record::Decided {
+            reused: names(Have::Everything),
+            archived: names(Have::Archive),
+            skipped: names(Have::Unselected),
+        };
+        self.record(now, record, out);
+    }
+
+    /// After kiln's end in the middle of a run: what was in flight is interrupted, the rest goes on.
+    fn pick_up(&mut self, now: Time, have: impl Fn(PackageId) -> Have, out: &mut Vec<Effect>) {
+        for id in self.plan.package_ids() {
+            let mut interrupted = false;
+            for task in self.plan.tasks_of(id) {
+                if let TaskState::Running { attempt, .. } = self.state.task(task).state {
+                    interrupted = true;
+                    let record =
+                        Record::TaskInterrupted { package: self.name(id), task: self.plan.kind(task), attempt };
+                    self.record(now, record, out);
+                }
+            }
+            if self.state.package(id).state == PackageState::Running
+                && !interrupted
+                && have(id) != Have::WorkDirectory
+            {
+                self.record(now, Record::WorkLost { package: self.name(id) }, out);
+            }
+            self.enqueue(now, id);
+        }
+    }
+
+    fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
+        while let Some(&(at, timer)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Retry(package) => self.enqueue(now, package),
+                Timer::Timeout(task) => {
+                    let limit = self.plan.package(self.plan.package_of(task)).timeout;
+                    self.end_task(now, task, EndReason::TooLong(limit.unwrap_or_default()), out);
+                }
+                Timer::Silence(task) => {
+                    if self.running.contains_key(&task) {
+                        out.push(Effect::WatchOutput { task });
+                    }
+                }
+                Timer::Grace(task) => {
+                    if self.running.contains_key(&task) {
+                        out.push(Effect::Kill { task, at_once: true });
+                    }
+                }
+            }
+        }
+    }
+
+    fn output(&mut self, now: Time, task: TaskId, last: Time, out: &mut Vec<Effect>) {
+        let Some(limit) = self.plan.package(self.plan.package_of(task)).silent_timeout else { return };
+        let Some(running) = self.running.get(&task) else { return };
+        let due = last.max(running.since) + limit;
+        if due <= now {
+            self.end_task(now, task, EndReason::Silent(limit), out);
+        } else {
+            self.timers.insert((due, Timer::Silence(task)));
+        }
+    }
+
+    /// Tells a running task to end, unless it has been told already.
+    fn end_task(&mut self, now: Time, task: TaskId, reason: EndReason, out: &mut Vec<Effect>) {
+        let Some(running) = self.running.get_mut(&task) else { return };
+        if running.ending.is_none() {
+            running.ending = Some(reason);
+            self.timers.insert((now + self.limits.grace, Timer::Grace(task)));
+            out.push(Effect::Kill { task, at_once: false });
+        }
+    }
+
+    fn finished(&mut self, now: Time, task: TaskId, outcome: Outcome, usage: Usage, out: &mut Vec<Effect>) {
+        let Some(running) = self.running.remove(&task) else { return };
+        self.timers.retain(|(_, timer)| match timer {
+            Timer::Retry(_) => true,
+            Timer::Timeout(t) | Timer::Silence(t) | Timer::Grace(t) => *t != task,
+        });
+        let kind = self.plan.kind(task);
+        let id = self.plan.package_of(task);
+        self.queues.release(&self.plan, task);
+        let (package, attempt, restore) = (self.name(id), running.attempt, running.restore);
+        let failure = match (outcome, running.ending) {
+            (Outcome::Success, _) => {
+                self.record(
+                    now,
+                    Record::TaskFinished { package, task: kind, attempt, restore, usage },
+                    out,
+                );
+                self.complete(now, id, out);
+                return;
+            }
+            (Outcome::Failure(_), Some(EndReason::Closing)) => {
+                self.record(now, Record::TaskInterrupted { package, task: kind, attempt }, out);
+                return;
+            }
+            (Outcome::Failure(_), Some(EndReason::TooLong(limit))) => Failure::fact(
+                Category::ResourceExhaustion,
+                "kiln",
+                format!("ran longer than its timeout of {limit:?} and was ended"),
+            )
+            .hint("raise `timeout` in the recipe, or give it more jobs"),
+            (Outcome::Failure(_), Some(EndReason::Silent(limit))) => Failure::fact(
+                Category::ResourceExhaustion,
+                "kiln",
+                format!("printed nothing for its silent_timeout of {limit:?} and was ended"),
+            )
+            .hint("raise `silent_timeout` in the recipe, or look for what it waits for"),
+            (Outcome::Failure(failure), None) => failure,
+        };
+        self.failed(now, task, running, failure, usage, out);
+    }
+
+    fn failed(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        running: Running,
+        failure: Failure,
+        usage: Usage,
+        out: &mut Vec<Effect>,
+    ) {
+        let (id, kind) = (self.plan.package_of(task), self.plan.kind(task));
+        let over = self.state.package(id).state.is_final();
+        let tolerated = kind == TaskKind::Check && !self.plan.package(id).check_required;
+        let rule: &AutomaticRecovery = &self.plan.document.error_recovery.automatic_recovery;
+        let failures = self.state.task(task).failures + 1;
+        let again = rule.enabled && failures < rule.max_attempts && failure.retryable && !tolerated && !over;
+        let retry_at =
+            again.then(|| now + Duration::from_secs_f64(rule.delay_between_attempts.0.min(1e9)));
+        let package = self.name(id);
+        let record = Record::TaskFailed {
+            package: Arc::clone(&package),
+            task: kind,
+            attempt: running.attempt,
+            restore: running.restore,
+            failure,
+            retry_at,
+            tolerated,
+            usage,
+        };
+        self.record(now, record, out);
+        if tolerated {
+            self.complete(now, id, out);
+        } else if retry_at.is_none() && !over {
+            self.record(now, Record::PackageFailed { package, task: kind }, out);
+        }
+    }
+
+    /// If that was the package's last task, the package is complete.
+    fn complete(&mut self, now: Time, id: PackageId, out: &mut Vec<Effect>) {
+        let package = self.plan.package(id);
+        if self.state.next_task(&self.plan, id).is_none() && !self.state.package(id).state.is_final() {
+            let record = Record::PackageCompleted {
+                phase: Arc::clone(&self.plan.phase(package.phase).key),
+                package: Arc::clone(&package.name),
+                version: Arc::clone(&package.version),
+                key: Arc::clone(&package.key),
+                degraded: self.state.is_degraded(id),
+            };
+            self.record(now, record, out);
+        }
+    }
+
+    fn stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let again = self.closing == Some(Ending::Stopped);
+        self.close(now, Ending::Stopped, out);
+        if again {
+            out.extend(self.running.keys().map(|task| Effect::Kill { task: *task, at_once: true }));
+        }
+    }
+
+    /// Nothing more is started, and what runs is told to end.
+    fn close(&mut self, now: Time, ending: Ending, out: &mut Vec<Effect>) {
+        self.closing = Some(ending);
+        let tasks: Vec<TaskId> = self.running.keys().copied().collect();
+        for task in tasks {
+            self.end_task(now, task, EndReason::Closing, out);
+        }
+    }
+
+    fn measured(&mut self, now: Time, phase: PhaseId, there: Resources, out: &mut Vec<Effect>) {
+        if self.measuring != Some(phase) {
+            return;
+        }
+        self.measuring = None;
+        if self.closing.is_some() {
+            return;
+        }
+        let plan = Arc::clone(&self.plan);
+        let wanted = plan.phase(phase);
+        let complete = there.toolchain_verified
+            && plan
+                .find_phase("toolchain")
+                .is_some_and(|t| self.state.phase(t) == PhaseState::Finished(message::PhaseOutcome::Completed));
+        let unmet = [
+            (Requirement::DiskSpace, wanted.disk_space, there.disk),
+            (Requirement::Memory, wanted.memory, there.memory),
+            (Requirement::Toolchain, wanted.toolchain.then_some(1), u64::from(complete)),
+        ];
+        let mut met = true;
+        for (requirement, required, available) in unmet {
+            let Some(required) = required.filter(|r| *r > available) else { continue };
+            met = false;
+            let phase = Arc::clone(&wanted.key);
+            self.record(now, Record::RequirementUnmet { phase, requirement, required, available }, out);
+        }
+        if met {
+            self.record(now, Record::PhaseStarted { phase: Arc::clone(&wanted.key) }, out);
+        } else {
+            self.close(now, Ending::Requirements, out);
+        }
+    }
+}

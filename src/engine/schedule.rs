@@ -1,0 +1,319 @@
+//! What may start, in which order, and what follows when nothing may.
+//!
+//! Owns: queues per pool, their order, phases, the end of a run. Does not know: retries (they come back as
+//! ready tasks), why a task failed.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::config::document::Method;
+use crate::config::recipe::Jobs;
+use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
+
+use super::message::{Effect, Ending, PhaseOutcome, Record, RunEnd, Start, Time};
+use super::state::{PackageState, PhaseState, RunState, TaskState};
+use super::{Engine, Limits, Running, Timer};
+
+/// Tasks of a pool compete for its slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pool {
+    /// Everything that computes.
+    Work,
+    /// Waits for the network.
+    Fetch,
+    /// Writes the sysroot, one at a time.
+    Merge,
+}
+
+const POOLS: [Pool; 3] = [Pool::Merge, Pool::Work, Pool::Fetch]; // first what lets others begin
+
+/// Before others: lower phases, then longer ways to the end of the phase, then the order of the plan.
+type Rank = (u32, Reverse<u64>, TaskId);
+
+/// What is ready, by pool.
+#[derive(Debug, Clone)]
+pub(super) struct Queues {
+    ready: [BTreeSet<Rank>; 3],
+    in_use: [u32; 3],
+    slots: [u32; 3],
+    /// By package: expected time from its start to the end of its phase, nanoseconds.
+    way: Vec<u64>,
+    /// By phase: for one package at a time, the first of its packages (by position) that is not final.
+    first_open: Vec<usize>,
+}
+
+impl Pool {
+    fn of(plan: &Plan, task: TaskId) -> Self {
+        match plan.kind(task) {
+            TaskKind::Fetch => Self::Fetch,
+            TaskKind::Unpack | TaskKind::Configure | TaskKind::Build | TaskKind::Check => Self::Work,
+            // What writes the sysroot does so alone.
+            TaskKind::Install if plan.package(plan.package_of(task)).direct => Self::Merge,
+            TaskKind::Install => Self::Work,
+            TaskKind::Merge => Self::Merge,
+        }
+    }
+}
+
+impl Queues {
+    pub(super) fn new(plan: &Plan, expected: &[u64], limits: Limits) -> Self {
+        Self {
+            ready: Default::default(),
+            in_use: [0; 3],
+            slots: [limits.jobs.max(1), limits.fetches.max(1), 1],
+            way: ways(plan, expected),
+            first_open: vec![0; plan.phases.len()],
+        }
+    }
+
+    pub(super) fn occupy(&mut self, plan: &Plan, task: TaskId) {
+        self.in_use[Pool::of(plan, task) as usize] += 1;
+    }
+
+    pub(super) fn release(&mut self, plan: &Plan, task: TaskId) {
+        self.in_use[Pool::of(plan, task) as usize] -= 1;
+    }
+
+    fn rank(&self, plan: &Plan, task: TaskId) -> Rank {
+        let package = plan.package_of(task);
+        let way = match plan.document.dependency_tracking.dependency_resolution.method {
+            Method::Topological => 0,
+            Method::Parallel | Method::Dynamic => self.way[package.0 as usize],
+        };
+        (plan.package(package).phase.0, Reverse(way), task)
+    }
+}
+
+/// The critical path, from each package on, within its phase.
+fn ways(plan: &Plan, expected: &[u64]) -> Vec<u64> {
+    let mut way = vec![0_u64; plan.wait_count.len()];
+    for node in plan.node_order.iter().rev() {
+        let at = node.0 as usize;
+        let package = plan.as_package(*node);
+        let own = package.map_or(0, |p| expected.get(p.0 as usize).copied().unwrap_or(0));
+        let phase = package.map(|p| plan.package(p).phase);
+        let behind = plan.waiters[at].iter().filter_map(|w| {
+            let other = plan.as_package(w.node).map(|p| plan.package(p).phase);
+            (phase.is_none() || other.is_none() || phase == other).then_some(way[w.node.0 as usize])
+        });
+        way[at] = own.saturating_add(behind.max().unwrap_or(0));
+    }
+    way.truncate(plan.packages.len());
+    way
+}
+
+impl Engine {
+    /// Puts the package's next task where it belongs now: into a queue, behind a timer, or nowhere.
+    pub(super) fn enqueue(&mut self, now: Time, id: PackageId) {
+        if self.state.package(id).state.is_final() || self.state.doomed.contains_key(&id) {
+            return;
+        }
+        let Some(task) = self.state.next_task(&self.plan, id) else { return };
+        match self.state.task(task).state {
+            TaskState::Ready | TaskState::Backoff { .. } => {}
+            TaskState::Blocked
+            | TaskState::Running { .. }
+            | TaskState::Completed
+            | TaskState::Failed
+            | TaskState::Skipped => return,
+        }
+        if let Some(until) = self.state.held_until(&self.plan, id).filter(|until| *until > now) {
+            self.timers.insert((until, Timer::Retry(id)));
+            return;
+        }
+        let rank = self.queues.rank(&self.plan, task);
+        self.queues.ready[Pool::of(&self.plan, task) as usize].insert(rank);
+    }
+
+    /// Goes on as far as possible: packages that cannot be built, phases, tasks, the end.
+    pub(super) fn advance(&mut self, now: Time, out: &mut Vec<Effect>) {
+        while let Some((doomed, because)) = self.state.doomed.first_key_value().map(|(a, b)| (*a, *b)) {
+            let record = Record::PackageSkipped { package: self.name(doomed), because: self.name(because) };
+            self.record(now, record, out);
+        }
+        if self.state.run == RunState::Running && self.closing.is_none() {
+            self.advance_phases(now, out);
+        }
+        if self.closing.is_none() {
+            for pool in POOLS {
+                self.start_ready(now, pool, out);
+            }
+        }
+        self.end_if_done(now, out);
+    }
+
+    fn advance_phases(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let plan = Arc::clone(&self.plan);
+        for phase in plan.phase_ids() {
+            match self.state.phase(phase) {
+                PhaseState::Finished(outcome) => {
+                    // Here too, not only when it finishes: kiln may have ended before it could say so.
+                    if self.ends_run(phase, outcome) {
+                        return self.close(now, Ending::Error, out);
+                    }
+                    continue;
+                }
+                PhaseState::Running => {}
+                PhaseState::Pending if self.has_work(phase) => {
+                    if self.measuring != Some(phase) {
+                        self.measuring = Some(phase);
+                        out.push(Effect::Measure { phase });
+                    }
+                    return;
+                }
+                // Nothing to build needs nothing to build it with.
+                PhaseState::Pending => {
+                    let phase = Arc::clone(&plan.phase(phase).key);
+                    self.record(now, Record::PhaseStarted { phase }, out);
+                }
+            }
+            if self.has_work(phase) {
+                return;
+            }
+            let outcome = self.outcome(phase);
+            let key = Arc::clone(&plan.phase(phase).key);
+            self.record(now, Record::PhaseFinished { phase: key, outcome }, out);
+            if self.ends_run(phase, outcome) {
+                return self.close(now, Ending::Error, out);
+            }
+        }
+        self.close(now, Ending::Completed, out);
+    }
+
+    fn ends_run(&self, phase: PhaseId, outcome: PhaseOutcome) -> bool {
+        outcome == PhaseOutcome::Failed && self.plan.phase(phase).critical
+    }
+
+    fn has_work(&self, phase: PhaseId) -> bool {
+        let counts = &self.state.counts[phase.0 as usize].packages;
+        counts[PackageState::Pending.index()] + counts[PackageState::Running.index()] > 0
+    }
+
+    fn outcome(&self, phase: PhaseId) -> PhaseOutcome {
+        let mut outcome = PhaseOutcome::Completed;
+        for &id in &self.plan.phase(phase).packages {
+            match self.state.package(id).state {
+                PackageState::Failed | PackageState::Skipped { unwanted: false } => {
+                    return PhaseOutcome::Failed;
+                }
+                PackageState::Skipped { unwanted: true } => outcome = PhaseOutcome::Skipped,
+                PackageState::Pending | PackageState::Running | PackageState::Completed { .. } => {}
+            }
+        }
+        outcome
+    }
+
+    /// Starts what is ready, as long as the pool has slots.
+    fn start_ready(&mut self, now: Time, pool: Pool, out: &mut Vec<Effect>) {
+        let method = self.plan.document.dependency_tracking.dependency_resolution.method;
+        let one_at_a_time = method == Method::Topological && pool != Pool::Fetch;
+        while self.queues.in_use[pool as usize] < self.queues.slots[pool as usize] {
+            let Some(&rank) = self.queues.ready[pool as usize].first() else { return };
+            let task = rank.2;
+            let id = self.plan.package_of(task);
+            if one_at_a_time && self.first_open(self.plan.package(id).phase) != Some(id) {
+                return; // its turn comes when those before it are done
+            }
+            self.queues.ready[pool as usize].pop_first();
+            // It may have been skipped, or thrown back, since it was put here.
+            let current = self.state.next_task(&self.plan, id) == Some(task);
+            let startable = match self.state.task(task).state {
+                TaskState::Ready | TaskState::Backoff { .. } => true,
+                TaskState::Blocked
+                | TaskState::Running { .. }
+                | TaskState::Completed
+                | TaskState::Failed
+                | TaskState::Skipped => false,
+            };
+            if current && startable && !self.state.package(id).state.is_final() {
+                self.start(now, id, task, out);
+            }
+        }
+    }
+
+    /// The first package of a phase, in plan order, that is not final.
+    fn first_open(&mut self, phase: PhaseId) -> Option<PackageId> {
+        let packages = &self.plan.phase(phase).packages;
+        let first = &mut self.queues.first_open[phase.0 as usize];
+        while packages.get(*first).is_some_and(|id| self.state.package(*id).state.is_final()) {
+            *first += 1;
+        }
+        packages.get(*first).copied()
+    }
+
+    fn start(&mut self, now: Time, id: PackageId, task: TaskId, out: &mut Vec<Effect>) {
+        let kind = self.plan.kind(task);
+        let history = *self.state.task(task);
+        let restore = history.done;
+        let attempt = if restore { history.attempts } else { history.attempts + 1 };
+        self.queues.occupy(&self.plan, task);
+        let plan = Arc::clone(&self.plan);
+        let package = plan.package(id);
+        let record = Record::TaskStarted {
+            phase: Arc::clone(&plan.phase(package.phase).key),
+            package: Arc::clone(&package.name),
+            task: kind,
+            attempt,
+            restore,
+            key: (kind == TaskKind::Merge).then(|| Arc::clone(&package.key)),
+        };
+        self.record(now, record, out);
+        self.running.insert(task, Running { attempt, restore, since: now, ending: None });
+        let scripted = match kind {
+            TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => true,
+            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => false,
+        };
+        if scripted {
+            if let Some(limit) = package.timeout {
+                self.timers.insert((now + limit, Timer::Timeout(task)));
+            }
+            if let Some(limit) = package.silent_timeout {
+                self.timers.insert((now + limit, Timer::Silence(task)));
+            }
+        }
+        // Until there is a jobserver, slots are shared out between the tasks that run.
+        let busy = self.queues.in_use[Pool::Work as usize].max(1);
+        let share = (self.limits.jobs / busy).max(1);
+        let jobs = match package.jobs {
+            Jobs::All => share,
+            Jobs::Most(most) => share.min(most).max(1),
+        };
+        let first_in_work_directory =
+            package.tasks.iter().find(|k| k.works()).is_some_and(|first| *first == kind);
+        out.push(Effect::Start(Start {
+            task,
+            package: id,
+            kind,
+            attempt,
+            restore,
+            fresh: first_in_work_directory,
+            jobs,
+            degraded: self.state.is_degraded(id),
+        }));
+    }
+
+    fn end_if_done(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(ending) = self.closing.filter(|_| self.running.is_empty()) else { return };
+        let record = match ending {
+            Ending::Stopped => Record::RunPaused { reason: "stopped".into() },
+            Ending::Completed => Record::RunEnded { state: RunEnd::Completed, missing: self.missing() },
+            Ending::Error | Ending::Requirements => {
+                Record::RunEnded { state: RunEnd::Error, missing: self.missing() }
+            }
+        };
+        self.record(now, record, out);
+        out.push(Effect::End(ending));
+        self.ended = true;
+    }
+
+    /// Packages that were wanted and are not there.
+    fn missing(&self) -> Vec<Arc<str>> {
+        let missing = self.plan.package_ids().filter(|id| match self.state.package(*id).state {
+            PackageState::Failed | PackageState::Skipped { unwanted: false } => true,
+            PackageState::Pending | PackageState::Running => true,
+            PackageState::Completed { .. } | PackageState::Skipped { unwanted: true } => false,
+        });
+        missing.map(|id| self.name(id)).collect()
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine's tests: stories told as scripts (`script`), and thousands of random ones (`simulation`).
+//! Both make their plans from a `sketch`.
+
+mod script;
+mod simulation;
+mod sketch;

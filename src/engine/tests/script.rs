@@ -1,0 +1,189 @@
+//! One story a test: a plan, what happens and when, and everything that the engine says.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::message::{
+    Effect, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
+};
+use crate::engine::state::State;
+use crate::engine::{Engine, Limits, RunInfo};
+use crate::failure::{Category, Failure};
+use crate::plan::{Plan, TASK_KINDS, TaskId, TaskKind};
+
+use super::sketch;
+
+/// Runs a script and compares the trace.
+///
+/// Script, a line an event: `SECONDS begin [PACKAGE=HAVE…]`, `ok PACKAGE.TASK`, `fail PACKAGE.TASK [security]`,
+/// `tick`, `measured PHASE [disk N] [memory N] [rotten]`, `output PACKAGE.TASK SECONDS`, `stop`, `crash` (a new
+/// engine from the records so far; `begin` must follow).
+/// Trace: `+` records, `>` effects.
+#[track_caller]
+fn check(words: &str, jobs: u32, script: &str, expect: &str) {
+    let trace = run(words, jobs, script);
+    let clean = |text: &str| {
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n")
+    };
+    assert!(clean(&trace) == clean(expect), "--- the engine said\n{trace}\n--- expected\n{expect}");
+}
+
+fn run(words: &str, jobs: u32, script: &str) -> String {
+    let plan = sketch::plan(words);
+    let limits = Limits { jobs, fetches: 2, grace: Duration::from_secs(10) };
+    let info = RunInfo { build_id: "b1".into(), kiln: "test".into() };
+    let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
+    let new = |state| Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected);
+    let mut engine = new(State::new(&plan));
+    let mut records: Vec<(Time, Record)> = Vec::new();
+    let mut trace = String::new();
+    for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let now = Time::from_secs(words[0].parse().unwrap());
+        let event = match words[1] {
+            "crash" => {
+                let mut state = State::new(&plan);
+                for (at, record) in &records {
+                    state.apply(&plan, *at, record, &mut Vec::new());
+                }
+                assert_eq!(&state, engine.state(), "replayed state differs from the live one");
+                engine = new(state);
+                continue;
+            }
+            "begin" => Event::Begin(facts(&plan, &words[2..])),
+            "tick" => Event::Tick,
+            "stop" => Event::Stop,
+            "ok" => finished(&plan, words[2], Outcome::Success),
+            "fail" => {
+                let category = match words.get(3) {
+                    Some(&"security") => Category::SecurityViolation,
+                    _ => Category::CompilationFailure,
+                };
+                finished(&plan, words[2], Outcome::Failure(Failure::fact(category, "test", "it broke")))
+            }
+            "measured" => measured(&plan, &words[2..]),
+            "output" => Event::Output {
+                task: task(&plan, words[2]),
+                last: Time::from_secs(words[3].parse().unwrap()),
+            },
+            other => panic!("event {other}"),
+        };
+        for effect in engine.handle(now, event) {
+            if let Effect::Record(record) = &effect {
+                records.push((now, record.clone()));
+            }
+            writeln!(trace, "{} {}", words[0], show(&plan, &effect)).unwrap();
+        }
+    }
+    trace
+}
+
+fn facts(plan: &Plan, words: &[&str]) -> Facts {
+    let mut facts = Facts { packages: vec![Have::Nothing; plan.packages.len()] };
+    for word in words {
+        let (name, have) = word.split_once('=').unwrap();
+        facts.packages[plan.find(name).unwrap().0 as usize] = match have {
+            "all" => Have::Everything,
+            "archive" => Have::Archive,
+            "work" => Have::WorkDirectory,
+            "unwanted" => Have::Unselected,
+            other => panic!("have {other}"),
+        };
+    }
+    facts
+}
+
+fn task(plan: &Plan, word: &str) -> TaskId {
+    let (package, kind) = word.split_once('.').unwrap();
+    let kind = TASK_KINDS.into_iter().find(|k| k.name() == kind).unwrap();
+    plan.task(plan.find(package).unwrap(), kind).unwrap()
+}
+
+fn finished(plan: &Plan, word: &str, outcome: Outcome) -> Event {
+    Event::Finished { task: task(plan, word), outcome, usage: Usage::default() }
+}
+
+fn measured(plan: &Plan, words: &[&str]) -> Event {
+    let mut resources = Resources { disk: 1000, memory: 1000, toolchain_verified: true };
+    let mut rest = words[1..].iter();
+    while let Some(word) = rest.next() {
+        match *word {
+            "disk" => resources.disk = rest.next().unwrap().parse().unwrap(),
+            "memory" => resources.memory = rest.next().unwrap().parse().unwrap(),
+            "rotten" => resources.toolchain_verified = false,
+            other => panic!("measured {other}"),
+        }
+    }
+    Event::Measured { phase: plan.find_phase(words[0]).unwrap(), resources }
+}
+
+fn show(plan: &Plan, effect: &Effect) -> String {
+    let name = |task: TaskId| {
+        format!("{}.{}", plan.package(plan.package_of(task)).name, plan.kind(task).name())
+    };
+    match effect {
+        Effect::Record(record) => format!("+ {}", show_record(record)),
+        Effect::Start(Start { task, attempt, restore, fresh, jobs, degraded, .. }) => {
+            let mark = |on: bool, word: &str| if on { format!(" {word}") } else { String::new() };
+            format!(
+                "> start {}#{attempt} j{jobs}{}{}{}",
+                name(*task),
+                mark(*restore, "restore"),
+                mark(*fresh, "fresh"),
+                mark(*degraded, "degraded")
+            )
+        }
+        Effect::Kill { task, at_once } => {
+            format!("> {} {}", if *at_once { "kill" } else { "term" }, name(*task))
+        }
+        Effect::Measure { phase } => format!("> measure {}", plan.phase(*phase).key),
+        Effect::WatchOutput { task } => format!("> watch {}", name(*task)),
+        Effect::End(ending) => format!("> end {ending:?}"),
+    }
+}
+
+fn show_record(record: &Record) -> String {
+    let list = |names: &[Arc<str>]| names.iter().map(|n| &**n).collect::<Vec<_>>().join(",");
+    let it = |package: &str, task: &TaskKind, attempt: &u32| format!("{package}.{}#{attempt}", task.name());
+    match record {
+        Record::RunStarted { build_id, .. } => format!("run_started {build_id}"),
+        Record::RunResumed { afresh, .. } => {
+            format!("run_resumed{}", if *afresh { " afresh" } else { "" })
+        }
+        Record::Decided { reused, archived, skipped } => {
+            format!("decided reused={} archived={} skipped={}", list(reused), list(archived), list(skipped))
+        }
+        Record::PhaseStarted { phase } => format!("phase_started {phase}"),
+        Record::PhaseFinished { phase, outcome } => format!("phase_finished {phase} {outcome:?}"),
+        Record::RequirementUnmet { phase, requirement, required, available } => {
+            format!("requirement_unmet {phase} {requirement:?} {required}>{available}")
+        }
+        Record::TaskStarted { package, task, attempt, .. } => {
+            format!("task_started {}", it(package, task, attempt))
+        }
+        Record::TaskFinished { package, task, attempt, .. } => {
+            format!("task_finished {}", it(package, task, attempt))
+        }
+        Record::TaskFailed { package, task, attempt, retry_at, tolerated, failure, .. } => format!(
+            "task_failed {} {}{}{}",
+            it(package, task, attempt),
+            failure.category.name(),
+            retry_at.map(|t| format!(" retry_at={t}")).unwrap_or_default(),
+            if *tolerated { " tolerated" } else { "" }
+        ),
+        Record::TaskInterrupted { package, task, attempt } => {
+            format!("task_interrupted {}", it(package, task, attempt))
+        }
+        Record::WorkLost { package } => format!("work_lost {package}"),
+        Record::PackageCompleted { package, degraded, .. } => {
+            format!("package_completed {package}{}", if *degraded { " degraded" } else { "" })
+        }
+        Record::PackageFailed { package, task } => format!("package_failed {package}.{}", task.name()),
+        Record::PackageSkipped { package, because } => format!("package_skipped {package} because {because}"),
+        Record::RunPaused { reason } => format!("run_paused {reason}"),
+        Record::RunEnded { state, missing } => format!("run_ended {state:?} missing={}", list(missing)),
+        Record::MergeRecovered { package, .. } => format!("merge_recovered {package}"),
+        Record::PackageRemoved { package } => format!("package_removed {package}"),
+    }
+}

@@ -1,0 +1,444 @@
+//! Thousands of random runs: random plans, durations, failures, stops; kiln killed before or after any
+//! record; damage found at the next start. After each event the invariants are checked:
+//!
+//! - no task begins before what it needs is there (by an own reckoning from the plan's edges);
+//! - no task that has succeeded begins again without a reason; attempt numbers never repeat;
+//! - slots are never exceeded, and one package at a time means that;
+//! - the state replayed from the records equals the live one;
+//! - every run ends, and what it says at the end is true.
+//!
+//! A failing seed is printed; `KILN_SEED=N` runs it alone, `KILN_SEEDS=N` sets how many are run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::document::Method;
+use crate::engine::message::{
+    Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
+};
+use crate::engine::state::{PackageState, State};
+use crate::engine::{Engine, Limits, RunInfo};
+use crate::failure::{Category, Failure};
+use crate::plan::{PackageId, Plan, TaskId, TaskKind};
+
+use super::sketch;
+
+/// Small, fast, and the same everywhere: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A random definition in the words of `sketch`.
+fn words(random: &mut Random) -> String {
+    let mut out = String::new();
+    let method = if random.chance(30) { "topological" } else { "parallel" };
+    writeln!(out, "method {method}\nattempts {}\ndelay {}", 1 + random.below(3), random.below(20)).unwrap();
+    let mut names: Vec<String> = Vec::new();
+    for phase in 0..1 + random.below(3) {
+        writeln!(out, "phase{} p{phase}", if random.chance(60) { "" } else { "?" }).unwrap();
+        if random.chance(20) {
+            writeln!(out, "needs disk 500").unwrap();
+        }
+        for _ in 0..1 + random.below(5) {
+            let name = format!("k{}", names.len());
+            write!(out, "{name}: ").unwrap();
+            if random.chance(40) {
+                write!(out, "fetch unpack ").unwrap();
+            }
+            write!(out, "{} ", ["build", "configure build", "configure build check", "build check?"][usize::try_from(random.below(4)).unwrap()])
+                .unwrap();
+            if random.chance(70) {
+                write!(out, "install ").unwrap();
+            }
+            write!(out, "< ").unwrap();
+            for other in &names {
+                if random.chance(25) {
+                    write!(out, "{}{other} ", ["", "", "?", "~"][usize::try_from(random.below(4)).unwrap()]).unwrap();
+                }
+            }
+            if random.chance(20) {
+                write!(out, "(timeout {} jobs {})", 1 + random.below(40), 1 + random.below(3)).unwrap();
+            }
+            writeln!(out).unwrap();
+            names.push(name);
+        }
+    }
+    out
+}
+
+/// What is outside of the engine: processes, files, the ledger.
+struct World {
+    plan: Arc<Plan>,
+    limits: Limits,
+    random: Random,
+    engine: Engine,
+    now: Time,
+    ledger: Vec<(Time, Record)>,
+    in_flight: BTreeMap<TaskId, (Start, Time)>,
+    /// Packages of which a work directory is there, and how many of their tasks it has seen.
+    work: BTreeMap<PackageId, usize>,
+    archives: BTreeSet<PackageId>,
+    merged: BTreeSet<PackageId>,
+    /// Completed according to the ledger, whatever became of it.
+    completed: BTreeSet<PackageId>,
+    /// Attempts begun in this run of the definition, without restoring ones.
+    begun: BTreeSet<(TaskId, u32)>,
+    /// Tasks that succeeded and whose package has not been looked at afresh since.
+    succeeded: BTreeSet<TaskId>,
+    failures_left: u64,
+    kills_left: u64,
+    ended: Option<Ending>,
+    trace: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let plan = sketch::plan(&words(&mut random));
+        let limits = Limits {
+            jobs: 1 + u32::try_from(random.below(3)).unwrap(),
+            fetches: 1 + u32::try_from(random.below(2)).unwrap(),
+            grace: Duration::from_secs(5),
+        };
+        let engine = engine(&plan, limits, State::new(&plan));
+        let failures_left = random.below(6);
+        let kills_left = random.below(5);
+        Self {
+            plan,
+            limits,
+            random,
+            engine,
+            now: Time::default(),
+            ledger: Vec::new(),
+            in_flight: BTreeMap::new(),
+            work: BTreeMap::new(),
+            archives: BTreeSet::new(),
+            merged: BTreeSet::new(),
+            completed: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            succeeded: BTreeSet::new(),
+            failures_left,
+            kills_left,
+            ended: None,
+            trace: Vec::new(),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let have = |id: PackageId| {
+            let has_install = self.plan.task(id, TaskKind::Install).is_some();
+            if self.completed.contains(&id) && (!has_install || self.merged.contains(&id)) {
+                Have::Everything
+            } else if has_install && self.archives.contains(&id) {
+                Have::Archive
+            } else if self.work.contains_key(&id) {
+                Have::WorkDirectory
+            } else {
+                Have::Nothing
+            }
+        };
+        Facts { packages: self.plan.package_ids().map(have).collect() }
+    }
+
+    /// One turn of the driver's loop. Kiln may be killed before its records are written, or right after,
+    /// before anything else is done.
+    fn turn(&mut self, event: Event) {
+        let effects = self.engine.handle(self.now, event);
+        let kill = self.kills_left > 0 && self.random.chance(8);
+        if kill && self.random.chance(50) {
+            self.trace.push(format!("{} killed before the commit", self.now));
+            return self.restart();
+        }
+        let mut todo = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Record(record) => {
+                    self.trace.push(format!("{} {record:?}", self.now));
+                    self.observe(&record);
+                    self.ledger.push((self.now, record));
+                }
+                other => todo.push(other),
+            }
+        }
+        if kill {
+            self.trace.push(format!("{} killed after the commit", self.now));
+            return self.restart();
+        }
+        let mut measure = Vec::new();
+        for effect in todo {
+            match effect {
+                Effect::Start(start) => self.start(start),
+                Effect::Kill { task, at_once } => {
+                    // Some tasks do not listen until they are killed.
+                    if (at_once || self.random.chance(60))
+                        && let Some((_, end)) = self.in_flight.get_mut(&task)
+                    {
+                        *end = self.now;
+                    }
+                }
+                Effect::Measure { phase } => measure.push(phase),
+                Effect::WatchOutput { .. } => {}
+                Effect::End(ending) => self.ended = Some(ending),
+                Effect::Record(_) => unreachable!("sorted out above"),
+            }
+        }
+        self.check();
+        for phase in measure {
+            let disk = if self.random.chance(5) { 1 } else { 1000 };
+            let resources = Resources { disk, memory: 1000, toolchain_verified: true };
+            self.turn(Event::Measured { phase, resources });
+        }
+    }
+
+    fn observe(&mut self, record: &Record) {
+        match record {
+            Record::RunStarted { .. } | Record::RunResumed { afresh: true, .. } => {
+                self.begun.clear();
+                self.succeeded.clear();
+            }
+            Record::PackageCompleted { package, degraded, .. } => {
+                let id = self.plan.find(package).unwrap();
+                // What was built without something optional is not taken for the whole thing later.
+                if !degraded {
+                    self.completed.insert(id);
+                }
+            }
+            Record::TaskFinished { package, task, .. } => {
+                let id = self.plan.find(package).unwrap();
+                self.succeeded.insert(self.plan.task(id, *task).unwrap());
+            }
+            Record::TaskStarted { package, task, attempt, restore, .. } => {
+                let task = self.plan.task(self.plan.find(package).unwrap(), *task).unwrap();
+                assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
+                assert_eq!(
+                    *restore,
+                    self.succeeded.contains(&task),
+                    "{package}: a task runs twice exactly to restore a work directory"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let Start { task, package, kind, .. } = start;
+        if kind != TaskKind::Fetch {
+            // By own reckoning: everything that is waited for has been merged, or completed where there
+            // is nothing to merge.
+            for id in required(&self.plan, package) {
+                let there = match self.plan.task(id, TaskKind::Merge) {
+                    Some(_) => self.merged.contains(&id),
+                    None => self.engine.state().package(id).state.is_final(),
+                };
+                assert!(
+                    there,
+                    "{} begins without {}",
+                    self.plan.package(package).name,
+                    self.plan.package(id).name
+                );
+            }
+        }
+        if kind.works() {
+            let tasks = &self.plan.package(package).tasks;
+            let position = tasks.iter().filter(|k| k.works()).position(|k| *k == kind).unwrap();
+            if start.fresh {
+                assert_eq!(position, 0);
+                self.work.insert(package, 0);
+            }
+            let seen = self.work.get(&package).copied();
+            // A check that is behind it need not be seen again.
+            assert!(
+                seen.is_some_and(|seen| seen == position || seen + 1 == position),
+                "{kind:?} of {package:?} finds a work directory that has seen {seen:?}, not {position}"
+            );
+        }
+        if kind == TaskKind::Merge {
+            assert!(self.archives.contains(&package), "merge without an archive");
+        }
+        let end = self.now + Duration::from_secs(1 + self.random.below(30));
+        assert!(self.in_flight.insert(task, (start, end)).is_none(), "started while running");
+    }
+
+    fn check(&self) {
+        let count = |wanted: &dyn Fn(TaskKind) -> bool| {
+            self.in_flight.values().filter(|(s, _)| wanted(s.kind)).count()
+        };
+        assert!(count(&TaskKind::works) <= self.limits.jobs as usize, "slots exceeded");
+        assert!(count(&|k| k == TaskKind::Fetch) <= self.limits.fetches as usize, "fetch slots exceeded");
+        assert!(count(&|k| k == TaskKind::Merge) <= 1, "two merges at once");
+        if self.plan.document.dependency_tracking.dependency_resolution.method == Method::Topological {
+            assert!(count(&|k| k != TaskKind::Fetch) <= 1, "more than one package at a time");
+        }
+    }
+
+    /// Kiln was killed: what was in flight dies, and a new engine goes on from the ledger.
+    fn restart(&mut self) {
+        self.kills_left -= 1;
+        self.in_flight.clear();
+        let mut state = State::new(&self.plan);
+        for (at, record) in &self.ledger {
+            state.apply(&self.plan, *at, record, &mut Vec::new());
+        }
+        self.damage();
+        self.engine = engine(&self.plan, self.limits, state);
+        self.ended = None;
+        self.turn(Event::Begin(self.facts()));
+    }
+
+    /// Sometimes something is gone at the next start.
+    fn damage(&mut self) {
+        if self.random.chance(20) {
+            self.work.clear();
+        }
+        if self.random.chance(10)
+            && let Some(id) = self.archives.pop_first()
+        {
+            self.merged.remove(&id);
+        }
+    }
+
+    fn run(&mut self) {
+        self.turn(Event::Begin(self.facts()));
+        for _ in 0..20_000 {
+            if self.ended == Some(Ending::Stopped) && self.kills_left > 0 {
+                self.restart();
+                continue;
+            }
+            if self.ended.is_some() {
+                return self.check_end();
+            }
+            let next = self.in_flight.iter().map(|(t, (s, end))| (*end, *t, *s)).min_by_key(|n| (n.0, n.1));
+            let wakeup = self.engine.next_wakeup();
+            if self.random.chance(1) {
+                self.turn(Event::Stop);
+            } else if let Some((end, task, start)) = next.filter(|n| wakeup.is_none_or(|w| n.0 <= w)) {
+                self.now = self.now.max(end);
+                self.in_flight.remove(&task);
+                let outcome = self.outcome(start);
+                self.turn(Event::Finished { task, outcome, usage: Usage::default() });
+            } else if let Some(wakeup) = wakeup {
+                self.now = self.now.max(wakeup);
+                self.turn(Event::Tick);
+            } else {
+                panic!("nothing runs, nothing will, and the run has not ended");
+            }
+        }
+        panic!("the run does not end");
+    }
+
+    fn outcome(&mut self, start: Start) -> Outcome {
+        if self.failures_left > 0 && self.random.chance(25) {
+            self.failures_left -= 1;
+            let category = [Category::CompilationFailure, Category::SecurityViolation]
+                [usize::from(self.random.chance(10))];
+            return Outcome::Failure(Failure::fact(category, "test", "it broke"));
+        }
+        if start.kind.works() {
+            let tasks = &self.plan.package(start.package).tasks;
+            let position = tasks.iter().filter(|k| k.works()).position(|k| *k == start.kind).unwrap();
+            self.work.insert(start.package, position + 1);
+        }
+        if start.kind == TaskKind::Install && !start.degraded {
+            self.archives.insert(start.package);
+        }
+        if start.kind == TaskKind::Install && start.degraded {
+            self.archives.insert(start.package); // under a name of its own; good for this run's merge
+        }
+        if start.kind == TaskKind::Merge {
+            self.merged.insert(start.package);
+        }
+        Outcome::Success
+    }
+
+    fn check_end(&self) {
+        let state = self.engine.state();
+        let mut replayed = State::new(&self.plan);
+        for (at, record) in &self.ledger {
+            replayed.apply(&self.plan, *at, record, &mut Vec::new());
+        }
+        assert_eq!(&replayed, state, "replayed state differs from the live one");
+        let bad = |id: &PackageId| match state.package(*id).state {
+            PackageState::Failed | PackageState::Skipped { unwanted: false } => true,
+            PackageState::Pending
+            | PackageState::Running
+            | PackageState::Completed { .. }
+            | PackageState::Skipped { unwanted: true } => false,
+        };
+        let critical = self.plan.phases.iter().filter(|p| p.critical).flat_map(|p| &p.packages).any(bad);
+        match self.ended {
+            Some(Ending::Completed) => {
+                assert!(!critical, "completed, but something critical is missing");
+                let open = self.plan.package_ids().find(|id| !state.package(*id).state.is_final());
+                assert_eq!(open, None, "completed, but a package was never finished");
+            }
+            Some(Ending::Error) => assert!(critical, "ended in error, but nothing critical is missing"),
+            Some(Ending::Requirements | Ending::Stopped) | None => {}
+        }
+    }
+}
+
+fn engine(plan: &Arc<Plan>, limits: Limits, state: State) -> Engine {
+    let info = RunInfo { build_id: "b".into(), kiln: "test".into() };
+    let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
+    Engine::new(Arc::clone(plan), limits, info, state, &expected)
+}
+
+/// All packages that must be there before a package's first own task: along required edges, and through
+/// closures to what those need to run.
+fn required(plan: &Plan, package: PackageId) -> BTreeSet<PackageId> {
+    let mut out = BTreeSet::new();
+    let mut stack = vec![package.0];
+    while let Some(at) = stack.pop() {
+        for (node, waiters) in plan.waiters.iter().enumerate() {
+            if !waiters.iter().any(|w| w.node.0 == at && w.required) {
+                continue;
+            }
+            let node = u32::try_from(node).unwrap();
+            if (node as usize) < plan.packages.len() {
+                out.insert(PackageId(node));
+            } else {
+                stack.push(node);
+            }
+        }
+    }
+    out
+}
+
+fn run_seed(seed: u64) {
+    let mut world = World::new(seed);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
+    if let Err(panic) = result {
+        let tail = world.trace.len().saturating_sub(60);
+        println!("seed {seed} (KILN_SEED={seed} runs it alone)\n{}", world.trace[tail..].join("\n"));
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn random_runs_keep_every_promise() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    if let Some(seed) = number("KILN_SEED") {
+        return run_seed(seed);
+    }
+    for seed in 0..number("KILN_SEEDS").unwrap_or(10_000) {
+        run_seed(seed);
+    }
+}

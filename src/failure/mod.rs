@@ -1,0 +1,131 @@
+//! What went wrong, in the framework's words.
+//!
+//! Owns: categories, classes, and what a failure carries. Does not know: attempts, retries, gates (those are
+//! the engine's); where evidence comes from (the driver's).
+
+use serde::{Deserialize, Serialize};
+
+/// The framework's error categories, and ours for security.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the framework's, which says what each means")]
+pub enum Category {
+    CompilationFailure,
+    LinkFailure,
+    ConfigurationError,
+    ResourceExhaustion,
+    MissingDependency,
+    VersionConflict,
+    CircularDependency,
+    BrokenDependency,
+    DiskSpace,
+    MemoryAllocation,
+    ProcessLimits,
+    NetworkIssues,
+    SecurityViolation,
+}
+
+/// All categories, in the framework's order.
+pub const CATEGORIES: [Category; 13] = [
+    Category::CompilationFailure,
+    Category::LinkFailure,
+    Category::ConfigurationError,
+    Category::ResourceExhaustion,
+    Category::MissingDependency,
+    Category::VersionConflict,
+    Category::CircularDependency,
+    Category::BrokenDependency,
+    Category::DiskSpace,
+    Category::MemoryAllocation,
+    Category::ProcessLimits,
+    Category::NetworkIssues,
+    Category::SecurityViolation,
+];
+
+/// How sure a classification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// Nothing was found: the category is a guess from the kind of task.
+    Low,
+    /// Taken from text.
+    Medium,
+    /// A fact that kiln or the kernel observed.
+    High,
+}
+
+/// What a category was concluded from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Who says so: `kernel`, `exit`, `output`, `kiln`.
+    pub source: String,
+    /// Line of the output, from 1, where it is from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The fact, or the line of output.
+    pub text: String,
+}
+
+/// One failed attempt, explained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What it was.
+    pub category: Category,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// What that was concluded from.
+    pub evidence: Evidence,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether trying again may help: not after a digest mismatch or a path conflict.
+    pub retryable: bool,
+}
+
+impl Category {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CompilationFailure => "compilation_failure",
+            Self::LinkFailure => "link_failure",
+            Self::ConfigurationError => "configuration_error",
+            Self::ResourceExhaustion => "resource_exhaustion",
+            Self::MissingDependency => "missing_dependency",
+            Self::VersionConflict => "version_conflict",
+            Self::CircularDependency => "circular_dependency",
+            Self::BrokenDependency => "broken_dependency",
+            Self::DiskSpace => "disk_space",
+            Self::MemoryAllocation => "memory_allocation",
+            Self::ProcessLimits => "process_limits",
+            Self::NetworkIssues => "network_issues",
+            Self::SecurityViolation => "security_violation",
+        }
+    }
+}
+
+impl Failure {
+    /// A fact that kiln itself, or the kernel, is sure of.
+    pub fn fact(category: Category, source: &str, text: impl Into<String>) -> Self {
+        Self {
+            category,
+            confidence: Confidence::High,
+            evidence: Evidence { source: source.into(), line: None, text: text.into() },
+            hint: None,
+            retryable: category != Category::SecurityViolation,
+        }
+    }
+
+    /// With this hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Trying again would give the same.
+    #[must_use]
+    pub fn pointless_to_retry(mut self) -> Self {
+        self.retryable = false;
+        self
+    }
+}

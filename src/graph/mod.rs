@@ -1,0 +1,117 @@
+//! The dependency graph of a definition: packages, and who needs whom in which way.
+//!
+//! Owns: nodes and edges as resolved from steps, groups and recipes. Does not know: the order of building
+//! (see `plan`), whether anything has been built.
+
+pub mod cycle;
+pub mod export;
+pub mod resolve;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::diagnostic::Place;
+use crate::config::load::Definition;
+
+/// A definition's dependency graph. Nodes are dense: a `usize` index into `nodes`.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// The phases, by `order`.
+    pub phases: Vec<PhaseNode>,
+    /// Packages, in definition order: phases by `order`, steps as listed, what a step pulls in before it.
+    pub nodes: Vec<Node>,
+    /// Dependencies, grouped by `from`, in the order of the recipes.
+    pub edges: Vec<Edge>,
+    /// Index of a node by name.
+    pub by_name: BTreeMap<Arc<str>, usize>,
+}
+
+/// A phase, as far as the graph needs it.
+#[derive(Debug, Clone)]
+pub struct PhaseNode {
+    /// Its key in `build_phases`.
+    pub key: Arc<str>,
+}
+
+/// A package that is part of the build.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version, as written.
+    pub version: Arc<str>,
+    /// Index into the definition's recipes.
+    pub recipe: usize,
+    /// Index into `phases`.
+    pub phase: usize,
+    /// The step that names it, or that pulled it in.
+    pub step: Arc<str>,
+}
+
+/// `from` depends on `to`.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// The dependent.
+    pub from: usize,
+    /// The dependency.
+    pub to: usize,
+    /// In which list of the recipe it stands.
+    pub dependency_type: DependencyType,
+    /// Whether the dependent can be built without it.
+    pub requirement_level: RequirementLevel,
+    /// Where in that list, from 0.
+    pub index: usize,
+}
+
+/// In which list of the recipe a dependency stands. Weakest last: cycles are broken from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyType {
+    /// `build_deps`
+    Build,
+    /// `runtime_deps`
+    Runtime,
+    /// `optional_deps`
+    Optional,
+}
+
+/// Whether the dependent can do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequirementLevel {
+    /// It cannot.
+    Required,
+    /// It can.
+    Optional,
+}
+
+impl DependencyType {
+    /// The list of the recipe, as it is written there.
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Build => "build_deps",
+            Self::Runtime => "runtime_deps",
+            Self::Optional => "optional_deps",
+        }
+    }
+}
+
+impl Edge {
+    /// Whether the dependent's first task waits for this edge's package itself (and what that needs to run).
+    pub fn waits(&self) -> bool {
+        match self.dependency_type {
+            DependencyType::Build | DependencyType::Optional => true,
+            DependencyType::Runtime => false,
+        }
+    }
+}
+
+impl Graph {
+    /// Where an edge is written. Not kept in the edge: a distribution has a quarter of a million.
+    pub fn place(&self, definition: &Definition, edge: &Edge) -> Place {
+        let recipe = &definition.recipes[self.nodes[edge.from].recipe];
+        recipe.place.clone().key(edge.dependency_type.list()).index(edge.index)
+    }
+}

@@ -1,0 +1,358 @@
+//! From steps, groups and recipes to a graph.
+//!
+//! Owns: what a name means (package or group), which packages are part of the build and in which phase, and
+//! every complaint about a name, a version or a phase. Does not know: cycles, order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::config::diagnostic::{Diagnostic, FileId, Place, Severity};
+use crate::config::document::PackageType;
+use crate::config::load::Definition;
+use crate::config::recipe::Recipe;
+use crate::config::suggest::similar;
+use crate::config::version::Dependency;
+
+use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel};
+
+/// Resolves every name of the definition. All problems are reported, not just the first.
+///
+/// # Errors
+/// When at least one of the diagnostics is an error; warnings come with the graph.
+pub fn resolve(definition: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut resolver = Resolver::new(definition);
+    resolver.place_steps();
+    resolver.connect();
+    let Resolver { graph, diagnostics, .. } = resolver;
+    if diagnostics.iter().any(|d| d.severity == Severity::Error) { Err(diagnostics) } else { Ok((graph, diagnostics)) }
+}
+
+struct Resolver<'a> {
+    definition: &'a Definition,
+    recipes: BTreeMap<&'a str, usize>,
+    graph: Graph,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// What a dependency string of a recipe resolved to.
+struct Need {
+    recipe: usize,
+    kind: DependencyType,
+    index: usize,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(definition: &'a Definition) -> Self {
+        let recipes =
+            definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect();
+        let mut phases: Vec<_> = definition.document.build_phases.iter().collect();
+        phases.sort_by_key(|(_, phase)| phase.order);
+        let phases = phases.into_iter().map(|(key, _)| PhaseNode { key: (**key).into() }).collect();
+        Self {
+            definition,
+            recipes,
+            graph: Graph { phases, nodes: Vec::new(), edges: Vec::new(), by_name: BTreeMap::new() },
+            diagnostics: Vec::new(),
+        }
+    }
+
+    fn recipe(&self, index: usize) -> &'a Recipe {
+        &self.definition.recipes[index].value
+    }
+
+    /// The packages that `name` stands for: itself, or a group's members, recursively, in order, each once.
+    /// `None` where there is no such recipe.
+    fn expand(&self, name: &str) -> Option<Vec<usize>> {
+        let mut out = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut stack = vec![*self.recipes.get(name)?];
+        while let Some(at) = stack.pop() {
+            if !seen.insert(at) {
+                continue; // named twice, or a group within itself: `check_groups` reports that
+            }
+            match &self.recipe(at).group {
+                None => out.push(at),
+                Some(members) => {
+                    stack.extend(members.iter().rev().filter_map(|m| self.recipes.get(&**m)));
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// Every member of every group exists, and no group contains itself.
+    fn check_groups(&mut self) {
+        for (index, located) in self.definition.recipes.iter().enumerate() {
+            let Some(members) = &located.value.group else { continue };
+            for (i, member) in members.iter().enumerate() {
+                let place = || located.place.clone().key("group").index(i);
+                match self.recipes.get(&**member) {
+                    None => {
+                        let diagnostic = self.unknown("member of a group", member).at(place());
+                        self.diagnostics.push(diagnostic);
+                    }
+                    Some(&to) if self.group_reaches(to, index) => self.diagnostics.push(
+                        Diagnostic::error(
+                            "group-cycle",
+                            format!("group `{}` contains itself through `{member}`", located.value.package),
+                        )
+                        .at(place())
+                        .hint("a group is a list of packages: take one of the two names out"),
+                    ),
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+
+    fn group_reaches(&self, from: usize, target: usize) -> bool {
+        let mut seen = vec![from];
+        let mut stack = vec![from];
+        while let Some(at) = stack.pop() {
+            if at == target {
+                return true;
+            }
+            for member in self.recipe(at).group.iter().flatten() {
+                if let Some(&next) = self.recipes.get(&**member)
+                    && !seen.contains(&next)
+                {
+                    seen.push(next);
+                    stack.push(next);
+                }
+            }
+        }
+        false
+    }
+
+    fn unknown(&self, what: &str, name: &str) -> Diagnostic {
+        let diagnostic = Diagnostic::error("unknown-package", format!("{what} `{name}` has no recipe"));
+        let names: Vec<&str> = self.recipes.keys().copied().collect();
+        match similar(name, &names) {
+            Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+            None => diagnostic.hint(format!("add packages/{name}.yaml, or take the name out")),
+        }
+    }
+
+    /// Gives every package of every step its node, and pulls in what they depend on.
+    fn place_steps(&mut self) {
+        self.check_groups();
+        let document = &self.definition.document;
+        let mut steps: Vec<(usize, Arc<str>, usize)> = Vec::new(); // phase, step, recipe
+        let mut placed: BTreeMap<usize, (usize, Arc<str>)> = BTreeMap::new();
+        for phase in 0..self.graph.phases.len() {
+            let key = Arc::clone(&self.graph.phases[phase].key);
+            for (i, step) in document.build_phases[&*key].steps.iter().enumerate() {
+                let place = Place::document(FileId(0), 0)
+                    .key("build_phases")
+                    .key(&*key)
+                    .key("steps")
+                    .index(i);
+                let Some(members) = self.expand(step) else {
+                    let diagnostic = self.unknown("step", step).at(place);
+                    self.diagnostics.push(diagnostic);
+                    continue;
+                };
+                let step: Arc<str> = (**step).into();
+                for member in members {
+                    if let Some((other, earlier)) = placed.get(&member) {
+                        if *other != phase || *earlier == step {
+                            self.diagnostics.push(
+                                Diagnostic::error(
+                                    "duplicate-step",
+                                    format!(
+                                        "package `{}` is already built by step `{earlier}` of phase `{}`",
+                                        self.recipe(member).package,
+                                        self.graph.phases[*other].key
+                                    ),
+                                )
+                                .at(place.clone())
+                                .hint("a package is built once: name it in one step"),
+                            );
+                        }
+                        continue;
+                    }
+                    placed.insert(member, (phase, Arc::clone(&step)));
+                    steps.push((phase, Arc::clone(&step), member));
+                }
+            }
+        }
+        for (phase, step, recipe) in steps {
+            self.pull(recipe, phase, &step, &placed);
+        }
+    }
+
+    /// Gives `recipe` a node, after those of its dependencies that no step names. Iterative: a chain may be
+    /// as long as a distribution is deep.
+    fn pull(
+        &mut self,
+        recipe: usize,
+        phase: usize,
+        step: &Arc<str>,
+        placed: &BTreeMap<usize, (usize, Arc<str>)>,
+    ) {
+        let mut stack = vec![(recipe, false)];
+        let mut entered = BTreeSet::new();
+        while let Some((at, done)) = stack.pop() {
+            let name = &*self.recipe(at).package;
+            if self.graph.by_name.contains_key(name) {
+                continue;
+            }
+            if done {
+                let name: Arc<str> = name.into();
+                self.graph.by_name.insert(Arc::clone(&name), self.graph.nodes.len());
+                self.graph.nodes.push(Node {
+                    name,
+                    version: self.recipe(at).version.as_ref().map_or("0", |v| v.as_str()).into(),
+                    recipe: at,
+                    phase,
+                    step: Arc::clone(step),
+                });
+                continue;
+            }
+            if !entered.insert(at) {
+                continue;
+            }
+            stack.push((at, true));
+            let needs = self.needs(at);
+            for need in needs.iter().rev() {
+                // An optional dependency is waited for if it is in the plan; it does not get there by itself.
+                if self.level(need.kind) == RequirementLevel::Required && !placed.contains_key(&need.recipe) {
+                    stack.push((need.recipe, false));
+                }
+            }
+        }
+    }
+
+    fn package_type(&self, kind: DependencyType) -> PackageType {
+        let types = &self.definition.document.dependency_tracking.package_types;
+        match kind {
+            DependencyType::Build => types.build_deps,
+            DependencyType::Runtime => types.runtime_deps,
+            DependencyType::Optional => types.optional_deps,
+        }
+    }
+
+    fn level(&self, kind: DependencyType) -> RequirementLevel {
+        if self.package_type(kind).required { RequirementLevel::Required } else { RequirementLevel::Optional }
+    }
+
+    /// The packages that the lists of a recipe name, groups expanded. Unknown names are left out here.
+    fn needs(&self, recipe: usize) -> Vec<Need> {
+        let mut needs = Vec::new();
+        for (kind, list) in lists(self.recipe(recipe)) {
+            for (index, dependency) in list.iter().enumerate() {
+                let members = self.expand(&dependency.name).unwrap_or_default();
+                needs.extend(
+                    members.into_iter().filter(|m| *m != recipe).map(|recipe| Need { recipe, kind, index }),
+                );
+            }
+        }
+        needs
+    }
+
+    /// Edges of all nodes, with everything that can be wrong about one.
+    fn connect(&mut self) {
+        for from in 0..self.graph.nodes.len() {
+            let recipe = self.graph.nodes[from].recipe;
+            self.check_names(recipe);
+            let first = self.graph.edges.len();
+            for need in self.needs(recipe) {
+                self.check_version(recipe, &need);
+                let Some(&to) = self.graph.by_name.get(&*self.recipe(need.recipe).package) else {
+                    continue; // optional, and in no step
+                };
+                // The strongest list wins: a second edge between the same two says nothing new, unless one
+                // is for building and the other for running.
+                let same = |e: &Edge| e.to == to && e.waits() == (need.kind != DependencyType::Runtime);
+                if self.graph.edges[first..].iter().any(same) {
+                    continue;
+                }
+                if self.graph.nodes[to].phase > self.graph.nodes[from].phase
+                    && need.kind != DependencyType::Runtime
+                {
+                    if self.level(need.kind) == RequirementLevel::Required {
+                        self.report_later_phase(from, to, &need);
+                    }
+                    continue;
+                }
+                self.graph.edges.push(Edge {
+                    from,
+                    to,
+                    dependency_type: need.kind,
+                    requirement_level: self.level(need.kind),
+                    index: need.index,
+                });
+            }
+        }
+    }
+
+    fn check_names(&mut self, recipe: usize) {
+        for (kind, list) in lists(self.recipe(recipe)) {
+            for (index, dependency) in list.iter().enumerate() {
+                if self.recipes.contains_key(&*dependency.name) {
+                    continue;
+                }
+                let place = self.place(recipe, kind, index);
+                let mut diagnostic = self.unknown("dependency", &dependency.name).at(place);
+                if self.level(kind) == RequirementLevel::Optional {
+                    diagnostic.severity = Severity::Warning;
+                    diagnostic.hint = Some(format!("`{}` is built without it", self.recipe(recipe).package));
+                }
+                self.diagnostics.push(diagnostic);
+            }
+        }
+    }
+
+    fn check_version(&mut self, recipe: usize, need: &Need) {
+        if !self.definition.document.dependency_graph.validation.version_compatibility {
+            return;
+        }
+        let (_, list) = lists(self.recipe(recipe))[need.kind as usize];
+        let constraint = &list[need.index].constraint;
+        let other = self.recipe(need.recipe);
+        let Some(version) = other.version.as_ref().filter(|v| !constraint.allows(v)) else { return };
+        let diagnostic = Diagnostic::error(
+            "version-conflict",
+            format!(
+                "`{}` needs `{}` {constraint}, but its version is {version}",
+                self.recipe(recipe).package,
+                other.package
+            ),
+        )
+        .at(self.place(recipe, need.kind, need.index))
+        .hint(format!(
+            "change the constraint, or the version in {}",
+            self.definition.files.locate(&self.definition.recipes[need.recipe].place.clone().key("version").into())
+        ));
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn place(&self, recipe: usize, kind: DependencyType, index: usize) -> Place {
+        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index)
+    }
+
+    fn report_later_phase(&mut self, from: usize, to: usize, need: &Need) {
+        let place = self.place(self.graph.nodes[from].recipe, need.kind, need.index);
+        let (from, to) = (&self.graph.nodes[from], &self.graph.nodes[to]);
+        self.diagnostics.push(
+            Diagnostic::error(
+                "later-phase",
+                format!(
+                    "`{}` of phase `{}` needs `{}`, which is built later, in phase `{}`",
+                    from.name, self.graph.phases[from.phase].key, to.name, self.graph.phases[to.phase].key
+                ),
+            )
+            .at(place)
+            .hint("name it in a step of the same or an earlier phase"),
+        );
+    }
+}
+
+/// The three lists of a recipe; the index of each is its `DependencyType as usize`.
+fn lists(recipe: &Recipe) -> [(DependencyType, &[Dependency]); 3] {
+    [
+        (DependencyType::Build, recipe.build_deps.as_slice()),
+        (DependencyType::Runtime, recipe.runtime_deps.as_slice()),
+        (DependencyType::Optional, recipe.optional_deps.as_slice()),
+    ]
+}

@@ -1,0 +1,68 @@
+//! One runner per state directory.
+//!
+//! Owns: the lock file. The kernel releases the lock with its holder, however that ends; the pid in the file
+//! is only for messages.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another runner has it.
+    #[error("another runner{} holds the state directory `{}`", .pid.map(|p| format!(" (pid {p})")).unwrap_or_default(), .path.display())]
+    Held {
+        /// The state directory.
+        path: PathBuf,
+        /// Its process id.
+        pid: Option<u32>,
+    },
+    /// The file cannot be made or locked.
+    #[error("lock `{}`", .path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Held as long as this lives.
+#[derive(Debug)]
+pub struct RunnerLock {
+    _file: File,
+}
+
+impl RunnerLock {
+    /// Takes the lock, or says who has it.
+    pub fn take(state: &Path, file: &Path) -> Result<Self, LockError> {
+        let io = |source| LockError::Io { path: file.to_owned(), source };
+        let mut open = OpenOptions::new();
+        let mut handle =
+            open.read(true).write(true).create(true).truncate(false).mode(0o644).open(file).map_err(io)?;
+        match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                let pid = handle.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
+                return Err(LockError::Held { path: state.to_owned(), pid });
+            }
+            Err(errno) => return Err(io(errno.into())),
+        }
+        handle.set_len(0).map_err(io)?;
+        writeln!(handle, "{}", std::process::id()).map_err(io)?;
+        Ok(Self { _file: handle })
+    }
+
+    /// Whether a runner holds the lock now.
+    pub fn is_held(file: &Path) -> bool {
+        let Ok(handle) = File::open(file) else { return false };
+        // A shared lock is taken and dropped at once: two who only look do not disturb each other.
+        flock(&handle, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    }
+}

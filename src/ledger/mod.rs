@@ -1,0 +1,173 @@
+//! The ledger: every record of every run of a state directory, in order, on disk.
+//!
+//! Owns: the `SQLite` file, its schema and versions. Does not know: what records mean.
+//!
+//! One writer (the driver's thread), one transaction for each turn of its loop, WAL: a killed kiln loses
+//! nothing that it had recorded, and readers in other processes never wait.
+
+pub mod lock;
+pub mod place;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, params};
+
+use crate::engine::message::{Record, Time};
+
+/// Version of the schema that this kiln writes, kept in `user_version`.
+const SCHEMA: i32 = 1;
+
+/// `hash` is for the chain over all predecessors and stays NULL until there is one.
+const CREATE: &str = "
+    CREATE TABLE records (
+        seq     INTEGER PRIMARY KEY,   -- 1, 2, 3, …
+        elapsed INTEGER NOT NULL,      -- nanoseconds of running time since the run started
+        wall    INTEGER NOT NULL,      -- nanoseconds since 1970, for people
+        record  TEXT    NOT NULL,      -- JSON
+        hash    BLOB
+    ) STRICT;
+    PRAGMA user_version = 1;
+";
+
+/// A record with when and where it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Position in the ledger, from 1.
+    pub seq: i64,
+    /// Running time of its run.
+    pub at: Time,
+    /// Nanoseconds since 1970.
+    pub wall: i64,
+    /// What was recorded.
+    pub record: Record,
+}
+
+/// Why a ledger cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// `SQLite` says no.
+    #[error("ledger `{}`", .path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+    /// A kiln of the future wrote it.
+    #[error(
+        "ledger `{}` has schema version {found}, this kiln knows {SCHEMA}: use the kiln that wrote it, or another --state",
+        .path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i32,
+    },
+    /// A row is not a record.
+    #[error("ledger `{}`, record {seq} cannot be read", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which row.
+        seq: i64,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// An open ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Ledger {
+    /// Opens the ledger for writing; makes it where there is none.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let wrap = |source| LedgerError::Sqlite { path: path.to_owned(), source };
+        let db = Connection::open(path).map_err(wrap)?;
+        let ledger = Self { db, path: path.to_owned() };
+        ledger.prepare().map_err(wrap)?;
+        match ledger.version()? {
+            0 => ledger.db.execute_batch(&format!("BEGIN; {CREATE} COMMIT;")).map_err(wrap)?,
+            SCHEMA => {}
+            found => return Err(LedgerError::Newer { path: ledger.path, found }),
+        }
+        Ok(ledger)
+    }
+
+    /// Opens the ledger for reading; `None` where there is none yet.
+    pub fn open_to_read(path: &Path) -> Result<Option<Self>, LedgerError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let wrap = |source| LedgerError::Sqlite { path: path.to_owned(), source };
+        let db = Connection::open_with_flags(path, flags).map_err(wrap)?;
+        db.busy_timeout(std::time::Duration::from_secs(5)).map_err(wrap)?;
+        let ledger = Self { db, path: path.to_owned() };
+        match ledger.version()? {
+            0 => Ok(None), // being made this moment
+            SCHEMA => Ok(Some(ledger)),
+            found => Err(LedgerError::Newer { path: ledger.path, found }),
+        }
+    }
+
+    fn prepare(&self) -> rusqlite::Result<()> {
+        self.db.busy_timeout(std::time::Duration::from_secs(5))?;
+        self.db.pragma_update(None, "journal_mode", "WAL")?;
+        // A killed process loses nothing either way; NORMAL syncs at WAL checkpoints only.
+        self.db.pragma_update(None, "synchronous", "NORMAL")
+    }
+
+    fn version(&self) -> Result<i32, LedgerError> {
+        self.db
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(|source| LedgerError::Sqlite { path: self.path.clone(), source })
+    }
+
+    /// Writes records in one transaction: all of them, or none. Returns the position of the last.
+    pub fn append(&mut self, at: Time, wall: i64, records: &[Record]) -> Result<i64, LedgerError> {
+        let path = &self.path;
+        let wrap = |source| LedgerError::Sqlite { path: path.clone(), source };
+        let transaction = self.db.transaction().map_err(wrap)?;
+        {
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO records (elapsed, wall, record) VALUES (?1, ?2, ?3)")
+                .map_err(wrap)?;
+            for record in records {
+                let json = serde_json::to_string(record).map_err(|source| LedgerError::Damaged {
+                    path: path.clone(),
+                    seq: 0,
+                    source,
+                })?;
+                insert.execute(params![at.0.cast_signed(), wall, json]).map_err(wrap)?;
+            }
+        }
+        let last = transaction.last_insert_rowid();
+        transaction.commit().map_err(wrap)?;
+        Ok(last)
+    }
+
+    /// Every record after position `after`, in order.
+    pub fn replay(&self, after: i64, mut each: impl FnMut(Entry)) -> Result<(), LedgerError> {
+        let wrap = |source| LedgerError::Sqlite { path: self.path.clone(), source };
+        let mut select = self
+            .db
+            .prepare_cached("SELECT seq, elapsed, wall, record FROM records WHERE seq > ?1 ORDER BY seq")
+            .map_err(wrap)?;
+        let mut rows = select.query([after]).map_err(wrap)?;
+        while let Some(row) = rows.next().map_err(wrap)? {
+            let seq: i64 = row.get(0).map_err(wrap)?;
+            let at = Time(row.get::<_, i64>(1).map_err(wrap)?.cast_unsigned());
+            let wall = row.get(2).map_err(wrap)?;
+            let text = row.get_ref(3).map_err(wrap)?.as_str().map_err(|e| wrap(e.into()))?;
+            let record = serde_json::from_str(text)
+                .map_err(|source| LedgerError::Damaged { path: self.path.clone(), seq, source })?;
+            each(Entry { seq, at, wall, record });
+        }
+        Ok(())
+    }
+}

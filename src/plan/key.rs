@@ -1,0 +1,77 @@
+//! Keys: digests of everything that goes into a package, so that an unchanged one is never built twice and a
+//! changed one rebuilds exactly its dependents.
+//!
+//! Owns: what counts. In: format of the archive, name, version, source digests and names, scripts,
+//! environment, staging rules, keys of what it waits for. Out: where a source comes from, how many jobs,
+//! limits, time-outs, weights, the build id, the place of the state directory.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::document::Document;
+use crate::config::recipe::{Mirror, Recipe};
+
+use super::{Package, Phase};
+
+/// Raised when archives made by an older kiln must not be reused.
+const ARCHIVE_FORMAT: u32 = 1;
+
+/// The key of a package; `dependencies` are the keys of what its first own task waits for, sorted.
+pub fn package_key(recipe: &Recipe, dependencies: &[[u8; 32]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut sources = Vec::new();
+    for source in &recipe.sources {
+        // Each mirror may have its own content under its own digest: all of them are declared inputs.
+        let mut digests = vec![&source.sha256];
+        for mirror in &source.from {
+            if let Mirror::Entry(entry) = mirror {
+                digests.extend(&entry.sha256);
+            }
+        }
+        sources.push((&source.file, digests));
+    }
+    add(&mut hasher, &ARCHIVE_FORMAT);
+    add(&mut hasher, &(&recipe.package, &recipe.version, &sources, &recipe.env));
+    add(&mut hasher, &(&recipe.tasks, &recipe.provides, recipe.direct, recipe.source_date_epoch));
+    add(&mut hasher, &(&recipe.privileged, &recipe.owners));
+    for dependency in dependencies {
+        hasher.update(dependency);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The key of a closure, from the keys of its members and of the closures that they need, sorted.
+pub fn closure_key(dependencies: &[[u8; 32]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for dependency in dependencies {
+        hasher.update(dependency);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The digest of a plan.
+pub fn plan_digest(document: &Document, phases: &[Phase], packages: &[Package]) -> Arc<str> {
+    let mut hasher = blake3::Hasher::new();
+    add(&mut hasher, document);
+    for phase in phases {
+        add(&mut hasher, &(&*phase.key, phase.packages.len()));
+    }
+    for package in packages {
+        let depends_on: Vec<u32> = package.depends_on.iter().map(|p| p.0).collect();
+        add(&mut hasher, &(&*package.name, &*package.key, &depends_on, package.weight));
+    }
+    hex(hasher.finalize().as_bytes())
+}
+
+/// Hexadecimal.
+pub fn hex(digest: &[u8; 32]) -> Arc<str> {
+    blake3::Hash::from_bytes(*digest).to_hex().as_str().into()
+}
+
+/// Adds a value with its length before it, so that neighbours cannot run into each other.
+fn add(hasher: &mut blake3::Hasher, value: &impl Serialize) {
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(&bytes);
+}
