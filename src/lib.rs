@@ -1,5 +1,6 @@
 //! kiln
 pub mod config;
+pub mod driver;
 pub mod engine;
 pub mod failure;
 pub mod graph;

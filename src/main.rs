@@ -1,2 +1,10 @@
 //! parse, run, map to an exit code
-fn main() {}
+
+use kiln::driver::spawn;
+
+fn main() {
+    // The same binary serves as process 1 of the tasks' pid namespace.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == spawn::INIT_ARGUMENT) {
+        spawn::init_main();
+    }
+}

@@ -1,0 +1,5 @@
+//! The side of kiln that touches processes, files and the kernel.
+
+pub mod leftover;
+pub mod spawn;
+mod sys;

@@ -1,0 +1,325 @@
+//! Starts tasks' processes, says how they ended, and ends what they leave behind.
+//!
+//! Owns: the one thread that spawns, the pid namespace that it spawns into, every process of every task.
+//! Does not know: packages, attempts, time-outs (whoever decides sends [`Spawner::kill`]), sandboxes, logs.
+//!
+//! **Invariant: when `Exited` is reported, no process of that task is left**, not even one that called `setsid`
+//! or forked twice. An orphan is a child of the namespace's init (or, without a namespace, of kiln); whose it is
+//! says, in this order: its process group or session, `KILN_TASK_ID` in its environment, the timer slack that
+//! it inherited (readable with `CAP_SYS_NICE` only). One that hid all of these belongs to any of the tasks
+//! that were running when it started, and ends with the last of them. So the invariant has one hole: without
+//! `CAP_SYS_NICE` such an orphan outlives its own task until then.
+//!
+//! **Invariant: nothing outlives kiln**, however kiln ends: the kernel ends the namespace with its init, and
+//! the init with kiln. Without a namespace the next start must call [`leftover::sweep`](super::leftover::sweep),
+//! which cannot see orphans that cleared their environment.
+//!
+//! A process that the kernel cannot end (state D) delays its task's `Exited`, and [`Spawner::shutdown`].
+
+mod credentials;
+mod namespace;
+mod orphan;
+pub(in crate::driver) mod process;
+mod worker;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::Mode;
+
+use super::sys;
+
+pub use namespace::{INIT_ARGUMENT, init_main};
+
+/// In the environment of every task: the state directory's unique id, by which a later start finds leftovers.
+pub const STATE_VARIABLE: &str = "KILN_STATE_ID";
+/// In the environment of every task: its [`Job::id`].
+pub const TASK_VARIABLE: &str = "KILN_TASK_ID";
+
+/// How a [`Spawner`] works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Unique id of the state directory; every task carries it as [`STATE_VARIABLE`].
+    pub state_id: String,
+    /// This program, whose `main` hands [`INIT_ARGUMENT`] to [`init_main`].
+    pub executable: PathBuf,
+    /// Whether to try for a pid namespace.
+    pub namespace: bool,
+}
+
+impl Options {
+    /// A namespace if permitted, with this very executable as its init.
+    pub fn new(state_id: impl Into<String>) -> Self {
+        Self { state_id: state_id.into(), executable: PathBuf::from("/proc/self/exe"), namespace: true }
+    }
+}
+
+/// One process to start, in a process group of its own, standard input from /dev/null.
+#[derive(Debug)]
+pub struct Job {
+    /// Names the job in reports and kills; must not be the id of a job that has not ended.
+    pub id: u64,
+    /// Program and arguments. A program with a slash in its name starts fastest; others are looked up in
+    /// `PATH` of `env`.
+    pub argv: Vec<OsString>,
+    /// The whole environment but for the two variables that name the task.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// Standard output and standard error.
+    pub output: File,
+    /// Who to run as; kiln's own user and groups when absent.
+    pub user: Option<User>,
+}
+
+/// Numeric credentials of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids.
+    pub groups: Vec<u32>,
+}
+
+/// What [`Spawner::kill`] sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM to the process group, and SIGCONT so that a stopped one hears it.
+    Term,
+    /// SIGKILL to the process group; what is left elsewhere is killed as soon as the group's leader is gone.
+    Kill,
+}
+
+/// What happened to a job. `SpawnFailed` and `Exited` are last words.
+#[derive(Debug)]
+pub enum Report {
+    /// Its program runs.
+    Started {
+        /// The job.
+        id: u64,
+        /// Process and process group id, as seen by kiln.
+        pid: u32,
+    },
+    /// It never ran.
+    SpawnFailed {
+        /// The job.
+        id: u64,
+        /// Why.
+        error: SpawnError,
+    },
+    /// It and all its descendants are gone.
+    Exited {
+        /// The job.
+        id: u64,
+        /// How the top process ended.
+        exit: Exit,
+        /// What the top process used, and those descendants that were waited for.
+        usage: Usage,
+        /// Processes that it left behind and kiln ended.
+        leftovers: u32,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal's number.
+    Signal(i32),
+    /// Internal error: other code of this process has waited for it.
+    Lost,
+}
+
+/// Resources used, as wait4 counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time in user mode.
+    pub user: Duration,
+    /// CPU time in the kernel.
+    pub system: Duration,
+    /// Peak memory of the largest single process, not of the task.
+    pub max_rss_bytes: u64,
+}
+
+impl Usage {
+    const NONE: Self = Self { user: Duration::ZERO, system: Duration::ZERO, max_rss_bytes: 0 };
+}
+
+/// Why a job did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// Program, working directory, user, or the kernel's limits.
+    #[error("cannot start `{program}`")]
+    Exec {
+        /// First of argv.
+        program: String,
+        /// What the kernel said; "not found" may mean the working directory or the script's interpreter.
+        source: io::Error,
+    },
+    /// `argv` is empty.
+    #[error("job has no program")]
+    NoProgram,
+    /// A job with this id has not ended yet.
+    #[error("job `{0}` is running already")]
+    Duplicate(u64),
+    /// Nothing can start any more: somebody killed the namespace's init, and with it all tasks.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+    /// The spawner is shutting down.
+    #[error("kiln is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a [`Spawner`] did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The pid namespace was permitted but its init did not come up.
+    #[error("cannot start `{executable}` as init of a pid namespace")]
+    Init {
+        /// What was run.
+        executable: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Anything else that the kernel refused.
+    #[error("cannot prepare the spawning of tasks: {step}")]
+    Prepare {
+        /// What was being done.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What ends the tasks when kiln is killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confinement {
+    /// The kernel, at once.
+    PidNamespace {
+        /// Tasks see a /proc of their own, where their process ids are right.
+        private_proc: bool,
+    },
+    /// The next start's [`leftover::sweep`](super::leftover::sweep).
+    ProcessGroups {
+        /// Why there is no namespace.
+        reason: String,
+    },
+}
+
+/// The spawning thread. Dropping it ends every task and waits for them.
+///
+/// One per process: without a namespace it adopts every orphan of the process. It takes children of kiln's main
+/// thread that have left kiln's process group for such orphans.
+#[derive(Debug)]
+pub struct Spawner {
+    inbox: Arc<Inbox>,
+    confinement: Confinement,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// To be called first thing in `main`: umask 022, children can be waited for, and descriptors that kiln
+/// inherited are not passed on to tasks.
+pub fn prepare_process() -> io::Result<()> {
+    rustix::process::umask(Mode::from_bits_truncate(0o022));
+    sys::set_children(sys::Children::WaitedFor)?;
+    sys::close_on_exec_from(3)
+}
+
+impl Spawner {
+    /// Starts the thread, and the namespace where that is permitted. `report` runs on that thread: it should
+    /// only pass on what it is told.
+    pub fn start(options: Options, report: impl FnMut(Report) + Send + 'static) -> Result<Self, StartError> {
+        let prepare = |step| move |source: io::Error| StartError::Prepare { step, source };
+        let inbox = Arc::new(Inbox::new().map_err(prepare("creating an eventfd"))?);
+        let (ready, started) = mpsc::sync_channel(1);
+        let theirs = Arc::clone(&inbox);
+        let thread = thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || worker::run(&options, theirs, report, &ready))
+            .map_err(prepare("starting a thread"))?;
+        let confinement = started
+            .recv()
+            .unwrap_or_else(|_| Err(prepare("waiting for the thread")(io::ErrorKind::BrokenPipe.into())))?;
+        Ok(Self { inbox, confinement, thread: Some(thread) })
+    }
+
+    /// What ends the tasks when kiln is killed.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
+    }
+
+    /// Starts a job; the outcome is reported.
+    pub fn spawn(&self, job: Job) {
+        self.inbox.put(Request::Spawn(Box::new(job)));
+    }
+
+    /// Signals a job; one that has ended is left alone.
+    pub fn kill(&self, id: u64, signal: Signal) {
+        self.inbox.put(Request::Kill(id, signal));
+    }
+
+    /// Kills everything, reports each job's end, and returns when all processes are gone.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.inbox.put(Request::Shutdown);
+            // A panic of that thread has been printed, and its processes have died with it.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[derive(Debug)]
+enum Request {
+    Spawn(Box<Job>),
+    Kill(u64, Signal),
+    Shutdown,
+}
+
+/// Requests on their way to the thread, taken in batches.
+#[derive(Debug)]
+struct Inbox {
+    requests: Mutex<Vec<Request>>,
+    wake: OwnedFd,
+}
+
+impl Inbox {
+    fn new() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { requests: Mutex::default(), wake })
+    }
+
+    fn put(&self, request: Request) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.push(request);
+        if requests.len() == 1 {
+            // Fails only when the counter is full, and then the thread wakes anyhow.
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        }
+    }
+
+    fn take_all(&self) -> Vec<Request> {
+        // Fails only when the counter is zero.
+        let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
+        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

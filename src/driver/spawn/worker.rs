@@ -1,0 +1,419 @@
+//! The spawning thread: one loop over requests, ends of processes, and ends of what they left.
+//!
+//! Owns: each task from its spawn to its last report. Does not know: how orphans are told apart.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::{io, mem};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open, pidfd_send_signal};
+use wait4::{ResUse, Wait4};
+
+use super::credentials::{Own, Stuck};
+use super::namespace::Namespace;
+use super::orphan::{Adopter, Orphans};
+use super::process::{Killed, Proc};
+use super::{
+    Confinement, Exit, Inbox, Job, Options, Report, Request, STATE_VARIABLE, Signal, SpawnError, StartError,
+    TASK_VARIABLE, Usage, sys,
+};
+
+/// Epoll's words for what is not a task's pidfd.
+const WAKE: u64 = u64::MAX;
+const INIT: u64 = u64::MAX - 1;
+
+/// Timer slacks that mark tasks: the kernel's default and up to 20 % more, which nothing can feel.
+const SLACK_BASE: u64 = 50_001;
+const SLACKS: u64 = 10_000;
+
+/// A job from its spawn to its last report.
+#[derive(Debug)]
+pub(super) struct Task {
+    pid: Pid,
+    slack: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Running {
+        child: Child,
+        handle: OwnedFd,
+    },
+    /// The top process has ended; what it left is being killed.
+    Ending {
+        exit: Exit,
+        usage: Usage,
+        leftovers: u32,
+        dying: Vec<Killed>,
+    },
+}
+
+impl Task {
+    /// Of the top process; another process may have it once the task is ending.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub(super) fn slack(&self) -> u64 {
+        self.slack
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+
+    /// Whether a process is one of its leftovers and about to die.
+    pub(super) fn is_ending(&self, pid: Pid) -> bool {
+        match &self.state {
+            State::Running { .. } => false,
+            State::Ending { dying, .. } => dying.iter().any(|process| process.pid == pid),
+        }
+    }
+}
+
+struct Worker<F> {
+    inbox: Arc<Inbox>,
+    report: F,
+    epoll: OwnedFd,
+    namespace: Option<Namespace>,
+    orphans: Orphans,
+    own: Own,
+    state_id: String,
+    tasks: BTreeMap<u64, Task>,
+    /// Which task a pidfd in the epoll belongs to.
+    watched: BTreeMap<u64, u64>,
+    next_slack: u64,
+    unusable: Option<&'static str>,
+}
+
+/// The life of the thread.
+pub(super) fn run<F: FnMut(Report)>(
+    options: &Options,
+    inbox: Arc<Inbox>,
+    report: F,
+    ready: &SyncSender<Result<Confinement, StartError>>,
+) {
+    let (answer, worker) = match Worker::prepare(options, inbox, report) {
+        Ok((confinement, worker)) => (Ok(confinement), Some(worker)),
+        Err(error) => (Err(error), None),
+    };
+    // Whoever asked waits for the answer.
+    let _ = ready.send(answer);
+    if let Some(mut worker) = worker {
+        worker.serve();
+        worker.end_everything();
+    }
+}
+
+impl<F: FnMut(Report)> Worker<F> {
+    fn prepare(options: &Options, inbox: Arc<Inbox>, report: F) -> Result<(Confinement, Self), StartError> {
+        let prepare = |step| move |source: io::Error| StartError::Prepare { step, source };
+        sys::unblock_signals().map_err(prepare("unblocking signals"))?;
+        // Before the namespace hides it.
+        let proc = Proc::open().map_err(prepare("opening /proc"))?;
+        let own = Own::of_this_thread().map_err(prepare("reading user and groups"))?;
+        let entered = if options.namespace {
+            Namespace::enter(&options.executable)
+                .map_err(|source| StartError::Init { executable: options.executable.clone(), source })?
+                .map_err(|refused| refused.to_string())
+        } else {
+            Err("not wanted".to_owned())
+        };
+        let confinement = match &entered {
+            Ok(namespace) => Confinement::PidNamespace { private_proc: namespace.private_proc },
+            Err(reason) => {
+                rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+                    .map_err(|error| prepare("adopting orphans")(error.into()))?;
+                Confinement::ProcessGroups { reason: reason.clone() }
+            }
+        };
+        let namespace = entered.ok();
+        let adopter = namespace.as_ref().map_or(Adopter::Kiln, |namespace| Adopter::Init(namespace.init()));
+        let orphans = Orphans::of(adopter, proc, options.state_id.clone())
+            .map_err(prepare("opening the list of orphans"))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .and_then(|epoll| {
+                watch(&epoll, &inbox.wake, WAKE)?;
+                if let Some(namespace) = &namespace {
+                    watch(&epoll, &namespace.handle, INIT)?;
+                }
+                Ok(epoll)
+            })
+            .map_err(|error| prepare("creating an epoll")(error.into()))?;
+        let worker = Self {
+            inbox,
+            report,
+            epoll,
+            namespace,
+            orphans,
+            own,
+            state_id: options.state_id.clone(),
+            tasks: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            next_slack: 0,
+            unusable: None,
+        };
+        Ok((confinement, worker))
+    }
+
+    /// Returns when it is time to end everything.
+    fn serve(&mut self) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                // Cannot happen with a descriptor of ours; without events nothing could be kept up.
+                Err(_) => return,
+            }
+            let mut requested = false;
+            for event in &events {
+                match event.data.u64() {
+                    WAKE => requested = true,
+                    INIT => self.init_died(),
+                    token => self.process_ended(token),
+                }
+            }
+            // Last, so that a new task's pidfd cannot have the number of one in `events`.
+            if requested {
+                for request in self.inbox.take_all() {
+                    match request {
+                        Request::Spawn(job) => self.start(*job),
+                        Request::Kill(id, signal) => self.signal(id, signal),
+                        Request::Shutdown => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        let id = job.id;
+        let report = match self.try_start(job) {
+            Ok(pid) => Report::Started { id, pid: pid.as_raw_pid().unsigned_abs() },
+            Err(error) => Report::SpawnFailed { id, error },
+        };
+        (self.report)(report);
+    }
+
+    fn try_start(&mut self, job: Job) -> Result<Pid, SpawnError> {
+        if let Some(reason) = self.unusable {
+            return Err(SpawnError::Internal(reason));
+        }
+        if self.tasks.contains_key(&job.id) {
+            return Err(SpawnError::Duplicate(job.id));
+        }
+        let (program, arguments) = job.argv.split_first().ok_or(SpawnError::NoProgram)?;
+        let failed = |source| SpawnError::Exec { program: program.to_string_lossy().into_owned(), source };
+        let slack = self.free_slack();
+        // Only a mark: without it orphans are told apart by other means.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(slack));
+        let output = job.output.try_clone().map_err(failed)?;
+        // With nothing but these settings std uses posix_spawn: the kernel copies no memory of kiln's.
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(job.env)
+            .env(STATE_VARIABLE, &self.state_id)
+            .env(TASK_VARIABLE, job.id.to_string())
+            .current_dir(job.cwd)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(job.output);
+        let spawned = match &job.user {
+            None => command.spawn(),
+            Some(user) => self.own.with(user, || command.spawn()).map_err(|Stuck| {
+                let reason = "the spawning thread cannot change back from the build user";
+                self.unusable = Some(reason);
+                SpawnError::Internal(reason)
+            })?,
+        };
+        let mut child = spawned.map_err(failed)?;
+        let pid = Pid::from_child(&child);
+        let watched = pidfd_open(pid, PidfdFlags::empty()).and_then(|handle| {
+            let token = token(&handle);
+            watch(&self.epoll, &handle, token)?;
+            self.watched.insert(token, job.id);
+            Ok(handle)
+        });
+        match watched {
+            Ok(handle) => {
+                let state = State::Running { child, handle };
+                self.tasks.insert(job.id, Task { pid, slack, state });
+                Ok(pid)
+            }
+            Err(error) => {
+                let _ = kill_process_group(pid, rustix::process::Signal::KILL);
+                let _ = child.wait();
+                Err(failed(error.into()))
+            }
+        }
+    }
+
+    fn free_slack(&mut self) -> u64 {
+        loop {
+            let slack = SLACK_BASE + self.next_slack;
+            self.next_slack = (self.next_slack + 1) % SLACKS;
+            if self.tasks.len() as u64 >= SLACKS || self.tasks.values().all(|task| task.slack != slack) {
+                return slack;
+            }
+        }
+    }
+
+    fn signal(&self, id: u64, signal: Signal) {
+        let Some(Task { pid, state: State::Running { handle, .. }, .. }) = self.tasks.get(&id) else {
+            return;
+        };
+        // Each fails only when the process has just died; nobody else can have its pid before we wait for it.
+        match signal {
+            Signal::Term => {
+                let _ = kill_process_group(*pid, rustix::process::Signal::TERM);
+                let _ = kill_process_group(*pid, rustix::process::Signal::CONT);
+            }
+            Signal::Kill => {
+                let _ = kill_process_group(*pid, rustix::process::Signal::KILL);
+                // It may have left its group.
+                let _ = pidfd_send_signal(handle, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
+    fn init_died(&mut self) {
+        if let Some(namespace) = &self.namespace {
+            let _ = epoll::delete(&self.epoll, &namespace.handle);
+        }
+        self.unusable = Some("the init of the tasks' pid namespace has died");
+    }
+
+    /// A top process or a leftover is gone.
+    fn process_ended(&mut self, token: u64) {
+        let Some(id) = self.watched.remove(&token) else { return };
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        match &mut task.state {
+            State::Running { child, .. } => {
+                // Before it is waited for, because until then nobody else can have its pid.
+                let _ = kill_process_group(task.pid, rustix::process::Signal::KILL);
+                let (exit, usage) = outcome(child.try_wait4().ok().flatten());
+                task.state = State::Ending { exit, usage, leftovers: 0, dying: Vec::new() };
+            }
+            State::Ending { dying, .. } => {
+                dying.retain(|process| self::token(&process.handle) != token);
+                if !dying.is_empty() {
+                    return;
+                }
+            }
+        }
+        self.settle(id);
+    }
+
+    /// Kills what an ended task has left, or reports its end when nothing is left.
+    fn settle(&mut self, id: u64) {
+        // Without an init there is no namespace, and nothing in it.
+        let left = if self.namespace.is_some() && self.unusable.is_some() {
+            Vec::new()
+        } else {
+            // Fails only without memory or descriptors; the orphans then fall to the next task that ends.
+            self.orphans.kill_those_of(id, &self.tasks).unwrap_or_default()
+        };
+        if self.watch_leftovers(id, left) {
+            return;
+        }
+        if let Some(Task { state: State::Ending { exit, usage, leftovers, .. }, .. }) = self.tasks.remove(&id)
+        {
+            (self.report)(Report::Exited { id, exit, usage, leftovers });
+        }
+    }
+
+    /// Whether there is anything to wait for.
+    fn watch_leftovers(&mut self, id: u64, left: Vec<Killed>) -> bool {
+        let Some(Task { state: State::Ending { leftovers, dying, .. }, .. }) = self.tasks.get_mut(&id) else {
+            return false;
+        };
+        for process in left {
+            *leftovers += 1;
+            let token = token(&process.handle);
+            if watch(&self.epoll, &process.handle, token).is_ok() {
+                self.watched.insert(token, id);
+                dying.push(process);
+            }
+        }
+        !dying.is_empty()
+    }
+
+    /// Kills and waits for everything, then reports it.
+    fn end_everything(&mut self) {
+        if let Some(namespace) = &self.namespace {
+            namespace.kill();
+        } else {
+            for &id in self.tasks.keys() {
+                self.signal(id, Signal::Kill);
+            }
+        }
+        let mut ended = Vec::new();
+        for (&id, task) in &mut self.tasks {
+            match mem::replace(&mut task.state, State::gone()) {
+                State::Running { child, .. } => {
+                    let (exit, usage) = outcome(child.wait4().ok());
+                    ended.push((id, exit, usage, 0));
+                }
+                State::Ending { exit, usage, leftovers, dying } => {
+                    dying.iter().for_each(Killed::wait);
+                    ended.push((id, exit, usage, leftovers));
+                }
+            }
+        }
+        self.tasks.clear();
+        if let Some(namespace) = &mut self.namespace {
+            namespace.wait();
+        } else {
+            while let Ok(left) = self.orphans.kill_all(&self.tasks)
+                && !left.is_empty()
+            {
+                left.iter().for_each(Killed::wait);
+            }
+        }
+        for (id, exit, usage, leftovers) in ended {
+            (self.report)(Report::Exited { id, exit, usage, leftovers });
+        }
+        for request in self.inbox.take_all() {
+            if let Request::Spawn(job) = request {
+                (self.report)(Report::SpawnFailed { id: job.id, error: SpawnError::ShuttingDown });
+            }
+        }
+    }
+}
+
+impl State {
+    fn gone() -> Self {
+        Self::Ending { exit: Exit::Lost, usage: Usage::NONE, leftovers: 0, dying: Vec::new() }
+    }
+}
+
+fn watch(epoll: &OwnedFd, source: &OwnedFd, token: u64) -> rustix::io::Result<()> {
+    epoll::add(epoll, source, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+}
+
+/// A pidfd's number; closing the pidfd takes it out of the epoll.
+fn token(handle: &OwnedFd) -> u64 {
+    u64::from(handle.as_raw_fd().unsigned_abs())
+}
+
+fn outcome(waited: Option<ResUse>) -> (Exit, Usage) {
+    let Some(ResUse { status, rusage }) = waited else { return (Exit::Lost, Usage::NONE) };
+    let exit = match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Lost,
+    };
+    (exit, Usage { user: rusage.utime, system: rusage.stime, max_rss_bytes: rusage.maxrss })
+}
