@@ -1,0 +1,3 @@
+//! The driver: what touches the world.
+
+pub mod fetch;
