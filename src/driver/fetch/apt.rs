@@ -60,6 +60,25 @@ impl Apt {
         cancel: &AtomicBool,
         progress: &dyn Fn(u64),
     ) -> Result<(), Stop> {
+        match self.get_as_listed(name, mirror, turns, partial, cancel, progress) {
+            // Lists of yesterday name files that the archive has replaced today.
+            Err(Stop::Mirror(Reason::NotFound(_))) if !self.updated.load(Ordering::Relaxed) => {
+                self.forget_lists()?;
+                self.get_as_listed(name, mirror, turns, partial, cancel, progress)
+            }
+            got => got,
+        }
+    }
+
+    fn get_as_listed(
+        &self,
+        name: &str,
+        mirror: &Mirror,
+        turns: &Turns,
+        partial: &mut Partial,
+        cancel: &AtomicBool,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), Stop> {
         let item = self.find(name, &mirror.file, turns, cancel)?;
         if let Some(got) = item.sha256.filter(|digest| *digest != mirror.sha256) {
             return Err(Reason::DigestMismatch { got }.into());
@@ -107,16 +126,13 @@ impl Apt {
         if changed || !self.lists_are_fresh() {
             complaint = self.update(cancel)?;
         }
-        let reason = match self.look_up(name, file, cancel)? {
-            Ok(item) => return Ok(item),
-            Err(reason) => reason,
-        };
-        if !self.updated.load(Ordering::Relaxed) {
-            complaint = self.update(cancel)?;
-            if let Ok(item) = self.look_up(name, file, cancel)? {
-                return Ok(item);
+        let reason = loop {
+            match self.look_up(name, file, cancel)? {
+                Ok(item) => return Ok(item),
+                Err(reason) if self.updated.load(Ordering::Relaxed) => break reason,
+                Err(_) => complaint = self.update(cancel)?,
             }
-        }
+        };
         // Without any list this is no answer of the distribution's.
         Err(match complaint {
             Some(text) if !self.has_lists() => Reason::Connect(text),
@@ -162,16 +178,30 @@ impl Apt {
             child::run(self.command("apt-get").args(["update", "-qq"]), &self.dir, cancel, &mut || {})?;
         self.updated.store(true, Ordering::Relaxed);
         let complaint = ended.complaint();
-        if ended.status.success() && self.has_lists() {
-            let stamp = self.dir.join("updated");
+        if self.has_lists() {
+            let stamp = self.stamp();
             File::create(&stamp).map_err(FetchError::io(&stamp))?;
-            return Ok(complaint.contains("Failed to fetch").then_some(complaint));
         }
-        Ok(Some(complaint))
+        let failed = !ended.status.success() || complaint.contains("Failed to fetch");
+        Ok(failed.then_some(complaint))
+    }
+
+    /// Lets the lists be updated before they are used again, if this process has not done so.
+    fn forget_lists(&self) -> Result<(), FetchError> {
+        let stamp = self.stamp();
+        match fs::remove_file(&stamp) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FetchError::io(&stamp)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A file as old as the lists; their own times are the server's.
+    fn stamp(&self) -> PathBuf {
+        self.dir.join("updated")
     }
 
     fn lists_are_fresh(&self) -> bool {
-        let updated = fs::metadata(self.dir.join("updated")).and_then(|meta| meta.modified());
+        let updated = fs::metadata(self.stamp()).and_then(|meta| meta.modified());
         // A time in the future says that the clock was set: no reason to believe it.
         let age = updated.ok().and_then(|then| SystemTime::now().duration_since(then).ok());
         self.has_lists() && age.is_some_and(|age| age < LISTS_MAX_AGE)

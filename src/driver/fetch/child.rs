@@ -102,3 +102,52 @@ fn kill(child: &mut Child) {
     group.and_then(|group| kill_process_group(group, Signal::KILL).ok());
     drop(child.wait());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env::temp_dir;
+    use std::sync::atomic::Ordering;
+
+    use rustix::fs::{FlockOperation, flock};
+
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_and_complaints_are_told_apart_and_only_the_end_of_complaints_is_kept() {
+        let script = "echo out; i=0; while [ $i -lt 900 ]; do echo $i é >&2; i=$((i+1)); done; exit 3";
+        let ended = run(&mut sh(script), &temp_dir(), &AtomicBool::new(false), &mut || {}).unwrap();
+        assert_eq!((ended.stdout.as_str(), ended.status.code()), ("out\n", Some(3)));
+        let complaint = ended.complaint();
+        assert!(complaint.len() <= TAIL && complaint.ends_with("898 é\n899 é"), "{complaint}");
+        let silent = run(&mut sh("exit 4"), &temp_dir(), &AtomicBool::new(false), &mut || {}).unwrap();
+        assert_eq!(silent.complaint(), "exit status: 4");
+    }
+
+    #[test]
+    fn a_cancelled_command_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let (locked, cancel) = (dir.path().join("locked"), AtomicBool::new(false));
+        // The grandchild has the file locked as long as it lives, and says so with a second file.
+        let mut script = sh("exec 9>locked; flock 9; sleep 1000 & : >ready; wait");
+        script.current_dir(dir.path());
+        let mut watch = || cancel.store(dir.path().join("ready").exists(), Ordering::Relaxed);
+        let stopped = run(&mut script, dir.path(), &cancel, &mut watch);
+        assert!(matches!(stopped, Err(Stop::Fetch(FetchError::Cancelled))), "{stopped:?}");
+        // Waits for the kernel to bury it; for ever if it was spared.
+        flock(File::open(locked).unwrap(), FlockOperation::LockExclusive).unwrap();
+    }
+
+    #[test]
+    fn a_missing_command_is_named() {
+        let missing = run(&mut Command::new("/no/such"), &temp_dir(), &AtomicBool::new(false), &mut || {});
+        assert!(
+            matches!(missing, Err(Stop::Mirror(Reason::Unsupported(text))) if text.contains("`/no/such`"))
+        );
+    }
+}

@@ -35,7 +35,8 @@ fn a_damaged_file_is_noticed_said_and_fetched_again() {
     let path = space.fetch(&source).unwrap().path;
     damage(&path);
     assert!(space.fetcher.cached(&source, &AtomicBool::new(false)).unwrap().is_none());
-    damage_new(&path);
+    // As a power cut may leave it.
+    fs::write(&path, b"").unwrap();
     let fetched = space.fetch(&source).unwrap();
     assert_eq!(fs::read(&fetched.path).unwrap(), CONTENT);
     assert_eq!(fetched.from, server.url("/fox.tar"));
@@ -46,9 +47,18 @@ fn a_damaged_file_is_noticed_said_and_fetched_again() {
     );
 }
 
-/// As a power cut leaves it.
-fn damage_new(path: &Path) {
-    fs::write(path, b"").unwrap();
+#[test]
+fn a_file_that_looks_untouched_is_read_once_by_a_process() {
+    let space = Space::new();
+    fs::write(space.dir.path().join("fox.tar"), CONTENT).unwrap();
+    let source = source(&["file:fox.tar".to_owned()]);
+    let path = space.fetch(&source).unwrap().path;
+    let before = path.metadata().unwrap().modified().unwrap();
+    damage(&path);
+    fs::File::open(&path).unwrap().set_modified(before).unwrap();
+    assert_eq!(space.fetch(&source).unwrap().from, FROM_CACHE);
+    let other = fetcher(space.dir.path(), |_| {});
+    assert_eq!(other.fetch(&source, &AtomicBool::new(false), &|_| {}).unwrap().from, "file:fox.tar");
 }
 
 #[test]
