@@ -148,6 +148,24 @@ fn another_process_at_work_is_waited_for_and_its_result_used() {
 }
 
 #[test]
+fn a_partial_file_that_another_process_threw_away_is_begun_anew() {
+    let (space, server) = (Space::new(), Server::of(CONTENT));
+    let source = source(&[server.url("/fox.tar")]);
+    let theirs = fs::File::create(space.partial(&source.sha256)).unwrap();
+    flock(&theirs, FlockOperation::LockExclusive).unwrap();
+    let fetched = thread::scope(|scope| {
+        let ours = scope.spawn(|| space.fetch(&source).unwrap());
+        while space.fetcher.turns.waiting() == 0 && !ours.is_finished() {
+            thread::yield_now();
+        }
+        fs::remove_file(space.partial(&source.sha256)).unwrap();
+        drop(theirs);
+        ours.join().unwrap()
+    });
+    assert_eq!(fs::read(fetched.path).unwrap(), CONTENT);
+}
+
+#[test]
 fn waiting_for_another_process_can_be_cancelled() {
     let space = Space::new();
     let source = source(&["file:fox.tar".to_owned()]);

@@ -22,17 +22,19 @@ fn break_off(space: &Space, count: usize) -> Server {
     server
 }
 
-/// A server for which the first 10 bytes are there already, and what happens when it is asked.
+/// A server that is asked when the first 10 bytes are there already, and how many come from it.
 #[track_caller]
 fn check_resume(
+    bytes: u64,
     answer: impl Fn(&server::Request, &mut std::net::TcpStream) + Send + Sync + 'static,
 ) -> Server {
     let space = Space::new();
     drop(break_off(&space, 10));
     let server = Server::start(answer);
     let fetched = space.fetch(&source(&[server.url("/fox.tar")])).unwrap();
-    assert_eq!(fs::read(fetched.path).unwrap(), CONTENT);
+    assert_eq!(fs::read(&fetched.path).unwrap(), CONTENT);
     assert_eq!(server.requests()[0].first(), Some(10));
+    assert_eq!(fetched.bytes_fetched, bytes);
     server
 }
 
@@ -83,20 +85,20 @@ fn after_a_broken_transfer_only_the_rest_is_asked_for_if_the_file_is_still_the_s
 
 #[test]
 fn another_mirror_continues_without_the_first_ones_validator() {
-    let server = check_resume(|request, stream| part(stream, CONTENT, request.first().unwrap()));
+    let server = check_resume(33, |request, stream| part(stream, CONTENT, request.first().unwrap()));
     assert_eq!(server.requests()[0].header("if-range"), None);
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
 fn a_server_that_ignores_the_range_sends_everything() {
-    let server = check_resume(|_, stream| whole(stream, CONTENT));
+    let server = check_resume(43, |_, stream| whole(stream, CONTENT));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
 fn a_wrong_content_range_is_answered_by_starting_anew() {
-    let server = check_resume(|request, stream| match request.first() {
+    let server = check_resume(43, |request, stream| match request.first() {
         Some(_) => part(stream, CONTENT, 5),
         None => whole(stream, CONTENT),
     });
@@ -105,7 +107,7 @@ fn a_wrong_content_range_is_answered_by_starting_anew() {
 
 #[test]
 fn a_file_of_another_size_is_fetched_anew() {
-    let server = check_resume(|request, stream| match request.first() {
+    let server = check_resume(43, |request, stream| match request.first() {
         Some(first) => part(stream, &[CONTENT, b"!"].concat(), first),
         None => whole(stream, CONTENT),
     });
@@ -113,8 +115,21 @@ fn a_file_of_another_size_is_fetched_anew() {
 }
 
 #[test]
+fn a_server_that_gives_less_than_the_rest_breaks_the_transfer_off() {
+    let space = Space::new();
+    drop(break_off(&space, 10));
+    let server = Server::start(|_, stream| {
+        let headers = "Content-Range: bytes 10-14/43\r\nContent-Length: 5\r\n";
+        respond(stream, "206 Partial Content", headers, &CONTENT[10..15]);
+    });
+    let reason = only_reason(space.fetch(&source(&[server.url("/fox.tar")])));
+    assert_eq!(reason, Reason::Interrupted("15 of 43 bytes came".to_owned()));
+    assert_eq!(fs::read(space.partial(&digest(CONTENT))).unwrap(), &CONTENT[..15]);
+}
+
+#[test]
 fn a_range_beyond_the_end_is_answered_by_starting_anew() {
-    let server = check_resume(|request, stream| match request.first() {
+    let server = check_resume(43, |request, stream| match request.first() {
         Some(_) => respond(stream, "416 Range Not Satisfiable", "Content-Length: 0\r\n", b""),
         None => whole(stream, CONTENT),
     });
