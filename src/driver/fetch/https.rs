@@ -267,6 +267,10 @@ fn reason(error: &ureq::Error) -> Reason {
             Reason::Tls(text)
         }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Reason::Unsupported(text),
+        // The standard library gives this error no kind that could be named.
+        ureq::Error::Io(error) if error.to_string().starts_with("failed to lookup address") => {
+            Reason::Connect(error.to_string())
+        }
         ureq::Error::Io(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused
             | io::ErrorKind::HostUnreachable

@@ -186,6 +186,14 @@ fn a_closed_port_fails_as_no_connection_with_and_without_tls() {
 }
 
 #[test]
+fn a_name_that_does_not_resolve_fails_as_no_connection() {
+    // Too long for a label, so that no resolver need be asked.
+    let url = format!("https://{}/fox.tar", "x".repeat(70));
+    let reason = only_reason(Space::new().fetch(&source(&[url])));
+    assert!(matches!(reason, Reason::Connect(_)), "{reason:?}");
+}
+
+#[test]
 fn a_server_that_does_not_speak_tls_fails_as_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/fox.tar", listener.local_addr().unwrap());
