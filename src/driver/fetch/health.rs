@@ -1,0 +1,125 @@
+//! Which mirrors are worth asking first.
+//!
+//! Owns: the hosts that did not answer, and the places that gave wrong content, for the life of the process.
+//! Does not know: how a mirror is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Mirror, Place};
+
+/// What this process has learned of the mirrors.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// `HOST:PORT`, or `apt`.
+    down: BTreeSet<String>,
+    /// The digest that came, by place and expected digest.
+    refused: BTreeMap<(String, String), String>,
+}
+
+impl Health {
+    /// Takes the mirror to ask next out of `rest`: the first whose host is not known to be down, else the first.
+    pub(super) fn next<'a>(&self, rest: &mut Vec<&'a Mirror>) -> Option<&'a Mirror> {
+        if rest.is_empty() {
+            return None;
+        }
+        let known = self.lock();
+        let up = |mirror: &&Mirror| host(&mirror.place).is_none_or(|host| !known.down.contains(&host));
+        Some(rest.remove(rest.iter().position(up).unwrap_or(0)))
+    }
+
+    /// Remembers whether the mirror's host answered.
+    pub(super) fn heard(&self, place: &Place, answered: bool) {
+        if let Some(host) = host(place) {
+            if answered {
+                self.lock().down.remove(&host);
+            } else {
+                self.lock().down.insert(host);
+            }
+        }
+    }
+
+    /// Remembers that the mirror has `got` where `mirror.sha256` was expected.
+    pub(super) fn refuse(&self, mirror: &Mirror, got: &str) {
+        self.lock().refused.insert(refusal(mirror), got.to_owned());
+    }
+
+    /// What the mirror had the last time, if that was not what was expected.
+    pub(super) fn refused(&self, mirror: &Mirror) -> Option<String> {
+        self.lock().refused.get(&refusal(mirror)).cloned()
+    }
+
+    /// Forgets all refusals.
+    pub(super) fn forget_refusals(&self) {
+        self.lock().refused.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refusal(mirror: &Mirror) -> (String, String) {
+    (format!("{:?} {}", mirror.place, mirror.file), mirror.sha256.clone())
+}
+
+/// What is down when the place does not answer; nothing for `file:`.
+fn host(place: &Place) -> Option<String> {
+    match place {
+        Place::Apt(_) => Some("apt".to_owned()),
+        Place::Url(url) => {
+            let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| *scheme != "file")?;
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            Some(format!("{scheme}://{host}").to_ascii_lowercase())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirror(place: Place) -> Mirror {
+        Mirror { place, file: "a".to_owned(), sha256: "0".repeat(64) }
+    }
+
+    fn order(health: &Health, mirrors: &[Mirror]) -> Vec<String> {
+        let mut rest = mirrors.iter().collect::<Vec<_>>();
+        std::iter::from_fn(|| health.next(&mut rest)).map(|mirror| mirror.place.to_string()).collect()
+    }
+
+    #[test]
+    fn a_host_that_is_down_goes_to_the_end_with_all_its_urls_and_comes_back_when_it_answers() {
+        let url = |url: &str| mirror(Place::Url(url.to_owned()));
+        let mirrors = [
+            url("https://user:word@A.example/x"),
+            mirror(Place::Apt("x".to_owned())),
+            url("https://a.example/y"),
+            url("https://b.example/x"),
+            url("file:x"),
+        ];
+        let health = Health::default();
+        let as_written =
+            ["https://A.example/x", "apt:x", "https://a.example/y", "https://b.example/x", "file:x"];
+        assert_eq!(order(&health, &mirrors), as_written);
+        health.heard(&mirrors[2].place, false);
+        assert_eq!(
+            order(&health, &mirrors),
+            ["apt:x", "https://b.example/x", "file:x", "https://A.example/x", "https://a.example/y"]
+        );
+        health.heard(&mirrors[1].place, false);
+        assert_eq!(
+            order(&health, &mirrors),
+            ["https://b.example/x", "file:x", "https://A.example/x", "apt:x", "https://a.example/y"]
+        );
+        health.heard(&mirrors[0].place, true);
+        health.heard(&mirrors[1].place, true);
+        assert_eq!(order(&health, &mirrors), as_written);
+    }
+}
