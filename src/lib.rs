@@ -1,1 +1,2 @@
 //! kiln
+pub mod driver;
