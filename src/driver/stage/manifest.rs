@@ -1,0 +1,425 @@
+//! A package's manifest: every path of its archive, and the archive's digest.
+//!
+//! Owns: the shape on disk (`packages/NAME/KEY.manifest`, JSON), when two are identical, writing it durably. Does not
+//! know: where the files came from or go to.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use blake3::Hash;
+use serde::{Deserialize, Serialize};
+
+use super::super::path::{RelPath, escape, unescape};
+use super::StageError;
+
+/// Version of the format that this code writes, and the only one that it reads.
+pub const FORMAT: u32 = 1;
+
+/// What a manifest is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The package's name.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// Digest of everything that went into it.
+    pub key: String,
+}
+
+/// A package's list of files. Paths are relative to `DESTDIR`, which is to say to the sysroot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Document", into = "Document")]
+pub struct Manifest {
+    /// What this is of.
+    pub identity: Identity,
+    /// Digest of the archive's bytes.
+    pub archive_digest: Hash,
+    /// Bytes of the archive.
+    pub archive_bytes: u64,
+    /// mtime of every file in the archive, and so in the sysroot; seconds since 1970.
+    pub source_date_epoch: u64,
+    /// The files.
+    pub contents: Contents,
+}
+
+/// Entries in the order of their paths, each path once, each with its directory before it. Only `new` makes it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Contents(Vec<Entry>);
+
+/// One path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Line", into = "Line")]
+pub struct Entry {
+    /// Where it is.
+    pub path: RelPath,
+    /// Permission bits with setuid, setgid and sticky; 0o777 for a symlink.
+    pub mode: u32,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a path is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Digest of the bytes.
+        digest: Hash,
+        /// The first path of this package that is the same file, unless that is this one. A convenience for disks: it
+        /// makes no difference to whether two manifests are identical.
+        link: Option<RelPath>,
+    },
+    /// A symlink and what it says.
+    Symlink {
+        /// Its bytes.
+        target: Vec<u8>,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A device node.
+    Device {
+        /// Character or block.
+        block: bool,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+}
+
+impl Kind {
+    /// Whether this is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory)
+    }
+
+    /// In a word, for messages.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::File { .. } => "file",
+            Self::Symlink { .. } => "symlink",
+            Self::Fifo => "fifo",
+            Self::Device { .. } => "device",
+        }
+    }
+}
+
+impl Entry {
+    /// Whether both are the same to whoever uses them: type, mode, owner, content, link target.
+    pub fn same(&self, other: &Self) -> bool {
+        let kind = match (&self.kind, &other.kind) {
+            (
+                Kind::File { size, digest, link: _ },
+                Kind::File { size: other_size, digest: other_digest, link: _ },
+            ) => size == other_size && digest == other_digest,
+            (kind, other) => kind == other,
+        };
+        kind && (&self.path, self.mode, self.uid, self.gid) == (&other.path, other.mode, other.uid, other.gid)
+    }
+}
+
+impl Contents {
+    /// Sorts the entries and checks what every list promises.
+    pub fn new(mut entries: Vec<Entry>) -> Result<Self, String> {
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut open: Vec<&RelPath> = Vec::new();
+        let mut files = BTreeSet::new();
+        let mut last: Option<&RelPath> = None;
+        for entry in &entries {
+            let path = &entry.path;
+            if last == Some(path) {
+                return Err(format!("`{path}` is there twice"));
+            }
+            last = Some(path);
+            open.retain(|directory| path.as_bytes().starts_with(directory.as_bytes()));
+            let (parent, _) = path.split();
+            if parent.is_some_and(|parent| !open.iter().any(|directory| directory.as_bytes() == parent)) {
+                return Err(format!("`{path}` is in no directory of the list"));
+            }
+            match &entry.kind {
+                Kind::Directory => open.push(path),
+                Kind::File { link: Some(first), .. } if !files.contains(first) => {
+                    return Err(format!("`{path}` is a link to `{first}`, which is not before it"));
+                }
+                Kind::File { link: Some(_), .. } => {}
+                Kind::File { link: None, .. } => {
+                    files.insert(path);
+                }
+                Kind::Symlink { target } if target.is_empty() || target.contains(&0) => {
+                    return Err(format!("`{path}` points to no file name"));
+                }
+                Kind::Symlink { .. } | Kind::Fifo | Kind::Device { .. } => {}
+            }
+            if entry.mode & !0o7777 != 0 {
+                return Err(format!("`{path}` has the impossible mode {:o}", entry.mode));
+            }
+        }
+        Ok(Self(entries))
+    }
+
+    /// The entries, in the order of their paths.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// The entry of a path.
+    pub fn get(&self, path: &RelPath) -> Option<&Entry> {
+        self.0.binary_search_by(|entry| entry.path.cmp(path)).ok().map(|at| &self.0[at])
+    }
+
+    /// Whether both have the same paths, each with the same type, mode, owner, content and link target.
+    pub fn same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| a.same(b))
+    }
+
+    /// Bytes of all files; hard links count once.
+    pub fn installed_bytes(&self) -> u64 {
+        let bytes = self.0.iter().map(|entry| match &entry.kind {
+            Kind::File { size, link: None, .. } => *size,
+            Kind::File { link: Some(_), .. }
+            | Kind::Directory
+            | Kind::Symlink { .. }
+            | Kind::Fifo
+            | Kind::Device { .. } => 0,
+        });
+        bytes.sum()
+    }
+
+    /// Number of paths that are no directories.
+    pub fn file_count(&self) -> usize {
+        self.0.iter().filter(|entry| !entry.kind.is_directory()).count()
+    }
+}
+
+impl Manifest {
+    /// Two builds are identical: neither times nor what the archives look like matter.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.contents.same(&other.contents)
+    }
+
+    /// Writes it to `path` so that after a power cut it is there whole or not at all: a file beside it is synced, renamed,
+    /// and the directory synced, which makes an archive beside it that was renamed before durable, too.
+    pub fn store(&self, path: &Path) -> Result<(), StageError> {
+        write_atomically(path, |file| {
+            let mut writer = BufWriter::new(file);
+            serde_json::to_writer(&mut writer, self)?;
+            writer.write_all(b"\n")?;
+            writer.flush()
+        })
+        .and_then(|()| File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(StageError::io(path))
+    }
+
+    /// Reads what `store` wrote. Every path in it is checked.
+    pub fn load(path: &Path) -> Result<Self, StageError> {
+        let bytes = std::fs::read(path).map_err(StageError::io(path))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| StageError::Damaged { path: path.to_owned(), reason: error.to_string() })
+    }
+}
+
+/// Writes `path.tmp`, syncs it, renames it. The directory is not synced.
+pub(super) fn write_atomically<T>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let result = (|| {
+        let mut file = File::create(&temporary)?;
+        let value = write(&mut file)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        Ok(value)
+    })();
+    if result.is_err() {
+        // Best effort: a full disk is not helped by what could not be written.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// `Manifest` on disk.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u32,
+    package: String,
+    version: String,
+    key: String,
+    archive: ArchiveLine,
+    source_date_epoch: u64,
+    installed_bytes: u64,
+    file_count: usize,
+    entries: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchiveLine {
+    blake3: String,
+    bytes: u64,
+}
+
+/// `Entry` on disk: flat, what does not apply is left out.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    path: RelPath,
+    #[serde(rename = "type")]
+    kind: LineKind,
+    mode: String,
+    #[serde(default, skip_serializing_if = "is_root")]
+    uid: u32,
+    #[serde(default, skip_serializing_if = "is_root")]
+    gid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<RelPath>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    major: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minor: Option<u32>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LineKind {
+    Directory,
+    File,
+    Symlink,
+    Fifo,
+    Char,
+    Block,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_root(id: &u32) -> bool {
+    *id == 0
+}
+
+impl From<Entry> for Line {
+    fn from(entry: Entry) -> Self {
+        let Entry { path, mode, uid, gid, kind } = entry;
+        let mut line = Self {
+            path,
+            kind: LineKind::Directory,
+            mode: format!("{mode:04o}"),
+            uid,
+            gid,
+            size: None,
+            blake3: None,
+            link: None,
+            target: None,
+            major: None,
+            minor: None,
+        };
+        match kind {
+            Kind::Directory => {}
+            Kind::File { size, digest, link } => {
+                line.kind = LineKind::File;
+                (line.size, line.blake3, line.link) = (Some(size), Some(digest.to_hex().to_string()), link);
+            }
+            Kind::Symlink { target } => {
+                line.kind = LineKind::Symlink;
+                line.target = Some(escape(&target).into_owned());
+            }
+            Kind::Fifo => line.kind = LineKind::Fifo,
+            Kind::Device { block, major, minor } => {
+                line.kind = if block { LineKind::Block } else { LineKind::Char };
+                (line.major, line.minor) = (Some(major), Some(minor));
+            }
+        }
+        line
+    }
+}
+
+impl TryFrom<Line> for Entry {
+    type Error = String;
+
+    fn try_from(line: Line) -> Result<Self, String> {
+        let Line { path, kind, mode, uid, gid, size, blake3, link, target, major, minor } = line;
+        let lacks = |what: &str| format!("`{path}` lacks its {what}");
+        let device = |block| -> Result<Kind, String> {
+            let major = major.ok_or_else(|| lacks("major number"))?;
+            Ok(Kind::Device { block, major, minor: minor.ok_or_else(|| lacks("minor number"))? })
+        };
+        let kind = match kind {
+            LineKind::Directory => Kind::Directory,
+            LineKind::File => Kind::File {
+                size: size.ok_or_else(|| lacks("size"))?,
+                digest: hash(&blake3.ok_or_else(|| lacks("digest"))?)?,
+                link,
+            },
+            LineKind::Symlink => {
+                let target = target.as_deref().and_then(unescape);
+                Kind::Symlink { target: target.ok_or_else(|| lacks("target"))? }
+            }
+            LineKind::Fifo => Kind::Fifo,
+            LineKind::Char => device(false)?,
+            LineKind::Block => device(true)?,
+        };
+        let mode =
+            u32::from_str_radix(&mode, 8).map_err(|_| format!("`{path}` has the bad mode `{mode}`"))?;
+        Ok(Self { path, mode, uid, gid, kind })
+    }
+}
+
+fn hash(text: &str) -> Result<Hash, String> {
+    Hash::from_hex(text).map_err(|_| format!("`{text}` is no digest"))
+}
+
+impl From<Manifest> for Document {
+    fn from(manifest: Manifest) -> Self {
+        let Identity { package, version, key } = manifest.identity;
+        let archive = ArchiveLine {
+            blake3: manifest.archive_digest.to_hex().to_string(),
+            bytes: manifest.archive_bytes,
+        };
+        Self {
+            format: FORMAT,
+            package,
+            version,
+            key,
+            archive,
+            source_date_epoch: manifest.source_date_epoch,
+            installed_bytes: manifest.contents.installed_bytes(),
+            file_count: manifest.contents.file_count(),
+            entries: manifest.contents.0,
+        }
+    }
+}
+
+impl TryFrom<Document> for Manifest {
+    type Error = String;
+
+    fn try_from(document: Document) -> Result<Self, String> {
+        if document.format != FORMAT {
+            return Err(format!("its format is {}, not {FORMAT}", document.format));
+        }
+        let contents = Contents::new(document.entries)?;
+        Ok(Self {
+            identity: Identity { package: document.package, version: document.version, key: document.key },
+            archive_digest: hash(&document.archive.blake3)?,
+            archive_bytes: document.archive.bytes,
+            source_date_epoch: document.source_date_epoch,
+            contents,
+        })
+    }
+}
