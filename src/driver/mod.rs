@@ -1,6 +1,82 @@
-//! The side of kiln that touches processes, files and the kernel.
+//! The thin shell around the engine: one loop that turns what happens into events and effects into deeds.
+//!
+//! A turn of the loop drains everything that has happened, hands it to the engine, writes the records that
+//! come out in one transaction, and only then acts on the effects.
+//!
+//! Owns: processes, files, the kernel, the clock. Does not know: why something is started or retried (the
+//! engine does), who watches (`observe` gets the records and nothing else).
+//!
+//! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `store` (archives and
+//! the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
+pub mod beneath;
+mod chores;
 pub mod fetch;
+mod host;
 pub mod leftover;
+pub mod path;
+pub mod run;
+mod script;
 pub mod spawn;
+pub mod stage;
+mod store;
 mod sys;
+pub mod unpack;
+mod verdict;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::load::Definition;
+use crate::config::settings::Settings;
+use crate::ledger::LedgerError;
+use crate::ledger::lock::LockError;
+use crate::ledger::place::StateDir;
+use crate::plan::{PackageId, Plan};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The definition.
+    pub definition: Arc<Definition>,
+    /// Its plan.
+    pub plan: Arc<Plan>,
+    /// The host's settings.
+    pub settings: Settings,
+    /// Where everything is kept.
+    pub state: StateDir,
+    /// Job slots.
+    pub jobs: u32,
+    /// The only packages that are wanted, ascending; all where `None`.
+    pub selection: Option<Vec<PackageId>>,
+    /// Packages to be built although nothing changed, ascending.
+    pub forced: Vec<PackageId>,
+}
+
+/// Why the driver itself could not go on. A task's failure is none of these.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The state directory is in use.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The ledger cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A directory of the state cannot be made or read.
+    #[error("cannot use `{}`", .path.display())]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something that every task needs could not be prepared.
+    #[error("cannot {what}")]
+    Prepare {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -42,6 +42,11 @@ impl StateDir {
         self.root.join("lock")
     }
 
+    /// The directory's own id.
+    pub fn id(&self) -> PathBuf {
+        self.root.join("id")
+    }
+
     /// The source cache.
     pub fn sources(&self) -> PathBuf {
         self.root.join("sources")

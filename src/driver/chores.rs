@@ -1,0 +1,194 @@
+//! Tasks that kiln does itself: fetch, unpack, merge, and the packing after `install`.
+//!
+//! Owns: what each of them does, on a thread of its own. Does not know: when (the engine), how files are moved
+//! (`fetch`, `unpack`, `store`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::load::Definition;
+use crate::config::recipe::{Mirror, Recipe, SourceFile};
+use crate::engine::message::{Outcome, Start, Usage};
+use crate::failure::Failure;
+use crate::ledger::place::StateDir;
+use crate::plan::{Plan, TaskKind};
+
+use super::fetch::{self, FROM_CACHE, Fetcher};
+use super::script::Work;
+use super::spawn::User;
+use super::stage::manifest::Identity;
+use super::stage::rules::{Accounts, StagingRules};
+use super::stage::tree::Snapshot;
+use super::store::{Staged, Store, stored_key};
+use super::{unpack, verdict};
+
+/// What all chores share.
+#[derive(Debug)]
+pub(super) struct Chores {
+    pub(super) definition: Arc<Definition>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) state: StateDir,
+    pub(super) fetcher: Fetcher,
+    pub(super) store: Mutex<Store>,
+    pub(super) user: Option<User>,
+}
+
+impl Chores {
+    pub(super) fn recipe(&self, start: &Start) -> &Recipe {
+        &self.definition.recipes[self.plan.package(start.package).recipe].value
+    }
+
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        // A panic elsewhere ends kiln anyway; until then the files are as consistent as after a kill.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does a task that is not a script.
+    pub(super) fn perform(&self, start: &Start, cancel: &AtomicBool) -> (Outcome, Usage) {
+        let mut usage = Usage::default();
+        let result = match start.kind {
+            TaskKind::Fetch => self.fetch(self.recipe(start), cancel, &mut usage),
+            TaskKind::Unpack => self.unpack(start, cancel),
+            TaskKind::Merge => self.merge(start),
+            TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => Ok(()),
+        };
+        (result.map_or_else(Outcome::Failure, |()| Outcome::Success), usage)
+    }
+
+    /// Gets all sources of a recipe into the cache.
+    pub(super) fn fetch(
+        &self,
+        recipe: &Recipe,
+        cancel: &AtomicBool,
+        usage: &mut Usage,
+    ) -> Result<(), Failure> {
+        for source in &recipe.sources {
+            usage.cache_requests += 1;
+            let fetched = self
+                .fetcher
+                .fetch(&wanted(source), cancel, &|_| {})
+                .map_err(|error| verdict::fetch(&error))?;
+            usage.fetched += fetched.bytes_fetched;
+            if fetched.from == FROM_CACHE {
+                usage.cache_hits += 1;
+            } else {
+                for refused in &fetched.refused {
+                    tracing::warn!(package = &*recipe.package, "source `{}`: {refused}", source.file);
+                }
+                tracing::info!(
+                    package = &*recipe.package,
+                    "source `{}` came from {} ({} bytes)",
+                    source.file,
+                    fetched.from,
+                    fetched.bytes_fetched
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn unpack(&self, start: &Start, cancel: &AtomicBool) -> Result<(), Failure> {
+        let recipe = self.recipe(start);
+        let work = Work::of(&self.state, &recipe.package);
+        let broken = |error: std::io::Error| {
+            verdict::unpack(&unpack::UnpackError::Io { path: work.src(), source: error })
+        };
+        if start.fresh {
+            work.renew(self.user.as_ref()).map_err(broken)?;
+        }
+        let mut sources = Vec::new();
+        for source in &recipe.sources {
+            // From the cache, where `fetch` has put it; a cache that was cleaned since is filled again.
+            let fetched = self
+                .fetcher
+                .fetch(&wanted(source), cancel, &|_| {})
+                .map_err(|error| verdict::fetch(&error))?;
+            sources.push(unpack::Source { path: fetched.path, file: source.file.clone() });
+        }
+        let unpacked =
+            unpack::unpack(&sources, &work.src(), cancel).map_err(|error| verdict::unpack(&error))?;
+        if let Some(epoch) = unpacked.newest_mtime {
+            work.remember_epoch(epoch).map_err(broken)?;
+        }
+        if let Some(user) = &self.user {
+            unpack::give(&work.src(), user.uid, user.gid).map_err(|error| verdict::unpack(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Packs what `install` has staged (or, for a `direct` package, changed since `before`).
+    pub(super) fn pack(&self, start: &Start, before: Option<&Snapshot>) -> Result<(), Failure> {
+        let recipe = self.recipe(start);
+        let package = self.plan.package(start.package);
+        let work = Work::of(&self.state, &recipe.package);
+        let root_owned = true;
+        let owners = recipe.owners.iter().map(|(path, owner)| (path.as_str(), owner.as_str()));
+        let privileged = recipe.privileged.iter().map(String::as_str);
+        let rules = StagingRules::new(owners, privileged, root_owned, Accounts::of_host)
+            .map_err(|error| verdict::stage(&error))?;
+        let staged = Staged {
+            identity: Identity {
+                package: package.name.to_string(),
+                version: package.version.to_string(),
+                key: stored_key(&package.key, start.degraded),
+            },
+            dest: work.dest(),
+            rules: &rules,
+            epoch: work.epoch(recipe),
+        };
+        let dest = if recipe.direct { self.state.sysroot() } else { staged.dest.clone() };
+        for path in &recipe.provides {
+            if dest.join(path.trim_start_matches('/')).symlink_metadata().is_err() {
+                return Err(verdict::not_provided(path));
+            }
+        }
+        match before {
+            Some(before) => self
+                .store()
+                .capture(before, staged, &replaces(recipe))
+                .map_err(|error| verdict::capture(&error))?,
+            None => Store::pack(&self.state, staged).map_err(|error| verdict::stage(&error))?,
+        };
+        Ok(())
+    }
+
+    fn merge(&self, start: &Start) -> Result<(), Failure> {
+        let package = self.plan.package(start.package);
+        let key = stored_key(&package.key, start.degraded);
+        let replaces = replaces(self.recipe(start));
+        self.store().merge(&package.name, &key, &replaces).map_err(|error| verdict::merge(&error))
+    }
+}
+
+fn replaces(recipe: &Recipe) -> Vec<String> {
+    recipe.replaces.iter().map(|name| name.to_string()).collect()
+}
+
+/// A recipe's source with the defaults of its mirrors filled in.
+fn wanted(source: &SourceFile) -> fetch::Source {
+    let mirror = |mirror: &Mirror| match mirror {
+        Mirror::Url(url) => fetch::Mirror {
+            place: fetch::Place::Url(url.clone()),
+            file: source.file.clone(),
+            sha256: source.sha256.as_str().to_owned(),
+        },
+        Mirror::Entry(entry) => fetch::Mirror {
+            place: match (&entry.apt, &entry.url) {
+                (Some(name), _) => fetch::Place::Apt(name.to_string()),
+                (None, url) => fetch::Place::Url(url.clone().unwrap_or_default()),
+            },
+            file: entry.file.clone().unwrap_or_else(|| source.file.clone()),
+            sha256: entry.sha256.as_ref().unwrap_or(&source.sha256).as_str().to_owned(),
+        },
+    };
+    fetch::Source {
+        file: source.file.clone(),
+        sha256: source.sha256.as_str().to_owned(),
+        mirrors: source.from.iter().map(mirror).collect(),
+    }
+}
+
+/// Tells a chore to end.
+pub(super) fn cancel(flag: &AtomicBool) {
+    flag.store(true, Ordering::Relaxed);
+}

@@ -1,0 +1,640 @@
+//! The loop: drain what happened, ask the engine, write its records, act on its effects.
+//!
+//! Owns: the order of these, the clock, which task is in which hands. Does not know: any rule about a run.
+//!
+//! **Invariant**: an effect is acted on only after the records of its turn are committed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::engine::message::{
+    Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
+};
+use crate::engine::state::{RunState, State};
+use crate::engine::{Engine, Limits, RunInfo};
+use crate::failure::{Category, Failure};
+use crate::ledger::lock::RunnerLock;
+use crate::ledger::{Entry, Ledger};
+use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
+
+use super::chores::{self, Chores};
+use super::fetch::Fetcher;
+use super::script::{self, Scripts};
+use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
+use super::stage::tree::Snapshot;
+use super::store::{Installed, Store, stored_key};
+use super::{DriverError, Job, fetch, host, leftover, verdict};
+
+/// What reaches the loop.
+enum Message {
+    Report(Report),
+    Done { task: TaskId, outcome: Outcome, usage: Usage },
+    Measured { phase: PhaseId, resources: Resources },
+    Stop,
+}
+
+/// Reaches a running driver from another thread.
+#[derive(Debug, Clone)]
+pub struct Remote(Sender<Message>);
+
+impl Remote {
+    /// Ends the run in good order; a second time, at once.
+    pub fn stop(&self) {
+        // A driver that is gone has nothing left to stop.
+        let _ = self.0.send(Message::Stop);
+    }
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message")
+    }
+}
+
+/// A run that has been looked up in the ledger, and not begun.
+#[derive(Debug)]
+pub struct Driver {
+    job: Job,
+    _lock: RunnerLock,
+    ledger: Ledger,
+    state: State,
+    installed: Installed,
+    /// Running time of the last record.
+    last: Time,
+    inbox: Receiver<Message>,
+    remote: Remote,
+}
+
+/// A task in flight.
+struct InFlight {
+    start: Start,
+    hands: Hands,
+    cancel: Arc<AtomicBool>,
+    /// The sysroot before a `direct` package's `install`.
+    before: Option<Snapshot>,
+    usage: Usage,
+}
+
+/// Who has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hands {
+    /// A process of the recipe's.
+    Process,
+    /// A thread of ours.
+    Thread,
+}
+
+impl Driver {
+    /// Takes the state directory and replays its ledger; `each` sees every record.
+    pub fn open(job: Job, mut each: impl FnMut(&Entry)) -> Result<Self, DriverError> {
+        let root = job.state.root().to_owned();
+        job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
+        let lock = RunnerLock::take(&root, &job.state.lock())?;
+        let ledger = Ledger::open(&job.state.ledger())?;
+        let mut state = State::new(&job.plan);
+        let mut installed = Installed::default();
+        let mut last = Time::default();
+        let mut touched = Vec::new();
+        ledger.replay(0, |entry| {
+            state.apply(&job.plan, entry.at, &entry.record, &mut touched);
+            touched.clear();
+            installed.fold(&entry.record);
+            last = entry.at;
+            each(&entry);
+        })?;
+        let (sender, inbox) = mpsc::channel();
+        Ok(Self { job, _lock: lock, ledger, state, installed, last, inbox, remote: Remote(sender) })
+    }
+
+    /// Reaches the run from other threads.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// Runs until the engine says that it is over. `expected`: nanoseconds that each package is expected to
+    /// take, for the critical path; `observe` gets what was committed, in order.
+    pub fn run(
+        mut self,
+        expected: &[u64],
+        mut observe: impl FnMut(Vec<Entry>),
+    ) -> Result<Ending, DriverError> {
+        let user = build_user(&self.job)?;
+        let state_id = state_id(&self.job)?;
+        leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
+        self.discard_trash();
+
+        let goes_on = match self.state.run {
+            RunState::Running | RunState::Paused => true,
+            RunState::Idle | RunState::Completed | RunState::Error => false,
+        };
+        let base = if goes_on { self.last } else { Time::default() };
+        let (mut store, lost) =
+            Store::open(&self.job.state, &self.installed).map_err(prepare("open the sysroot"))?;
+        let before = self.repair_sysroot(&mut store, &lost)?;
+        if !before.is_empty() {
+            observe(self.commit(self.last, before)?);
+        }
+        let facts = self.facts(&mut store);
+
+        let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };
+        let build_id =
+            if goes_on { self.state.build_id.to_string() } else { info.build_id.to_string() };
+        let limits = Limits {
+            jobs: self.job.jobs,
+            fetches: self.job.settings.fetches,
+            grace: self.job.settings.grace.0,
+        };
+        let state = std::mem::replace(&mut self.state, State::new(&self.job.plan));
+        let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
+
+        let sender = self.remote.0.clone();
+        let spawner = Spawner::start(spawn::Options::new(state_id), move |report| {
+            let _ = sender.send(Message::Report(report));
+        })
+        .map_err(prepare("start the spawning thread"))?;
+        if let Confinement::ProcessGroups { reason } = spawner.confinement() {
+            tracing::info!("tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left");
+        }
+        let base_dir = match &self.job.definition.root {
+            crate::config::load::Root::Directory(path) => path.clone(),
+            crate::config::load::Root::Embedded { .. } => self.job.state.root().to_owned(),
+        };
+        let fetcher = Fetcher::new(fetch::Options {
+            offline: self.job.settings.offline,
+            connect_timeout: self.job.settings.connect_timeout.0,
+            ..fetch::Options::new(self.job.state.sources(), base_dir)
+        })
+        .map_err(prepare("open the source cache"))?;
+        let chores = Chores {
+            definition: Arc::clone(&self.job.definition),
+            plan: Arc::clone(&self.job.plan),
+            state: self.job.state.clone(),
+            fetcher,
+            store: Mutex::new(store),
+            user: user.clone(),
+        };
+        let scripts = Scripts { state: self.job.state.clone(), build_id, user };
+        let mut shift = Shift {
+            driver: &mut self,
+            engine,
+            spawner,
+            chores: Arc::new(chores),
+            scripts,
+            in_flight: BTreeMap::new(),
+            base,
+            began: Instant::now(),
+        };
+        shift.work(Event::Begin(facts), &mut observe)
+    }
+
+    /// Finishes or undoes what the last runner's end cut off, and takes out what is no longer wanted.
+    fn repair_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Result<Vec<Record>, DriverError> {
+        let mut records = Vec::new();
+        for (package, key) in self.installed.cut_off() {
+            // The same merge comes again by itself where the plan still has it.
+            let planned = self.job.plan.find(&package).map(|id| &self.job.plan.package(id).key);
+            if planned.is_some_and(|planned| *planned == key) {
+                continue;
+            }
+            if store.has_archive(&package, &key) {
+                store.merge(&package, &key, &[]).map_err(prepare("finish an interrupted merge"))?;
+                records.push(Record::MergeRecovered { package, key });
+            } else {
+                store.remove(&package).map_err(prepare("undo an interrupted merge"))?;
+                records.push(Record::PackageRemoved { package });
+            }
+        }
+        let unwanted = self.installed.names().filter(|name| self.job.plan.find(name).is_none());
+        for package in unwanted.chain(lost) {
+            store.remove(package).map_err(prepare("take a package out of the sysroot"))?;
+            records.push(Record::PackageRemoved { package: Arc::clone(package) });
+        }
+        Ok(records)
+    }
+
+    /// What is there of each package.
+    fn facts(&self, store: &mut Store) -> Facts {
+        let plan = &self.job.plan;
+        let forced = self.with_dependents(&self.job.forced);
+        let have = |id: PackageId| {
+            let package = plan.package(id);
+            let selected = self.job.selection.as_ref().is_none_or(|s| s.binary_search(&id).is_ok());
+            let installs = plan.task(id, TaskKind::Install).is_some();
+            let complete = self.installed.has(&package.name, &package.key);
+            if forced.binary_search(&id).is_ok() {
+                Have::Nothing
+            } else if complete && (!installs || store.is_merged(&package.name, &package.key)) {
+                Have::Everything
+            } else if !selected {
+                Have::Unselected
+            } else if installs && store.has_archive(&package.name, &stored_key(&package.key, false)) {
+                Have::Archive
+            } else if self.job.state.work_of(&package.name).is_dir() {
+                Have::WorkDirectory
+            } else {
+                Have::Nothing
+            }
+        };
+        Facts { packages: plan.package_ids().map(have).collect() }
+    }
+
+    /// These packages and all that depend on them, ascending.
+    fn with_dependents(&self, packages: &[PackageId]) -> Vec<PackageId> {
+        let mut out: Vec<PackageId> = packages.to_vec();
+        for id in self.job.plan.package_ids() {
+            let depends = |on: &PackageId| out.contains(on);
+            if !packages.is_empty()
+                && !out.contains(&id)
+                && self.job.plan.package(id).depends_on.iter().any(depends)
+            {
+                out.push(id);
+            }
+        }
+        out.sort_unstable();
+        out
+    }
+
+    fn commit(&mut self, at: Time, records: Vec<Record>) -> Result<Vec<Entry>, DriverError> {
+        let wall = wall_now();
+        let last = self.ledger.append(at, wall, &records)?;
+        let first = last - i64::try_from(records.len()).unwrap_or(i64::MAX) + 1;
+        Ok(records
+            .into_iter()
+            .zip(first..)
+            .map(|(record, seq)| Entry { seq, at, wall, record })
+            .collect())
+    }
+
+    /// Work directories that were on their way out when kiln ended.
+    fn discard_trash(&self) {
+        for entry in std::fs::read_dir(self.job.state.work()).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(TRASH) {
+                discard(entry.path());
+            }
+        }
+    }
+}
+
+/// Prefix of names of work directories that are being deleted. No package's name begins like that.
+const TRASH: &str = ".trash-";
+
+/// Deletes on a thread of its own: a compiler's build tree takes seconds.
+fn discard(path: std::path::PathBuf) {
+    let spawned = std::thread::Builder::new().name("discard".into()).spawn(move || {
+        if let Err(error) = script::remove_tree(&path) {
+            tracing::warn!("cannot delete `{}`: {error}", path.display());
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!("cannot start a thread to delete a work directory: {error}");
+    }
+}
+
+/// A run in progress.
+struct Shift<'a> {
+    driver: &'a mut Driver,
+    engine: Engine,
+    spawner: Spawner,
+    chores: Arc<Chores>,
+    scripts: Scripts,
+    in_flight: BTreeMap<TaskId, InFlight>,
+    base: Time,
+    began: Instant,
+}
+
+impl Shift<'_> {
+    fn now(&self) -> Time {
+        self.base + self.began.elapsed()
+    }
+
+    fn work(&mut self, first: Event, observe: &mut dyn FnMut(Vec<Entry>)) -> Result<Ending, DriverError> {
+        let mut events = vec![first];
+        loop {
+            let now = self.now();
+            let mut effects = Vec::new();
+            for event in events.drain(..) {
+                effects.extend(self.engine.handle(now, event));
+            }
+            let mut records = Vec::new();
+            effects = effects
+                .into_iter()
+                .filter_map(|effect| match effect {
+                    Effect::Record(record) => {
+                        records.push(record);
+                        None
+                    }
+                    other => Some(other),
+                })
+                .collect();
+            let mut complete = Vec::new();
+            if !records.is_empty() {
+                complete.extend(records.iter().filter_map(|record| match record {
+                    Record::PackageCompleted { package, .. } => Some(Arc::clone(package)),
+                    _ => None,
+                }));
+                observe(self.driver.commit(now, records)?);
+            }
+            for package in complete {
+                self.clear_work(&package);
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Start(start) => self.start(start, &mut events),
+                    Effect::Kill { task, at_once } => self.kill(task, at_once),
+                    Effect::Measure { phase } => self.measure(phase)?,
+                    Effect::WatchOutput { task } => events.push(self.last_output(task)),
+                    Effect::End(ending) => return Ok(ending),
+                    Effect::Record(_) => {}
+                }
+            }
+            if events.is_empty() {
+                self.wait(&mut events)?;
+            }
+        }
+    }
+
+    /// Waits for something to happen, then takes all that has.
+    fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), DriverError> {
+        let first = match self.engine.next_wakeup() {
+            None => self.driver.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => self.driver.inbox.recv_timeout(at.since(self.now())),
+        };
+        match first {
+            Ok(message) => self.take(message, events),
+            Err(RecvTimeoutError::Timeout) => {}
+            // The driver itself holds a sender.
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(prepare("hear from its own threads")(io::Error::from(io::ErrorKind::BrokenPipe)));
+            }
+        }
+        while let Ok(message) = self.driver.inbox.try_recv() {
+            self.take(message, events);
+        }
+        if self.engine.next_wakeup().is_some_and(|at| at <= self.now()) {
+            events.push(Event::Tick);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message, events: &mut Vec<Event>) {
+        match message {
+            Message::Stop => events.push(Event::Stop),
+            Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
+            Message::Done { task, outcome, usage } => {
+                if let Some(done) = self.in_flight.remove(&task) {
+                    let usage = Usage {
+                        cpu: done.usage.cpu.saturating_add(usage.cpu),
+                        peak_memory: done.usage.peak_memory.max(usage.peak_memory),
+                        ..usage
+                    };
+                    events.push(Event::Finished { task, outcome, usage });
+                }
+            }
+            Message::Report(Report::Started { .. }) => {}
+            Message::Report(Report::SpawnFailed { id, error }) => {
+                let failure = verdict::spawn(&error);
+                self.end(id, Outcome::Failure(failure), Usage::default(), events);
+            }
+            Message::Report(Report::Exited { id, exit, usage, leftovers }) => {
+                self.exited(id, exit, verdict::usage(&usage), leftovers, events);
+            }
+        }
+    }
+
+    fn end(&mut self, id: u64, outcome: Outcome, usage: Usage, events: &mut Vec<Event>) {
+        let task = TaskId(u32::try_from(id).unwrap_or(u32::MAX));
+        if self.in_flight.remove(&task).is_some() {
+            events.push(Event::Finished { task, outcome, usage });
+        }
+    }
+
+    fn exited(&mut self, id: u64, exit: Exit, usage: Usage, leftovers: u32, events: &mut Vec<Event>) {
+        let task = TaskId(u32::try_from(id).unwrap_or(u32::MAX));
+        let Some(flying) = self.in_flight.get_mut(&task) else { return };
+        let start = flying.start;
+        let package = &self.engine.plan().package(start.package).name;
+        if leftovers > 0 {
+            tracing::warn!(
+                package = &**package,
+                task = start.kind.name(),
+                "left {leftovers} processes behind, which were ended"
+            );
+        }
+        let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
+        if exit != Exit::Code(0) {
+            let last = script::last_line(&log).unwrap_or_default();
+            let failure = verdict::script(start.kind, exit, last);
+            return self.end(id, Outcome::Failure(failure), usage, events);
+        }
+        // Nobody needs an empty file.
+        if std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
+            let _ = std::fs::remove_file(&log);
+        }
+        if start.kind != TaskKind::Install {
+            return self.end(id, Outcome::Success, usage, events);
+        }
+        flying.hands = Hands::Thread;
+        flying.usage = usage;
+        let before = flying.before.take();
+        let chores = Arc::clone(&self.chores);
+        self.on_a_thread(start, move |_| {
+            let packed = chores.pack(&start, before.as_ref());
+            (packed.map_or_else(Outcome::Failure, |()| Outcome::Success), Usage::default())
+        });
+    }
+
+    fn start(&mut self, start: Start, events: &mut Vec<Event>) {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let mut flying = InFlight {
+            start,
+            hands: Hands::Thread,
+            cancel: Arc::clone(&cancel),
+            before: None,
+            usage: Usage::default(),
+        };
+        let chores = Arc::clone(&self.chores);
+        match start.kind {
+            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => {
+                self.in_flight.insert(start.task, flying);
+                self.on_a_thread(start, move |cancel| chores.perform(&start, cancel));
+            }
+            TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => {
+                let recipe = chores.recipe(&start);
+                let prepared = self.scripts.job(recipe, &start).map_err(|error| {
+                    verdict::spawn(&spawn::SpawnError::Exec { program: "work directory".into(), source: error })
+                });
+                let prepared = prepared.and_then(|job| {
+                    if recipe.direct && start.kind == TaskKind::Install {
+                        let before = self.chores.store().snapshot();
+                        flying.before = Some(before.map_err(|error| verdict::stage(&error))?);
+                    }
+                    Ok(job)
+                });
+                flying.hands = Hands::Process;
+                match prepared {
+                    Ok(job) => {
+                        self.in_flight.insert(start.task, flying);
+                        self.spawner.spawn(job);
+                    }
+                    Err(failure) => events.push(Event::Finished {
+                        task: start.task,
+                        outcome: Outcome::Failure(failure),
+                        usage: Usage::default(),
+                    }),
+                }
+            }
+        }
+    }
+
+    fn on_a_thread(
+        &self,
+        start: Start,
+        chore: impl FnOnce(&AtomicBool) -> (Outcome, Usage) + Send + 'static,
+    ) {
+        let sender = self.driver.remote.0.clone();
+        let cancel = self.in_flight.get(&start.task).map(|f| Arc::clone(&f.cancel)).unwrap_or_default();
+        let sender2 = sender.clone();
+        let spawned = std::thread::Builder::new().name(start.kind.name().into()).spawn(move || {
+            let (outcome, usage) = chore(&cancel);
+            let _ = sender.send(Message::Done { task: start.task, outcome, usage });
+        });
+        if let Err(error) = spawned {
+            let failure =
+                Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"));
+            let outcome = Outcome::Failure(failure);
+            let _ = sender2.send(Message::Done { task: start.task, outcome, usage: Usage::default() });
+        }
+    }
+
+    fn kill(&self, task: TaskId, at_once: bool) {
+        let Some(flying) = self.in_flight.get(&task) else { return };
+        match flying.hands {
+            Hands::Process => {
+                let signal = if at_once { spawn::Signal::Kill } else { spawn::Signal::Term };
+                self.spawner.kill(u64::from(task.0), signal);
+            }
+            // A merge or a packing that has begun is short, and ends well.
+            Hands::Thread => chores::cancel(&flying.cancel),
+        }
+    }
+
+    fn last_output(&self, task: TaskId) -> Event {
+        let now = self.now();
+        let quiet = self.in_flight.get(&task).and_then(|flying| {
+            let start = flying.start;
+            let package = &self.engine.plan().package(start.package).name;
+            let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
+            let modified = std::fs::metadata(log).and_then(|m| m.modified()).ok()?;
+            // A clock that was set back makes the output younger than now: it is taken for now.
+            Some(SystemTime::now().duration_since(modified).unwrap_or_default())
+        });
+        let quiet = u64::try_from(quiet.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        Event::Output { task, last: Time(now.0.saturating_sub(quiet)) }
+    }
+
+    /// What there is for a phase. On a thread where archives have to be read.
+    fn measure(&mut self, phase: PhaseId) -> Result<(), DriverError> {
+        let root = self.driver.job.state.root().to_owned();
+        let disk = host::disk_available(&root)
+            .map_err(|source| DriverError::State { path: root, source })?;
+        let memory = host::memory_available().map_err(prepare("read the available memory"))?;
+        let plan = Arc::clone(self.engine.plan());
+        let sender = self.driver.remote.0.clone();
+        let send = move |toolchain_verified| {
+            let resources = Resources { disk, memory, toolchain_verified };
+            let _ = sender.send(Message::Measured { phase, resources });
+        };
+        let toolchain = plan.find_phase("toolchain").filter(|_| plan.phase(phase).toolchain);
+        match toolchain {
+            Some(toolchain) => {
+                let chores = Arc::clone(&self.chores);
+                std::thread::Builder::new()
+                    .name("verify".into())
+                    .spawn(move || {
+                        let names = plan.phase(toolchain).packages.iter();
+                        let names = names.map(|id| &*plan.package(*id).name);
+                        send(chores.store().archives_verify(names));
+                    })
+                    .map_err(prepare("start a thread"))?;
+            }
+            None => send(true),
+        }
+        Ok(())
+    }
+
+    /// A completed package's work directory is not needed any more.
+    fn clear_work(&self, package: &str) {
+        let path = self.scripts.state.work_of(package);
+        let trash = self.scripts.state.work().join(format!("{TRASH}{package}"));
+        if std::fs::rename(&path, &trash).is_ok() {
+            discard(trash);
+        }
+    }
+}
+
+fn prepare<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> DriverError {
+    move |error| DriverError::Prepare { what, source: Box::new(error) }
+}
+
+/// The state directory's own id, made once: processes of its runs carry it.
+fn state_id(job: &Job) -> Result<String, DriverError> {
+    let path = job.state.id();
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
+        Ok(_) | Err(_) => {
+            let id = unique();
+            std::fs::write(&path, &id).map_err(|source| DriverError::State { path, source })?;
+            Ok(id)
+        }
+    }
+}
+
+/// `20261122T101028Z-3f9a1c`: sorts by time, unique without coordination.
+fn new_build_id() -> String {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    format!("{now}-{}", &unique()[..6])
+}
+
+/// Hexadecimal digits that no other process has at any time.
+fn unique() -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&wall_now().to_le_bytes());
+    hasher.update(&std::process::id().to_le_bytes());
+    hasher.update(std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().as_bytes());
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+fn wall_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Who scripts run as: `build_user`, where kiln is root and one is set.
+fn build_user(job: &Job) -> Result<Option<User>, DriverError> {
+    let Some(name) = job.settings.build_user.as_ref().filter(|_| rustix::process::geteuid().is_root()) else {
+        return Ok(None);
+    };
+    // `id` asks whatever the host keeps its users in; a parser of ours would know /etc/passwd alone.
+    let ask = |what: &str| -> Result<Vec<u32>, DriverError> {
+        let what_failed = prepare("look up build_user");
+        let output = std::process::Command::new("id").args([what, "--", name]).output();
+        let output = match output {
+            Ok(output) if output.status.success() => output,
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                return Err(what_failed(io::Error::other(said)));
+            }
+            Err(error) => return Err(what_failed(error)),
+        };
+        let numbers = String::from_utf8_lossy(&output.stdout);
+        Ok(numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+    };
+    let first = |numbers: Vec<u32>| {
+        numbers.first().copied().ok_or_else(|| prepare("look up build_user")(io::Error::other("no id")))
+    };
+    Ok(Some(User { uid: first(ask("-u")?)?, gid: first(ask("-g")?)?, groups: ask("-G")? }))
+}

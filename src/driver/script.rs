@@ -1,0 +1,245 @@
+//! How a recipe's script is run.
+//!
+//! Owns: work directories, the environment, the output file. Does not know: processes (`spawn`), what follows.
+//!
+//! A package's work directory `work/NAME` holds `src` (`SRC`), `dest` (`DESTDIR`, made for `install`), `tmp`
+//! (`HOME` and `TMPDIR`) and `epoch`, where sources have one.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::config::recipe::Recipe;
+use crate::engine::message::Start;
+use crate::ledger::place::StateDir;
+use crate::plan::TaskKind;
+
+use super::spawn::{Job, User};
+
+/// 1980-01-01: the oldest time that every archive format knows.
+const OLDEST_EPOCH: u64 = 315_532_800;
+/// How much of the end of an output is looked at.
+const TAIL_BYTES: u64 = 64 * 1024;
+
+/// The directories of one package's work.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    root: PathBuf,
+}
+
+impl Work {
+    pub(super) fn of(state: &StateDir, package: &str) -> Self {
+        Self { root: state.work_of(package) }
+    }
+
+    pub(super) fn src(&self) -> PathBuf {
+        self.root.join("src")
+    }
+
+    pub(super) fn dest(&self) -> PathBuf {
+        self.root.join("dest")
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    fn epoch_file(&self) -> PathBuf {
+        self.root.join("epoch")
+    }
+
+    /// Makes the directory anew: empty, but for the directories that every script finds.
+    pub(super) fn renew(&self, user: Option<&User>) -> io::Result<()> {
+        match fs::create_dir(&self.root) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                remove_tree(&self.root)?;
+                fs::create_dir(&self.root)?;
+            }
+            Err(error) => return Err(error),
+        }
+        for dir in [self.src(), self.tmp()] {
+            fs::create_dir(&dir)?;
+            give(&dir, user)?;
+        }
+        Ok(())
+    }
+
+    /// An empty `DESTDIR`.
+    fn renew_dest(&self, user: Option<&User>) -> io::Result<()> {
+        let dest = self.dest();
+        match fs::create_dir(&dest) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                remove_tree(&dest)?;
+                fs::create_dir(&dest)?;
+            }
+            Err(error) => return Err(error),
+        }
+        give(&dest, user)
+    }
+
+    pub(super) fn remember_epoch(&self, epoch: u64) -> io::Result<()> {
+        fs::write(self.epoch_file(), epoch.to_string())
+    }
+
+    /// `SOURCE_DATE_EPOCH`: the newest mtime in the sources, else the recipe's value.
+    pub(super) fn epoch(&self, recipe: &Recipe) -> u64 {
+        let remembered = if recipe.sources.is_empty() {
+            None
+        } else {
+            fs::read_to_string(self.epoch_file()).ok().and_then(|text| text.trim().parse().ok())
+        };
+        remembered.or(recipe.source_date_epoch).unwrap_or(OLDEST_EPOCH)
+    }
+}
+
+fn give(dir: &Path, user: Option<&User>) -> io::Result<()> {
+    match user {
+        Some(user) => std::os::unix::fs::chown(dir, Some(user.uid), Some(user.gid)),
+        None => Ok(()),
+    }
+}
+
+/// Like `rm -rf`, read-only directories included, which some builds leave behind.
+pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            for entry in walkdir::WalkDir::new(path).into_iter().flatten().filter(|e| e.file_type().is_dir()) {
+                use std::os::unix::fs::PermissionsExt as _;
+                fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700))?;
+            }
+            fs::remove_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+/// What is the same for all scripts of a run.
+#[derive(Debug, Clone)]
+pub(super) struct Scripts {
+    pub(super) state: StateDir,
+    pub(super) build_id: String,
+    pub(super) user: Option<User>,
+}
+
+impl Scripts {
+    /// The output file of an attempt, opened to be appended to: a task that is done again to restore a work
+    /// directory has the number of the attempt that it restores.
+    pub(super) fn open_log(&self, package: &str, start: &Start) -> io::Result<File> {
+        let path = self.state.log(&self.build_id, package, start.kind, start.attempt);
+        let mut open = OpenOptions::new();
+        open.create(true).append(true).read(true);
+        match open.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path.parent().unwrap_or(&path))?;
+                open.open(&path)
+            }
+            result => result,
+        }
+    }
+
+    /// Prepares the directories, and says what to spawn.
+    pub(super) fn job(&self, recipe: &Recipe, start: &Start) -> io::Result<Job> {
+        let work = Work::of(&self.state, &recipe.package);
+        if start.fresh {
+            work.renew(self.user.as_ref())?;
+        }
+        let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
+        if start.kind == TaskKind::Install && !recipe.direct {
+            work.renew_dest(self.user.as_ref())?;
+        }
+        let script = match start.kind {
+            TaskKind::Configure => &recipe.tasks.configure,
+            TaskKind::Build => &recipe.tasks.build,
+            TaskKind::Check => &recipe.tasks.check,
+            TaskKind::Install => &recipe.tasks.install,
+            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => &None,
+        };
+        let script = script.as_ref().map_or("", |task| task.script());
+        let log = self.open_log(&recipe.package, start)?;
+        if start.restore {
+            use std::io::Write as _;
+            writeln!(&log, "--- kiln: again, to restore the work directory")?;
+        }
+        Ok(Job {
+            id: u64::from(start.task.0),
+            argv: ["/bin/sh", "-e", "-c", script].map(OsString::from).into(),
+            env: self.environment(recipe, start, &work, &dest),
+            cwd: work.src(),
+            output: log,
+            user: self.user.clone(),
+        })
+    }
+
+    fn environment(
+        &self,
+        recipe: &Recipe,
+        start: &Start,
+        work: &Work,
+        dest: &Path,
+    ) -> Vec<(OsString, OsString)> {
+        let sysroot = self.state.sysroot();
+        let tools = sysroot.join("tools");
+        let path = format!(
+            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            tools.join("bin").display()
+        );
+        let mut env: Vec<(OsString, OsString)> = [
+            ("SRC", work.src().into_os_string()),
+            ("DESTDIR", dest.into()),
+            ("SYSROOT", sysroot.into()),
+            ("TOOLS", tools.into()),
+            ("KILN_JOBS", start.jobs.to_string().into()),
+            ("KILN_ATTEMPT", start.attempt.to_string().into()),
+            ("KILN_BUILD_ID", self.build_id.clone().into()),
+            ("MAKEFLAGS", format!("-j{}", start.jobs).into()),
+            ("SOURCE_DATE_EPOCH", work.epoch(recipe).to_string().into()),
+            ("PATH", path.into()),
+            ("HOME", work.tmp().into()),
+            ("TMPDIR", work.tmp().into()),
+            ("LC_ALL", "C.UTF-8".into()),
+        ]
+        .map(|(name, value)| (name.into(), value))
+        .into();
+        for (name, value) in &recipe.env {
+            env.retain(|(other, _)| other.to_str() != Some(name));
+            env.push((name.into(), value.into()));
+        }
+        env
+    }
+}
+
+/// The last line with anything in it, and its number, from 1.
+pub(super) fn last_line(path: &Path) -> io::Result<Option<(u64, String)>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(TAIL_BYTES);
+    let mut before = 0_u64;
+    let mut head = io::BufReader::new(&file).take(from);
+    let mut buffer = [0_u8; 64 * 1024];
+    loop {
+        let n = head.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        before += buffer[..n].iter().filter(|b| **b == b'\n').count() as u64;
+    }
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut tail)?;
+    let text = String::from_utf8_lossy(&tail);
+    let last = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).last();
+    Ok(last.map(|(index, line)| (before + index as u64 + 1, shorten(line.trim()))))
+}
+
+/// At most 400 characters, control characters out: records are read by people.
+fn shorten(line: &str) -> String {
+    let clean: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match clean.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", &clean[..end]),
+        None => clean,
+    }
+}

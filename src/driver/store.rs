@@ -1,0 +1,243 @@
+//! Archives, their manifests, and the sysroot that they are merged into.
+//!
+//! Owns: which package of which key is in the sysroot as far as files go, and every change to it.
+//! Does not know: the engine. The ledger says what was merged (`Installed`); this makes it so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::message::Record;
+use crate::ledger::place::StateDir;
+use crate::plan::TaskKind;
+
+use super::stage::archive;
+use super::stage::manifest::{Identity, Manifest};
+use super::stage::merge::{self, Sysroot, to_the_end};
+use super::stage::ownership::Ownership;
+use super::stage::plan::{self, MergeError};
+use super::stage::rules::StagingRules;
+use super::stage::tree::{self, CaptureError, Snapshot};
+use super::stage::verify::{Depth, verify_merged};
+use super::stage::StageError;
+
+/// What the ledger says is in the sysroot: a fold over records.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Installed {
+    packages: BTreeMap<Arc<str>, Merged>,
+    /// Merges that began and are not known to have ended.
+    merging: BTreeMap<Arc<str>, Arc<str>>,
+    count: u64,
+}
+
+/// A package that was completed.
+#[derive(Debug, Clone)]
+pub(super) struct Merged {
+    pub(super) key: Arc<str>,
+    pub(super) degraded: bool,
+    /// Position in the order in which packages were completed.
+    order: u64,
+}
+
+impl Installed {
+    pub(super) fn fold(&mut self, record: &Record) {
+        self.count += 1;
+        match record {
+            Record::TaskStarted { package, task: TaskKind::Merge, key: Some(key), .. } => {
+                self.merging.insert(Arc::clone(package), Arc::clone(key));
+            }
+            Record::PackageCompleted { package, key, degraded, .. } => {
+                self.put(package, key, *degraded);
+            }
+            Record::MergeRecovered { package, key } => self.put(package, key, false),
+            Record::PackageRemoved { package } => {
+                self.packages.remove(package);
+                self.merging.remove(package);
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, package: &Arc<str>, key: &Arc<str>, degraded: bool) {
+        self.merging.remove(package);
+        let merged = Merged { key: Arc::clone(key), degraded, order: self.count };
+        self.packages.insert(Arc::clone(package), merged);
+    }
+
+    /// Whether this very package is complete, with nothing optional missing.
+    pub(super) fn has(&self, package: &str, key: &str) -> bool {
+        self.packages.get(package).is_some_and(|m| *m.key == *key && !m.degraded)
+    }
+
+    /// All packages, in the order in which they were completed.
+    fn in_order(&self) -> Vec<(&Arc<str>, &Merged)> {
+        let mut all: Vec<_> = self.packages.iter().collect();
+        all.sort_by_key(|(_, merged)| merged.order);
+        all
+    }
+
+    /// Names of all packages.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.packages.keys()
+    }
+
+    /// Merges that were cut off.
+    pub(super) fn cut_off(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        self.merging.iter().map(|(p, k)| (Arc::clone(p), Arc::clone(k))).collect()
+    }
+}
+
+/// The files.
+#[derive(Debug)]
+pub(super) struct Store {
+    state: StateDir,
+    sysroot: Sysroot,
+    ownership: Ownership,
+    /// Of what is merged, by package.
+    manifests: BTreeMap<String, Arc<Manifest>>,
+}
+
+/// What `install` left is to be packed.
+#[derive(Debug)]
+pub(super) struct Staged<'a> {
+    pub(super) identity: Identity,
+    pub(super) dest: PathBuf,
+    pub(super) rules: &'a StagingRules,
+    pub(super) epoch: u64,
+}
+
+/// The key under which an archive is kept: one that lacks something optional is never taken for a whole one.
+pub(super) fn stored_key(key: &str, degraded: bool) -> String {
+    if degraded { format!("{key}.degraded") } else { key.to_owned() }
+}
+
+impl Store {
+    /// With everything that is in the sysroot according to `installed`. A package whose manifest cannot be
+    /// read is as good as not merged; it is left out, and named.
+    pub(super) fn open(state: &StateDir, installed: &Installed) -> Result<(Self, Vec<Arc<str>>), MergeError> {
+        let mut store = Self {
+            state: state.clone(),
+            sysroot: Sysroot::open(&state.sysroot())?,
+            ownership: Ownership::default(),
+            manifests: BTreeMap::new(),
+        };
+        let mut lost = Vec::new();
+        for (package, merged) in installed.in_order() {
+            let key = stored_key(&merged.key, merged.degraded);
+            let path = state.manifest(package, &key);
+            if !path.exists() && !state.archive(package, &key).exists() {
+                continue; // a package without `install` leaves none
+            }
+            match Manifest::load(&path) {
+                Ok(manifest) => store.record(manifest),
+                Err(_) => lost.push(Arc::clone(package)),
+            }
+        }
+        Ok((store, lost))
+    }
+
+    fn record(&mut self, manifest: Manifest) {
+        self.ownership.record(&manifest);
+        self.manifests.insert(manifest.identity.package.clone(), Arc::new(manifest));
+    }
+
+    /// Whether there is an archive of this key, as long as its manifest says.
+    pub(super) fn has_archive(&self, package: &str, key: &str) -> bool {
+        let Ok(manifest) = Manifest::load(&self.state.manifest(package, key)) else { return false };
+        std::fs::metadata(self.state.archive(package, key)).is_ok_and(|m| m.len() == manifest.archive_bytes)
+    }
+
+    /// Whether the sysroot has all files of a merged package, as far as `stat` can tell.
+    pub(super) fn is_merged(&mut self, package: &str, key: &str) -> bool {
+        let Some(manifest) = self.manifests.get(package).filter(|m| m.identity.key == key) else { return false };
+        let manifest = Arc::clone(manifest);
+        verify_merged(&mut self.sysroot, &self.ownership, &manifest, Depth::Stat).is_ok_and(|d| d.is_empty())
+    }
+
+    /// Whether the archives of these packages have the digests that their manifests say.
+    pub(super) fn archives_verify<'a>(&self, packages: impl IntoIterator<Item = &'a str>) -> bool {
+        packages.into_iter().all(|package| match self.manifests.get(package) {
+            Some(manifest) => {
+                archive::verify(&self.state.archive(package, &manifest.identity.key), manifest).is_ok()
+            }
+            None => true, // nothing to install
+        })
+    }
+
+    /// Packs a `DESTDIR`.
+    pub(super) fn pack(state: &StateDir, staged: Staged<'_>) -> Result<Manifest, StageError> {
+        let Staged { identity, dest, rules, epoch } = staged;
+        let archive = make_place(state, &identity)?;
+        let path = state.manifest(&identity.package, &identity.key);
+        let manifest = archive::pack(&dest, identity, rules, epoch, &archive)?;
+        manifest.store(&path)?;
+        Ok(manifest)
+    }
+
+    /// The sysroot as it is, for a `direct` package to be compared with.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, StageError> {
+        Snapshot::take(&self.sysroot)
+    }
+
+    /// Packs what a `direct` package changed in the sysroot.
+    pub(super) fn capture(
+        &mut self,
+        before: &Snapshot,
+        staged: Staged<'_>,
+        replaces: &[String],
+    ) -> Result<Manifest, CaptureError> {
+        let Staged { identity, rules, epoch, .. } = staged;
+        let archive = make_place(&self.state, &identity)?;
+        let path = self.state.manifest(&identity.package, &identity.key);
+        let sysroot = &mut self.sysroot;
+        let manifest =
+            tree::capture(sysroot, before, &self.ownership, identity, rules, replaces, epoch, &archive)?;
+        manifest.store(&path)?;
+        Ok(manifest)
+    }
+
+    /// Merges an archive. Cut off anywhere and called again with the same archive, it ends the same.
+    pub(super) fn merge(&mut self, package: &str, key: &str, replaces: &[String]) -> Result<(), MergeError> {
+        let manifest = Arc::new(self.load(package, key)?);
+        let todo = plan::check(&self.ownership, &manifest, replaces)?;
+        merge::apply(&mut self.sysroot, &todo, &self.state.archive(package, key), &mut to_the_end)?;
+        self.ownership.record(&manifest);
+        self.manifests.insert(package.to_owned(), manifest);
+        self.repair(&todo.exposed)
+    }
+
+    /// Takes a package out of the sysroot.
+    pub(super) fn remove(&mut self, package: &str) -> Result<(), MergeError> {
+        let exposed = merge::remove(&mut self.sysroot, &self.ownership, package, &mut to_the_end)?;
+        self.ownership.forget(package);
+        self.manifests.remove(package);
+        self.repair(&exposed)
+    }
+
+    /// Puts back what others had had before it was taken over.
+    fn repair(&mut self, exposed: &BTreeSet<String>) -> Result<(), MergeError> {
+        for package in exposed {
+            let Some(manifest) = self.manifests.get(package).map(Arc::clone) else { continue };
+            let todo = plan::repair(&self.ownership, &manifest);
+            let archive = self.state.archive(package, &manifest.identity.key);
+            merge::apply(&mut self.sysroot, &todo, &archive, &mut to_the_end)?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, package: &str, key: &str) -> Result<Manifest, MergeError> {
+        let path = self.state.manifest(package, key);
+        Manifest::load(&path).map_err(|error| MergeError::Io {
+            path: path.display().to_string(),
+            source: std::io::Error::other(error),
+        })
+    }
+}
+
+fn make_place(state: &StateDir, identity: &Identity) -> Result<PathBuf, StageError> {
+    let archive = state.archive(&identity.package, &identity.key);
+    if let Some(dir) = archive.parent() {
+        std::fs::create_dir_all(dir).map_err(|source| StageError::Io { path: dir.to_owned(), source })?;
+    }
+    Ok(archive)
+}

@@ -1,0 +1,158 @@
+//! From what kiln's own tools say to a failure in the framework's words.
+//!
+//! Owns: which error means which category. Does not know: output (a script's failure is classified from its
+//! exit alone until there is a classifier), retries.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use crate::engine::message::Usage;
+use crate::failure::{Category, Confidence, Evidence, Failure};
+use crate::plan::TaskKind;
+
+use super::fetch::FetchError;
+use super::spawn::{Exit, SpawnError, Usage as ProcessUsage};
+use super::stage::StageError;
+use super::stage::plan::MergeError;
+use super::stage::tree::CaptureError;
+use super::unpack::UnpackError;
+
+const KILN: &str = "kiln";
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn io_category(error: &io::Error) -> Category {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded => Category::DiskSpace,
+        K::OutOfMemory => Category::MemoryAllocation,
+        K::WouldBlock => Category::ProcessLimits,
+        _ if error.raw_os_error() == Some(libc::EMFILE) || error.raw_os_error() == Some(libc::ENFILE) => {
+            Category::ProcessLimits
+        }
+        _ => Category::ConfigurationError,
+    }
+}
+
+fn fact(category: Category, error: &dyn Error) -> Failure {
+    Failure::fact(category, KILN, chain(error))
+}
+
+/// A script ended otherwise than with exit code 0. `last` is the last line that it printed.
+pub(super) fn script(kind: TaskKind, exit: Exit, last: Option<(u64, String)>) -> Failure {
+    let category = match kind {
+        TaskKind::Configure => Category::ConfigurationError,
+        TaskKind::Fetch => Category::NetworkIssues,
+        TaskKind::Unpack | TaskKind::Build | TaskKind::Check | TaskKind::Install | TaskKind::Merge => {
+            Category::CompilationFailure
+        }
+    };
+    let how = match exit {
+        Exit::Code(code) => format!("exit status {code}"),
+        Exit::Signal(signal) => format!("killed by signal {signal}, not by kiln"),
+        Exit::Lost => "its exit status was lost".to_owned(),
+    };
+    let (line, text) = match last {
+        Some((line, last)) => (Some(line), format!("{how}; the last line of its output is: {last}")),
+        None => (None, format!("{how}; it printed nothing")),
+    };
+    Failure {
+        category,
+        confidence: Confidence::Low,
+        evidence: Evidence { source: "exit".into(), line, text },
+        hint: None,
+        retryable: true,
+    }
+}
+
+pub(super) fn spawn(error: &SpawnError) -> Failure {
+    let category = match error {
+        SpawnError::Exec { source, .. } => io_category(source),
+        SpawnError::NoProgram
+        | SpawnError::Duplicate(_)
+        | SpawnError::Internal(_)
+        | SpawnError::ShuttingDown => Category::ConfigurationError,
+    };
+    fact(category, error)
+}
+
+pub(super) fn fetch(error: &FetchError) -> Failure {
+    match error {
+        FetchError::DigestMismatch { .. } => fact(Category::SecurityViolation, error)
+            .hint("compare the recipe's sha256 with upstream's announcement before changing either"),
+        FetchError::Unavailable { .. } => fact(Category::NetworkIssues, error)
+            .hint("look at each mirror's answer; `kiln fetch` gets everything ahead of a build"),
+        FetchError::Offline { .. } => fact(Category::NetworkIssues, error)
+            .hint("run `kiln fetch` once without --offline")
+            .pointless_to_retry(),
+        FetchError::Cancelled => fact(Category::NetworkIssues, error),
+        FetchError::Io { source, .. } => fact(io_category(source), error),
+        FetchError::Invalid { .. } => fact(Category::ConfigurationError, error).pointless_to_retry(),
+    }
+}
+
+pub(super) fn unpack(error: &UnpackError) -> Failure {
+    match error {
+        UnpackError::Escape { .. } => fact(Category::SecurityViolation, error),
+        UnpackError::Damaged { .. } => fact(Category::ConfigurationError, error).pointless_to_retry(),
+        UnpackError::Io { source, .. } => fact(io_category(source), error),
+        UnpackError::Cancelled => fact(Category::ConfigurationError, error),
+    }
+}
+
+pub(super) fn stage(error: &StageError) -> Failure {
+    match error {
+        StageError::SecurityViolation { .. } => fact(Category::SecurityViolation, error),
+        StageError::Socket { .. } | StageError::Rule { .. } | StageError::Path { .. } => {
+            fact(Category::ConfigurationError, error).pointless_to_retry()
+        }
+        StageError::Changed { .. } | StageError::Damaged { .. } => fact(Category::ConfigurationError, error),
+        StageError::Io { source, .. } => fact(io_category(source), error),
+    }
+}
+
+pub(super) fn merge(error: &MergeError) -> Failure {
+    match error {
+        MergeError::Conflict(_) => fact(Category::ConfigurationError, error)
+            .hint("name the owner in `replaces` if this package may take its paths over")
+            .pointless_to_retry(),
+        MergeError::SecurityViolation { .. } => fact(Category::SecurityViolation, error),
+        MergeError::Io { source, .. } => fact(io_category(source), error),
+        _ => fact(Category::ConfigurationError, error),
+    }
+}
+
+pub(super) fn capture(error: &CaptureError) -> Failure {
+    match error {
+        CaptureError::Merge(error) => merge(error),
+        CaptureError::Stage(error) => stage(error),
+    }
+}
+
+/// `provides` names what `install` did not make.
+pub(super) fn not_provided(path: &str) -> Failure {
+    Failure::fact(Category::ConfigurationError, KILN, format!("`provides` names `{path}`, which `install` did not make"))
+        .hint("correct the recipe's `install` or its `provides`")
+}
+
+pub(super) fn usage(usage: &ProcessUsage) -> Usage {
+    let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    Usage {
+        cpu: nanos(usage.user).saturating_add(nanos(usage.system)),
+        peak_memory: usage.max_rss_bytes,
+        ..Usage::default()
+    }
+}
