@@ -1,4 +1,5 @@
 //! kiln
+pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod engine;

@@ -165,7 +165,7 @@ fn replaces(recipe: &Recipe) -> Vec<String> {
 }
 
 /// A recipe's source with the defaults of its mirrors filled in.
-fn wanted(source: &SourceFile) -> fetch::Source {
+pub(super) fn wanted(source: &SourceFile) -> fetch::Source {
     let mirror = |mirror: &Mirror| match mirror {
         Mirror::Url(url) => fetch::Mirror {
             place: fetch::Place::Url(url.clone()),

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 /// Cores that this process may use.
-pub(super) fn cores() -> u32 {
+pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 

@@ -9,11 +9,13 @@
 //! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `store` (archives and
 //! the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
+pub mod ahead;
 pub mod beneath;
 mod chores;
 pub mod fetch;
 mod host;
 pub mod leftover;
+pub mod look;
 pub mod path;
 pub mod run;
 mod script;
@@ -21,6 +23,7 @@ pub mod spawn;
 pub mod stage;
 mod store;
 mod sys;
+pub mod tidy;
 pub mod unpack;
 mod verdict;
 
@@ -34,6 +37,8 @@ use crate::ledger::LedgerError;
 use crate::ledger::lock::LockError;
 use crate::ledger::place::StateDir;
 use crate::plan::{PackageId, Plan};
+
+pub use host::cores;
 
 /// What to run.
 #[derive(Debug, Clone)]

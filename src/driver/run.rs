@@ -12,22 +12,22 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::engine::message::{
-    Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
+    Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
+use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
-use super::fetch::Fetcher;
 use super::script::{self, Scripts};
 use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
 use super::stage::tree::Snapshot;
-use super::store::{Installed, Store, stored_key};
-use super::{DriverError, Job, fetch, host, leftover, verdict};
+use super::look::{self, Past};
+use super::store::Store;
+use super::{DriverError, Job, ahead, host, leftover, verdict};
 
 /// What reaches the loop.
 enum Message {
@@ -61,10 +61,7 @@ pub struct Driver {
     job: Job,
     _lock: RunnerLock,
     ledger: Ledger,
-    state: State,
-    installed: Installed,
-    /// Running time of the last record.
-    last: Time,
+    past: Past,
     inbox: Receiver<Message>,
     remote: Remote,
 }
@@ -95,19 +92,13 @@ impl Driver {
         job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
         let lock = RunnerLock::take(&root, &job.state.lock())?;
         let ledger = Ledger::open(&job.state.ledger())?;
-        let mut state = State::new(&job.plan);
-        let mut installed = Installed::default();
-        let mut last = Time::default();
-        let mut touched = Vec::new();
+        let mut past = Past::new(&job.plan);
         ledger.replay(0, |entry| {
-            state.apply(&job.plan, entry.at, &entry.record, &mut touched);
-            touched.clear();
-            installed.fold(&entry.record);
-            last = entry.at;
+            past.fold(&job.plan, &entry);
             each(&entry);
         })?;
         let (sender, inbox) = mpsc::channel();
-        Ok(Self { job, _lock: lock, ledger, state, installed, last, inbox, remote: Remote(sender) })
+        Ok(Self { job, _lock: lock, ledger, past, inbox, remote: Remote(sender) })
     }
 
     /// Reaches the run from other threads.
@@ -127,28 +118,29 @@ impl Driver {
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
         self.discard_trash();
 
-        let goes_on = match self.state.run {
+        let goes_on = match self.past.state.run {
             RunState::Running | RunState::Paused => true,
             RunState::Idle | RunState::Completed | RunState::Error => false,
         };
-        let base = if goes_on { self.last } else { Time::default() };
+        let base = if goes_on { self.past.last } else { Time::default() };
         let (mut store, lost) =
-            Store::open(&self.job.state, &self.installed).map_err(prepare("open the sysroot"))?;
+            Store::open(&self.job.state, &self.past.installed).map_err(prepare("open the sysroot"))?;
         let before = self.repair_sysroot(&mut store, &lost)?;
         if !before.is_empty() {
-            observe(self.commit(self.last, before)?);
+            observe(self.commit(self.past.last, before)?);
         }
-        let facts = self.facts(&mut store);
+        let facts = look::facts(&self.job, &self.past.installed, &mut store);
+        let facts = Facts { packages: facts.iter().map(|fact| fact.have).collect() };
 
         let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };
         let build_id =
-            if goes_on { self.state.build_id.to_string() } else { info.build_id.to_string() };
+            if goes_on { self.past.state.build_id.to_string() } else { info.build_id.to_string() };
         let limits = Limits {
             jobs: self.job.jobs,
             fetches: self.job.settings.fetches,
             grace: self.job.settings.grace.0,
         };
-        let state = std::mem::replace(&mut self.state, State::new(&self.job.plan));
+        let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
 
         let sender = self.remote.0.clone();
@@ -159,16 +151,7 @@ impl Driver {
         if let Confinement::ProcessGroups { reason } = spawner.confinement() {
             tracing::info!("tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left");
         }
-        let base_dir = match &self.job.definition.root {
-            crate::config::load::Root::Directory(path) => path.clone(),
-            crate::config::load::Root::Embedded { .. } => self.job.state.root().to_owned(),
-        };
-        let fetcher = Fetcher::new(fetch::Options {
-            offline: self.job.settings.offline,
-            connect_timeout: self.job.settings.connect_timeout.0,
-            ..fetch::Options::new(self.job.state.sources(), base_dir)
-        })
-        .map_err(prepare("open the source cache"))?;
+        let fetcher = ahead::fetcher(&self.job)?;
         let chores = Chores {
             definition: Arc::clone(&self.job.definition),
             plan: Arc::clone(&self.job.plan),
@@ -194,7 +177,7 @@ impl Driver {
     /// Finishes or undoes what the last runner's end cut off, and takes out what is no longer wanted.
     fn repair_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Result<Vec<Record>, DriverError> {
         let mut records = Vec::new();
-        for (package, key) in self.installed.cut_off() {
+        for (package, key) in self.past.installed.cut_off() {
             // The same merge comes again by itself where the plan still has it.
             let planned = self.job.plan.find(&package).map(|id| &self.job.plan.package(id).key);
             if planned.is_some_and(|planned| *planned == key) {
@@ -208,54 +191,12 @@ impl Driver {
                 records.push(Record::PackageRemoved { package });
             }
         }
-        let unwanted = self.installed.names().filter(|name| self.job.plan.find(name).is_none());
+        let unwanted = self.past.installed.names().filter(|name| self.job.plan.find(name).is_none());
         for package in unwanted.chain(lost) {
             store.remove(package).map_err(prepare("take a package out of the sysroot"))?;
             records.push(Record::PackageRemoved { package: Arc::clone(package) });
         }
         Ok(records)
-    }
-
-    /// What is there of each package.
-    fn facts(&self, store: &mut Store) -> Facts {
-        let plan = &self.job.plan;
-        let forced = self.with_dependents(&self.job.forced);
-        let have = |id: PackageId| {
-            let package = plan.package(id);
-            let selected = self.job.selection.as_ref().is_none_or(|s| s.binary_search(&id).is_ok());
-            let installs = plan.task(id, TaskKind::Install).is_some();
-            let complete = self.installed.has(&package.name, &package.key);
-            if forced.binary_search(&id).is_ok() {
-                Have::Nothing
-            } else if complete && (!installs || store.is_merged(&package.name, &package.key)) {
-                Have::Everything
-            } else if !selected {
-                Have::Unselected
-            } else if installs && store.has_archive(&package.name, &stored_key(&package.key, false)) {
-                Have::Archive
-            } else if self.job.state.work_of(&package.name).is_dir() {
-                Have::WorkDirectory
-            } else {
-                Have::Nothing
-            }
-        };
-        Facts { packages: plan.package_ids().map(have).collect() }
-    }
-
-    /// These packages and all that depend on them, ascending.
-    fn with_dependents(&self, packages: &[PackageId]) -> Vec<PackageId> {
-        let mut out: Vec<PackageId> = packages.to_vec();
-        for id in self.job.plan.package_ids() {
-            let depends = |on: &PackageId| out.contains(on);
-            if !packages.is_empty()
-                && !out.contains(&id)
-                && self.job.plan.package(id).depends_on.iter().any(depends)
-            {
-                out.push(id);
-            }
-        }
-        out.sort_unstable();
-        out
     }
 
     fn commit(&mut self, at: Time, records: Vec<Record>) -> Result<Vec<Entry>, DriverError> {

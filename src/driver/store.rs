@@ -64,6 +64,11 @@ impl Installed {
         self.packages.insert(Arc::clone(package), merged);
     }
 
+    /// What was completed of a package.
+    pub(super) fn get(&self, package: &str) -> Option<&Merged> {
+        self.packages.get(package)
+    }
+
     /// Whether this very package is complete, with nothing optional missing.
     pub(super) fn has(&self, package: &str, key: &str) -> bool {
         self.packages.get(package).is_some_and(|m| *m.key == *key && !m.degraded)

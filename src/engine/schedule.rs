@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::document::Method;
 use crate::config::recipe::Jobs;
-use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
+use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind, path};
 
 use super::message::{Effect, Ending, PhaseOutcome, Record, RunEnd, Start, Time};
 use super::state::{PackageState, PhaseState, RunState, TaskState};
@@ -62,7 +62,7 @@ impl Queues {
             ready: Default::default(),
             in_use: [0; 3],
             slots: [limits.jobs.max(1), limits.fetches.max(1), 1],
-            way: ways(plan, expected),
+            way: path::ways(plan, expected),
             first_open: vec![0; plan.phases.len()],
         }
     }
@@ -83,24 +83,6 @@ impl Queues {
         };
         (plan.package(package).phase.0, Reverse(way), task)
     }
-}
-
-/// The critical path, from each package on, within its phase.
-fn ways(plan: &Plan, expected: &[u64]) -> Vec<u64> {
-    let mut way = vec![0_u64; plan.wait_count.len()];
-    for node in plan.node_order.iter().rev() {
-        let at = node.0 as usize;
-        let package = plan.as_package(*node);
-        let own = package.map_or(0, |p| expected.get(p.0 as usize).copied().unwrap_or(0));
-        let phase = package.map(|p| plan.package(p).phase);
-        let behind = plan.waiters[at].iter().filter_map(|w| {
-            let other = plan.as_package(w.node).map(|p| plan.package(p).phase);
-            (phase.is_none() || other.is_none() || phase == other).then_some(way[w.node.0 as usize])
-        });
-        way[at] = own.saturating_add(behind.max().unwrap_or(0));
-    }
-    way.truncate(plan.packages.len());
-    way
 }
 
 impl Engine {

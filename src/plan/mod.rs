@@ -8,6 +8,7 @@
 
 pub mod build;
 pub mod key;
+pub mod path;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -239,6 +240,26 @@ impl Plan {
     /// The phase of this key.
     pub fn find_phase(&self, key: &str) -> Option<PhaseId> {
         self.phase_ids().find(|id| &*self.phase(*id).key == key)
+    }
+
+    /// The packages that wait for this one, itself or for what needs it to run; ascending.
+    pub fn dependents(&self, id: PackageId) -> Vec<PackageId> {
+        let mut out = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut stack = vec![NodeId(id.0)];
+        while let Some(node) = stack.pop() {
+            for waiter in &self.waiters[node.0 as usize] {
+                if !seen.insert(waiter.node) {
+                    continue;
+                }
+                match self.as_package(waiter.node) {
+                    Some(package) => out.push(package),
+                    None => stack.push(waiter.node),
+                }
+            }
+        }
+        out.sort_unstable();
+        out
     }
 
     /// The package that a node is, unless it is a closure.

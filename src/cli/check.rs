@@ -1,0 +1,79 @@
+//! `kiln check`: everything that is wrong with a definition, at once.
+
+use clap::Args;
+
+use super::target::{self, Sound, StateTarget};
+use super::{Exit, output};
+use crate::config::diagnostic::Severity;
+use crate::config::render;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    target: StateTarget,
+    /// List every setting of the host, its value and where it came from
+    #[arg(long)]
+    settings: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let (sound, rendered) = match self.target.target.load() {
+            Ok(sound) if self.settings => return self.show_settings(&sound),
+            Ok(sound) => {
+                let rendered = sound.definition.files.render_all(&sound.warnings);
+                (Some(sound), rendered)
+            }
+            Err(problems) => (None, problems.files.render_all(&problems.diagnostics)),
+        };
+        let exit = if sound.is_some() { Exit::Completed } else { Exit::Invalid };
+        if self.json {
+            output::answer_json(&render::report(&rendered))?;
+            return Ok(exit);
+        }
+        if !rendered.is_empty() {
+            output::say(&render::text(&rendered, output::coloured_stderr()));
+        }
+        match &sound {
+            Some(Sound { planned, .. }) => output::answer(&format!(
+                "{}: ok, {} packages in {} phases\n",
+                planned.plan.definition,
+                planned.plan.packages.len(),
+                planned.plan.phases.len()
+            )),
+            None => {
+                let errors = rendered.iter().filter(|r| r.severity == Severity::Error).count();
+                output::say(&format!("\n{errors} {}", if errors == 1 { "error" } else { "errors" }));
+            }
+        }
+        Ok(exit)
+    }
+
+    fn show_settings(&self, sound: &Sound) -> anyhow::Result<Exit> {
+        let layered = match target::settings(&sound.definition, self.target.flags()) {
+            Ok(layered) => layered,
+            Err(problems) => {
+                target::show(&problems.files, &problems.diagnostics);
+                return Ok(Exit::Invalid);
+            }
+        };
+        if self.json {
+            output::answer_json(&layered.origins)?;
+            return Ok(Exit::Completed);
+        }
+        let rows = layered.origins.iter().map(|origin| {
+            let value = match &origin.value {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Null => "-".to_owned(),
+                other => other.to_string(),
+            };
+            [origin.setting.clone(), value, origin.origin.clone()]
+        });
+        output::answer(&output::table(["setting", "value", "from"], rows));
+        Ok(Exit::Completed)
+    }
+}

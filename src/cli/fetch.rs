@@ -1,0 +1,53 @@
+//! `kiln fetch`: all sources of a definition, ahead of a build.
+
+use clap::Args;
+
+use super::target::StateTarget;
+use super::{Exit, output};
+use crate::driver::ahead;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct Fetch {
+    #[command(flatten)]
+    target: StateTarget,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Fetch {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let fetched = ahead::fetch_all(&job, |source| {
+            let text = match &source.result {
+                Ok(got) => format!("{}: {} from {}", source.package, source.file, got.from),
+                Err(failure) => format!("{}: {}: {}", source.package, source.file, failure.evidence.text),
+            };
+            output::say(&text);
+        })?;
+        let missing = fetched.iter().filter(|source| source.result.is_err()).count();
+        if self.json {
+            let rows: Vec<_> = fetched
+                .iter()
+                .map(|source| match &source.result {
+                    Ok(got) => serde_json::json!({
+                        "package": source.package, "file": source.file, "from": got.from,
+                        "bytes_fetched": got.bytes, "error": null,
+                    }),
+                    Err(failure) => serde_json::json!({
+                        "package": source.package, "file": source.file, "from": null,
+                        "bytes_fetched": 0, "error": failure.evidence.text,
+                    }),
+                })
+                .collect();
+            output::answer_json(&rows)?;
+        } else {
+            output::answer(&format!("{} of {} sources are there\n", fetched.len() - missing, fetched.len()));
+        }
+        Ok(if missing == 0 { Exit::Completed } else { Exit::Error })
+    }
+}

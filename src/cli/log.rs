@@ -1,0 +1,89 @@
+//! `kiln log`: what a package's tasks printed.
+
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::target::{self, StateTarget};
+use super::{Exit, output};
+use crate::driver::look;
+use crate::engine::message::Record;
+use crate::plan::{TASK_KINDS, TaskKind};
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct Log {
+    /// The package
+    package: String,
+    /// Only this task [default: the last one that printed anything]
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// Only this attempt [default: the last]
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// Print the file's path instead of its content
+    #[arg(long)]
+    path: bool,
+    #[command(flatten)]
+    target: StateTarget,
+}
+
+impl Log {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        if let Err(exit) = target::package(&job, &self.package) {
+            return Ok(exit);
+        }
+        let wanted = match &self.task {
+            None => None,
+            Some(name) => match TASK_KINDS.into_iter().find(|kind| kind.name() == name) {
+                Some(kind) => Some(kind),
+                None => {
+                    let names: Vec<_> = TASK_KINDS.iter().map(|kind| kind.name()).collect();
+                    output::say(&format!("kiln: `{name}` is no task: one of {}", names.join(", ")));
+                    return Ok(Exit::Usage);
+                }
+            },
+        };
+        // Later runs first: an attempt's file is named by its run.
+        let mut build_id = None;
+        let mut attempts: Vec<(std::sync::Arc<str>, TaskKind, u32)> = Vec::new();
+        look::look(&job, |entry| match &entry.record {
+            Record::RunStarted { build_id: id, .. } => build_id = Some(id.clone()),
+            Record::TaskStarted { package, task, attempt, .. } if **package == *self.package => {
+                attempts.extend(build_id.clone().map(|id| (id, *task, *attempt)));
+            }
+            _ => {}
+        })?;
+        let matching = attempts.iter().rev().filter(|(_, kind, attempt)| {
+            wanted.is_none_or(|wanted| wanted == *kind) && self.attempt.is_none_or(|n| n == *attempt)
+        });
+        let mut files = matching.map(|(id, kind, n)| job.state.log(id, &self.package, *kind, *n));
+        let Some(file) = files.find(|file| file.exists()) else {
+            output::say(&format!("kiln: no output of `{}` is kept", self.package));
+            return Ok(Exit::Usage);
+        };
+        self.show(&file)
+    }
+
+    fn show(&self, file: &PathBuf) -> anyhow::Result<Exit> {
+        if self.path {
+            output::answer(&format!("{}\n", file.display()));
+            return Ok(Exit::Completed);
+        }
+        // Bytes as they were printed; a pager or a terminal is the reader's choice.
+        let mut from = std::fs::File::open(file)?;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut stdout = std::io::stdout().lock();
+        loop {
+            let n = from.read(&mut buffer)?;
+            if n == 0 || stdout.write_all(&buffer[..n]).is_err() {
+                return Ok(Exit::Completed);
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line.
+//!
+//! Owns: arguments, what is printed where, exit codes. The answer goes to standard output, progress and
+//! diagnostics to standard error. Does not know: how anything is done. One file a subcommand.
+
+mod check;
+mod clean;
+mod exit;
+mod fetch;
+mod graph;
+mod log;
+mod output;
+mod plan;
+mod run;
+mod target;
+mod why;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+
+/// Builds Linux systems from source, and lets Prometheus watch.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look for everything that is wrong with a definition
+    Check(check::Check),
+    /// Show what would be built, in which order, and why
+    Plan(plan::PlanCommand),
+    /// Show the dependency graph
+    Graph(graph::GraphCommand),
+    /// Get all sources ahead of a build
+    Fetch(fetch::Fetch),
+    /// Build
+    Run(run::Run),
+    /// Show what tasks printed
+    Log(log::Log),
+    /// Say why a package is built or not, and who needs it
+    Why(why::Why),
+    /// Delete what is not needed any more
+    Clean(clean::Clean),
+}
+
+/// Runs the command line.
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, and no failure.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Completed };
+        }
+    };
+    let result = match arguments.command {
+        Command::Check(command) => command.run(),
+        Command::Plan(command) => command.run(),
+        Command::Graph(command) => command.run(),
+        Command::Fetch(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Log(command) => command.run(),
+        Command::Why(command) => command.run(),
+        Command::Clean(command) => command.run(),
+    };
+    result.unwrap_or_else(|error| output::failed(&error))
+}

@@ -1,0 +1,97 @@
+//! Printing.
+//!
+//! Owns: the two streams. A reader that has gone away (`kiln plan | head`) ends the command quietly.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use super::Exit;
+use crate::driver::DriverError;
+
+/// Prints an answer to standard output.
+pub(super) fn answer(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        gone(&error);
+    }
+}
+
+/// Prints an answer as JSON.
+pub(super) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    answer(&text);
+    Ok(())
+}
+
+/// Prints a diagnostic or progress to standard error.
+pub(super) fn say(text: &str) {
+    let mut stderr = io::stderr().lock();
+    // Nobody is left to be told.
+    let _ = stderr.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = stderr.write_all(b"\n");
+    }
+}
+
+/// Whether diagnostics may be coloured.
+pub(super) fn coloured_stderr() -> bool {
+    is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Whether there is a terminal to draw on.
+pub(super) fn is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// An error that ended a command, with its causes.
+pub(super) fn failed(error: &anyhow::Error) -> Exit {
+    let mut text = format!("kiln: {error}");
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    say(&text);
+    match error.downcast_ref::<DriverError>() {
+        Some(DriverError::Lock(_)) => Exit::Held,
+        Some(DriverError::Ledger(_) | DriverError::State { .. } | DriverError::Prepare { .. }) | None => {
+            Exit::Error
+        }
+    }
+}
+
+fn gone(error: &io::Error) {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(i32::from(Exit::Completed as u8));
+    }
+    say(&format!("kiln: cannot write to standard output: {error}"));
+    std::process::exit(i32::from(Exit::Error as u8));
+}
+
+/// Columns, each as wide as its widest cell, the last one ragged.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    use unicode_width::UnicodeWidthStr as _;
+    let mut rows: Vec<[String; N]> = rows.into_iter().collect();
+    rows.insert(0, head.map(str::to_owned));
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width - cell.width() + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Bytes for people, in 1024-based units.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}

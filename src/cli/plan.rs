@@ -1,0 +1,110 @@
+//! `kiln plan`: what would be built, in which order, and why.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::target::StateTarget;
+use super::{Exit, output};
+use crate::driver::look::{self, Decision};
+use crate::plan::{DroppedEdge, path};
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct PlanCommand {
+    #[command(flatten)]
+    target: StateTarget,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    definition: &'a str,
+    digest: &'a str,
+    packages: Vec<Row<'a>>,
+    critical_path: Vec<&'a str>,
+    dropped_edges: &'a [DroppedEdge],
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    version: &'a str,
+    phase: &'a str,
+    step: &'a str,
+    order: usize,
+    depends_on: Vec<&'a str>,
+    expected_seconds: Option<f64>,
+    decision: Decision,
+    reason: &'static str,
+}
+
+impl PlanCommand {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let facts = look::look(&job, |_| {})?.facts;
+        let plan = &job.plan;
+        let expected: Vec<Option<f64>> = vec![None; plan.packages.len()];
+        let rows: Vec<Row<'_>> = plan
+            .package_ids()
+            .map(|id| {
+                let package = plan.package(id);
+                let at = id.0 as usize;
+                Row {
+                    name: &package.name,
+                    version: &package.version,
+                    phase: &plan.phase(package.phase).key,
+                    step: &package.step,
+                    order: at,
+                    depends_on: package.depends_on.iter().map(|d| &*plan.package(*d).name).collect(),
+                    expected_seconds: expected[at],
+                    decision: facts[at].decision(),
+                    reason: facts[at].reason,
+                }
+            })
+            .collect();
+        let nanos: Vec<u64> = vec![1; plan.packages.len()];
+        let critical_path = look::names(plan, &path::critical_path(plan, &nanos));
+        if self.json {
+            output::answer_json(&Answer {
+                definition: &plan.definition,
+                digest: &plan.digest,
+                packages: rows,
+                critical_path: critical_path.iter().map(|n| &**n).collect(),
+                dropped_edges: &plan.dropped_edges,
+            })?;
+            return Ok(Exit::Completed);
+        }
+        let cells = rows.iter().map(|row| {
+            let expected = row.expected_seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.1}"));
+            [
+                row.order.to_string(),
+                row.name.to_owned(),
+                row.version.to_owned(),
+                row.phase.to_owned(),
+                expected,
+                row.decision.name().to_owned(),
+                row.reason.to_owned(),
+            ]
+        });
+        let head = ["order", "package", "version", "phase", "seconds", "decision", "reason"];
+        output::answer(&output::table(head, cells));
+        if !critical_path.is_empty() {
+            let path: Vec<&str> = critical_path.iter().map(|n| &**n).collect();
+            output::answer(&format!("\ncritical path: {}\n", path.join(" -> ")));
+        }
+        for edge in &plan.dropped_edges {
+            output::answer(&format!(
+                "dropped: {} needs {} ({})\n",
+                edge.from,
+                edge.to,
+                edge.dependency_type.list()
+            ));
+        }
+        Ok(Exit::Completed)
+    }
+}

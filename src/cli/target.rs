@@ -1,0 +1,177 @@
+//! Which definition, which settings, which state directory.
+//!
+//! Owns: how DIR and `--state` are understood, by all commands alike.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use include_dir::{Dir, include_dir};
+
+use super::{Exit, output};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::files::Files;
+use crate::config::layers::{Flag, Inputs, Layered, layered};
+use crate::config::load::{Definition, Problems, Root, load};
+use crate::config::render;
+use crate::config::settings::Settings;
+use crate::driver::Job;
+use crate::ledger::place::StateDir;
+use crate::plan::PackageId;
+use crate::plan::build::{Planned, plan};
+
+/// The definition that is used where there is none: `config/starter`.
+static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/config/starter");
+const SHIPPED_NAME: &str = "starter";
+
+/// Arguments of every command that looks at a definition.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Target {
+    /// The definition's directory [default: the current one if it holds kiln.yaml, else the shipped `starter`]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Arguments of every command that looks at a definition's runs.
+#[derive(Debug, Clone, Args)]
+pub(super) struct StateTarget {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// Where the definition's runs are kept [default: $XDG_STATE_HOME/kiln/NAME, /var/lib/kiln/NAME under systemd]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+}
+
+/// A definition that can be run.
+#[derive(Debug)]
+pub(super) struct Sound {
+    pub(super) definition: Arc<Definition>,
+    pub(super) planned: Planned,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+impl Target {
+    /// Where the definition is.
+    pub(super) fn root(&self) -> Root {
+        match &self.dir {
+            Some(dir) => Root::Directory(dir.clone()),
+            None if Path::new("kiln.yaml").exists() => Root::Directory(PathBuf::from(".")),
+            None => Root::Embedded { name: SHIPPED_NAME, dir: &SHIPPED },
+        }
+    }
+
+    /// Loads and plans. Every problem is in `Err`.
+    pub(super) fn load(&self) -> Result<Sound, Problems> {
+        let (definition, mut warnings) = load(self.root())?;
+        match plan(&definition) {
+            Ok(planned) => {
+                warnings.extend(planned.warnings.iter().cloned());
+                Ok(Sound { definition: Arc::new(definition), planned, warnings })
+            }
+            Err(problems) => {
+                warnings.extend(problems);
+                Err(Problems { files: definition.files, diagnostics: warnings })
+            }
+        }
+    }
+
+    /// The same for commands that need a sound definition: problems are printed, and end the command.
+    pub(super) fn sound(&self) -> Result<Sound, Exit> {
+        match self.load() {
+            Ok(sound) => {
+                show(&sound.definition.files, &sound.warnings);
+                Ok(sound)
+            }
+            Err(problems) => {
+                show(&problems.files, &problems.diagnostics);
+                Err(Exit::Invalid)
+            }
+        }
+    }
+}
+
+/// Prints diagnostics to standard error.
+pub(super) fn show(files: &Files, diagnostics: &[Diagnostic]) {
+    if !diagnostics.is_empty() {
+        output::say(&render::text(&files.render_all(diagnostics), output::coloured_stderr()));
+    }
+}
+
+/// The host's settings for a definition.
+pub(super) fn settings(definition: &Definition, flags: Vec<Flag>) -> Result<Layered, Problems> {
+    // A name or value that is not UTF-8 cannot be one of ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    layered(&Inputs { flags, ..Inputs::of(definition, environment) })
+}
+
+impl StateTarget {
+    /// `--state` as a flag of the settings.
+    pub(super) fn flags(&self) -> Vec<Flag> {
+        flag("--state", "state", self.state.as_ref().map(|dir| dir.display().to_string())).collect()
+    }
+
+    /// A sound definition with its settings; what is wrong is printed, and ends the command.
+    pub(super) fn job(&self, more: Vec<Flag>) -> Result<(Job, Planned), Exit> {
+        let sound = self.target.sound()?;
+        let mut flags = self.flags();
+        flags.extend(more);
+        let settings = match settings(&sound.definition, flags) {
+            Ok(layered) => layered.settings,
+            Err(problems) => {
+                show(&problems.files, &problems.diagnostics);
+                return Err(Exit::Invalid);
+            }
+        };
+        let state = state_dir(&settings, &sound.definition).map_err(|error| {
+            output::failed(&error);
+            Exit::Usage
+        })?;
+        let jobs = settings.jobs.unwrap_or_else(crate::driver::cores);
+        let job = Job {
+            definition: sound.definition,
+            plan: Arc::new(sound.planned.plan.clone()),
+            settings,
+            state,
+            jobs,
+            selection: None,
+            forced: Vec::new(),
+        };
+        Ok((job, sound.planned))
+    }
+}
+
+/// A flag that was given, as a layer of settings.
+pub(super) fn flag(name: &str, key: &str, value: Option<String>) -> impl Iterator<Item = Flag> {
+    value.map(|value| Flag { flag: name.to_owned(), key: key.to_owned(), value }).into_iter()
+}
+
+/// `--state`, else under systemd its state directory, else the user's.
+fn state_dir(settings: &Settings, definition: &Definition) -> anyhow::Result<StateDir> {
+    let named = |base: PathBuf| base.join(&*definition.name);
+    let dir = if let Some(dir) = &settings.state {
+        dir.clone()
+    } else if std::env::var_os("INVOCATION_ID").is_some() {
+        named(PathBuf::from("/var/lib/kiln"))
+    } else if let Some(base) = std::env::var_os("XDG_STATE_HOME").filter(|base| !base.is_empty()) {
+        named(PathBuf::from(base).join("kiln"))
+    } else {
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        named(PathBuf::from(home.context("HOME is not set: say --state DIR")?).join(".local/state/kiln"))
+    };
+    // Tasks and apt run elsewhere, and must find it.
+    Ok(StateDir::new(std::path::absolute(&dir).with_context(|| format!("state `{}`", dir.display()))?))
+}
+
+/// The package of this name, or what is printed instead.
+pub(super) fn package(job: &Job, name: &str) -> Result<PackageId, Exit> {
+    job.plan.find(name).ok_or_else(|| {
+        let names: Vec<&str> = job.plan.by_name.keys().map(|name| &**name).collect();
+        let hint = crate::config::suggest::similar(name, &names)
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", job.plan.definition));
+        Exit::Usage
+    })
+}

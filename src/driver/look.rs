@@ -1,0 +1,194 @@
+//! What is there before a run: the ledger's past, and what the files say.
+//!
+//! Owns: the decision, per package, whether there is anything to do, and why. Changes nothing.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::engine::message::{Have, Time};
+use crate::engine::state::State;
+use crate::ledger::{Entry, Ledger};
+use crate::plan::{PackageId, Plan, TaskKind};
+
+use super::store::{Installed, Store, stored_key};
+use super::{DriverError, Job};
+
+/// What the ledger says.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) state: State,
+    pub(super) installed: Installed,
+    /// Running time of the last record.
+    pub(super) last: Time,
+}
+
+impl Past {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self { state: State::new(plan), installed: Installed::default(), last: Time::default() }
+    }
+
+    pub(super) fn fold(&mut self, plan: &Plan, entry: &Entry) {
+        self.state.apply(plan, entry.at, &entry.record, &mut Vec::new());
+        self.installed.fold(&entry.record);
+        self.last = entry.at;
+    }
+}
+
+/// What there is of a package, and what that was concluded from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fact {
+    /// For the engine.
+    pub have: Have,
+    /// For people.
+    pub reason: &'static str,
+}
+
+/// What a plan says of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Its tasks run.
+    Build,
+    /// It is there, or its archive is.
+    Reuse,
+    /// It is not wanted.
+    Skip,
+}
+
+impl Decision {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Reuse => "reuse",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+impl Fact {
+    /// What will be done.
+    pub fn decision(self) -> Decision {
+        match self.have {
+            Have::Nothing | Have::WorkDirectory => Decision::Build,
+            Have::Archive | Have::Everything => Decision::Reuse,
+            Have::Unselected => Decision::Skip,
+        }
+    }
+}
+
+/// What a definition's state directory holds.
+#[derive(Debug)]
+pub struct Seen {
+    /// By package id.
+    pub facts: Vec<Fact>,
+    /// Of the last run.
+    pub state: State,
+}
+
+/// Looks at a definition's state directory without touching it; `each` sees every record.
+pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError> {
+    let mut past = Past::new(&job.plan);
+    if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
+        ledger.replay(0, |entry| {
+            past.fold(&job.plan, &entry);
+            each(&entry);
+        })?;
+    }
+    if !job.state.sysroot().is_dir() {
+        let fact = |id| {
+            if selected(job, id) {
+                Fact { have: Have::Nothing, reason: "never completed" }
+            } else {
+                Fact { have: Have::Unselected, reason: "not selected" }
+            }
+        };
+        return Ok(Seen { facts: job.plan.package_ids().map(fact).collect(), state: past.state });
+    }
+    let (mut store, _) = Store::open(&job.state, &past.installed).map_err(|source| DriverError::Prepare {
+        what: "open the sysroot",
+        source: Box::new(source),
+    })?;
+    Ok(Seen { facts: facts(job, &past.installed, &mut store), state: past.state })
+}
+
+fn selected(job: &Job, id: PackageId) -> bool {
+    job.selection.as_ref().is_none_or(|selection| selection.binary_search(&id).is_ok())
+}
+
+/// What there is of each package.
+pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<Fact> {
+    let plan = &job.plan;
+    let forced = with_dependents(plan, &job.forced);
+    let fact = |id: PackageId| {
+        let package = plan.package(id);
+        let (name, key) = (&*package.name, &*package.key);
+        let installs = plan.task(id, TaskKind::Install).is_some();
+        let known = installed.get(name);
+        let complete = installed.has(name, key);
+        if forced[id.0 as usize] {
+            return Fact { have: Have::Nothing, reason: "forced" };
+        }
+        if complete && (!installs || store.is_merged(name, key)) {
+            return Fact { have: Have::Everything, reason: "complete and unchanged" };
+        }
+        if !selected(job, id) {
+            return Fact { have: Have::Unselected, reason: "not selected" };
+        }
+        if installs && store.has_archive(name, &stored_key(key, false)) {
+            let reason = if complete {
+                "its files in the sysroot are damaged: merged again from its archive"
+            } else {
+                "its archive is intact, only the merge is missing"
+            };
+            return Fact { have: Have::Archive, reason };
+        }
+        let reason = match known {
+            None => "never completed",
+            Some(merged) if *merged.key != *key => "its recipe, its sources or something that it needs changed",
+            Some(merged) if merged.degraded => "was built without something optional",
+            Some(_) => "its archive is damaged or gone",
+        };
+        let have =
+            if job.state.work_of(name).is_dir() { Have::WorkDirectory } else { Have::Nothing };
+        Fact { have, reason }
+    };
+    plan.package_ids().map(fact).collect()
+}
+
+/// Which packages are among these, or depend on one of them.
+fn with_dependents(plan: &Plan, packages: &[PackageId]) -> Vec<bool> {
+    let mut out = vec![false; plan.packages.len()];
+    let mut stack = packages.to_vec();
+    while let Some(id) = stack.pop() {
+        if !std::mem::replace(&mut out[id.0 as usize], true) {
+            stack.extend(plan.dependents(id));
+        }
+    }
+    out
+}
+
+/// These packages and everything that must be there before them, ascending; of phases that require the
+/// toolchain, all of that.
+pub fn with_dependencies(plan: &Plan, packages: &[PackageId]) -> Vec<PackageId> {
+    let mut wanted = vec![false; plan.packages.len()];
+    let mut stack = packages.to_vec();
+    while let Some(id) = stack.pop() {
+        if std::mem::replace(&mut wanted[id.0 as usize], true) {
+            continue;
+        }
+        stack.extend(&plan.package(id).depends_on);
+        if plan.phase(plan.package(id).phase).toolchain
+            && let Some(toolchain) = plan.find_phase("toolchain")
+        {
+            stack.extend(&plan.phase(toolchain).packages);
+        }
+    }
+    plan.package_ids().filter(|id| wanted[id.0 as usize]).collect()
+}
+
+/// Names of packages, for messages.
+pub fn names(plan: &Plan, packages: &[PackageId]) -> Vec<Arc<str>> {
+    packages.iter().map(|id| Arc::clone(&plan.package(*id).name)).collect()
+}

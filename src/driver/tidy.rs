@@ -1,0 +1,148 @@
+//! `kiln clean`: what of a state directory can go.
+//!
+//! Owns: which files nobody needs. Does not know: retention over time (a later policy's).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::recipe::Mirror;
+use crate::engine::message::Record;
+use crate::ledger::Ledger;
+use crate::ledger::lock::RunnerLock;
+
+use super::script::remove_tree;
+use super::store::{Installed, stored_key};
+use super::{DriverError, Job};
+
+/// What to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub struct What {
+    /// Work directories.
+    pub work: bool,
+    /// Archives that are not in the sysroot.
+    pub archives: bool,
+    /// Output of all runs but the last.
+    pub logs: bool,
+    /// Cached sources that the definition does not name.
+    pub sources: bool,
+    /// Everything.
+    pub all: bool,
+}
+
+/// What was deleted.
+#[derive(Debug, Default)]
+pub struct Tidied {
+    /// Bytes.
+    pub freed: u64,
+    /// Files and directories.
+    pub deleted: Vec<PathBuf>,
+}
+
+impl Tidied {
+    fn delete(&mut self, path: PathBuf) -> Result<(), DriverError> {
+        let sizes = walkdir::WalkDir::new(&path).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
+        let freed: u64 = sizes.filter(fs::Metadata::is_file).map(|meta| meta.len()).sum();
+        let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+        let gone = if is_dir { remove_tree(&path) } else { fs::remove_file(&path) };
+        gone.map_err(|source| DriverError::State { path: path.clone(), source })?;
+        self.freed += freed;
+        self.deleted.push(path);
+        Ok(())
+    }
+}
+
+/// Deletes; refused while a runner has the state directory.
+pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
+    let mut tidied = Tidied::default();
+    let state = &job.state;
+    if !state.root().is_dir() {
+        return Ok(tidied);
+    }
+    let _lock = RunnerLock::take(state.root(), &state.lock())?;
+    if what.all {
+        for path in children(state.root())? {
+            tidied.delete(path)?;
+        }
+        return Ok(tidied);
+    }
+    let mut installed = Installed::default();
+    let mut last_run: Option<Arc<str>> = None;
+    if let Some(ledger) = Ledger::open_to_read(&state.ledger())? {
+        ledger.replay(0, |entry| {
+            installed.fold(&entry.record);
+            if let Record::RunStarted { build_id, .. } = entry.record {
+                last_run = Some(build_id);
+            }
+        })?;
+    }
+    if what.work {
+        for path in children(&state.work())? {
+            tidied.delete(path)?;
+        }
+    }
+    if what.archives {
+        for dir in children(&state.packages())? {
+            let package = name(&dir);
+            let kept = installed.get(&package).map(|merged| {
+                let key = stored_key(&merged.key, merged.degraded);
+                [state.archive(&package, &key), state.manifest(&package, &key)]
+            });
+            for path in children(&dir)? {
+                if !kept.iter().flatten().any(|kept| *kept == path) {
+                    tidied.delete(path)?;
+                }
+            }
+        }
+    }
+    if what.logs {
+        for path in children(&state.logs())? {
+            if last_run.as_deref() != Some(&*name(&path)) {
+                tidied.delete(path)?;
+            }
+        }
+    }
+    if what.sources {
+        let named = digests(job);
+        for path in children(&state.sources().join("sha256"))?.iter().map(|dir| children(dir)).collect::<Result<Vec<_>, _>>()?.concat() {
+            if !named.contains(&name(&path)) {
+                tidied.delete(path)?;
+            }
+        }
+    }
+    Ok(tidied)
+}
+
+/// All digests that the definition's recipes name.
+fn digests(job: &Job) -> BTreeSet<String> {
+    let sources = job.definition.recipes.iter().flat_map(|recipe| &recipe.value.sources);
+    sources
+        .flat_map(|source| {
+            let others = source.from.iter().filter_map(|mirror| match mirror {
+                Mirror::Url(_) => None,
+                Mirror::Entry(entry) => entry.sha256.as_ref(),
+            });
+            others.chain([&source.sha256]).map(|digest| digest.as_str().to_owned()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What is in a directory, in the order of names; nothing where it is missing.
+fn children(dir: &Path) -> Result<Vec<PathBuf>, DriverError> {
+    let wrap = |source| DriverError::State { path: dir.to_owned(), source };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(wrap(error)),
+    };
+    let mut paths = entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(wrap)?;
+    paths.sort();
+    Ok(paths)
+}
