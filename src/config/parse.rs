@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use super::diagnostic::{Diagnostic, FileId, Place, Spot};
 use super::files::{File, Files};
 use super::load::Located;
+use super::repair;
 use super::tree::{Tree, Value};
 use super::walk::walk;
+use super::yaml::{Meaning, meaning};
 
 /// A piece is at least this long, so that cutting costs nothing beside parsing.
 const PIECE_MIN: usize = 64 * 1024;
@@ -84,12 +86,14 @@ fn bomb(piece: &str) -> bool {
             .is_some_and(|error| matches!(error.code, "alias-bomb" | "too-deep" | "alias"))
 }
 
-/// Puts a file's pieces together; where the types refused one, reports everything that is wrong in the file.
-pub(super) fn collect<T>(
+/// Puts a file's pieces together and checks each document; where the types refused one, reports everything
+/// that is wrong in the file, and what is left of a wrong document is among the values.
+pub(super) fn collect<T: DeserializeOwned>(
     files: &Files,
     id: FileId,
     pieces: Vec<Documents<T>>,
     schema: &Schema,
+    check: impl Fn(&T, &Place) -> Vec<Diagnostic>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Located<T>> {
     let file = files.get(id);
@@ -110,8 +114,12 @@ pub(super) fn collect<T>(
         diagnostics
             .push(Diagnostic::error("empty-file", "there is nothing in this file").at(Spot::Text(id, 0..0)));
     }
+    for Located { value, place } in &values {
+        diagnostics.extend(check(value, place));
+    }
     if !errors.is_empty() {
-        let found = examine(file, id, schema);
+        let (repaired, found) = examine(file, id, schema, check);
+        values.extend(repaired);
         if found.is_empty() {
             diagnostics.extend(errors.into_iter().map(|(error, line)| fallback(file, id, &error, line)));
         }
@@ -120,19 +128,39 @@ pub(super) fn collect<T>(
     values
 }
 
-/// Everything that is wrong with a file, by the tree.
-pub(super) fn examine(file: &File, id: FileId, schema: &Schema) -> Vec<Diagnostic> {
+/// Everything that is wrong with a file, by the tree; and what is left of its wrong documents, which other
+/// checks may look at, but nobody may build.
+fn examine<T: DeserializeOwned>(
+    file: &File,
+    id: FileId,
+    schema: &Schema,
+    check: impl Fn(&T, &Place) -> Vec<Diagnostic>,
+) -> (Vec<Located<T>>, Vec<Diagnostic>) {
     let tree = file.tree();
-    let empty = |root| matches!(tree.value(root), Value::Scalar { text, plain: true } if text.is_empty());
-    let mut found = Vec::new();
-    for root in tree.roots.iter().copied().filter(|root| !empty(*root)) {
-        found.extend(walk(file, id, root, schema));
+    let (mut repaired, mut found) = (Vec::new(), Vec::new());
+    for (root, document) in tree.roots.iter().copied().zip(0..) {
+        // An empty document says nothing.
+        if matches!(tree.value(root), Value::Scalar { text, plain: true } if meaning(text, true) == Meaning::Null)
+        {
+            continue;
+        }
+        let walked = walk(file, id, root, schema);
+        // Without errors of its own it was checked with the types.
+        if let Some(bad) = walked.bad.filter(|_| !walked.found.is_empty())
+            && let Ok(value) = serde_yaml::from_str::<T>(&repair::text(tree, root, &bad))
+        {
+            let place = Place::document(id, document);
+            let checked = check(&value, &place).into_iter();
+            found.extend(checked.filter_map(|one| repair::relocate(tree, root, &bad, one)));
+            repaired.push(Located { value, place });
+        }
+        found.extend(walked.found);
     }
     if let Some(error) = &tree.error {
         let spot = Spot::Text(id, error.at.clone());
         found.push(Diagnostic::error(error.code, error.message.clone()).at(spot));
     }
-    found
+    (repaired, found)
 }
 
 /// What `serde_yaml` says, for what only it refuses.

@@ -18,7 +18,7 @@ const GROWTH_MAX: u64 = 10;
 const NODES_FREE: u64 = 100_000;
 
 /// Index into a [`Tree`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
 /// A file's documents, as far as the syntax is right.
