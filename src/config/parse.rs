@@ -60,30 +60,36 @@ fn marker(bytes: &[u8]) -> Option<usize> {
 /// Reads every document of a piece, as far as the syntax is right.
 pub(super) fn documents<T: DeserializeOwned>(piece: &str) -> Documents<T> {
     let lines = piece.bytes().filter(|b| *b == b'\n').count();
-    if bomb(piece) {
+    if excessive(piece) {
         // The walk parses again, and says where.
-        return Documents { values: vec![Err(serde::de::Error::custom("too many aliases"))], lines };
+        return Documents { values: vec![Err(serde::de::Error::custom("too much nesting"))], lines };
     }
     let values = serde_yaml::Deserializer::from_str(piece).map(Option::<T>::deserialize).collect();
     Documents { values, lines }
 }
 
-/// Whether aliases make more of the piece than they may. Only a text that seems to have both an anchor and
-/// an alias is parsed for it.
-fn bomb(piece: &str) -> bool {
-    let token = |sign: u8| {
-        piece.as_bytes().windows(3).any(|w| {
-            w[1] == sign
-                && matches!(w[0], b' ' | b'\n' | b'\t' | b'[' | b'{' | b',')
-                && w[2] > b' '
-                && w[2] != sign
-        })
-    };
-    token(b'*')
-        && token(b'&')
-        && Tree::parse(piece)
-            .error
-            .is_some_and(|error| matches!(error.code, "alias-bomb" | "too-deep" | "alias"))
+/// Whether a piece is so deep, or aliases make so much of it, that the types should not read it. Only a text
+/// with many open brackets, or with what looks like an anchor and an alias, is parsed for it.
+fn excessive(piece: &str) -> bool {
+    let (mut depth, mut deepest) = (0_i32, 0);
+    let (mut anchor, mut alias) = (false, false);
+    let mut before = b' ';
+    for b in piece.bytes() {
+        match b {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = (depth - 1).max(0),
+            // A name follows `&` and `*` at once.
+            b if b > b' ' && b != b'&' && b != b'*' => {
+                anchor |= before == b'&';
+                alias |= before == b'*';
+            }
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+        before = b;
+    }
+    let suspect = deepest > 100 || (anchor && alias);
+    suspect && Tree::parse(piece).error.is_some_and(|error| error.code != "syntax")
 }
 
 /// Puts a file's pieces together and checks each document; where the types refused one, reports everything
@@ -158,7 +164,9 @@ fn examine<T: DeserializeOwned>(
     }
     if let Some(error) = &tree.error {
         let spot = Spot::Text(id, error.at.clone());
-        found.push(Diagnostic::error(error.code, error.message.clone()).at(spot));
+        let mut diagnostic = Diagnostic::error(error.code, error.message.clone()).at(spot);
+        diagnostic.hint = error.hint.map(str::to_owned);
+        found.push(diagnostic);
     }
     (repaired, found)
 }
@@ -167,7 +175,7 @@ fn examine<T: DeserializeOwned>(
 fn fallback(file: &File, id: FileId, error: &serde_yaml::Error, lines_before: usize) -> Diagnostic {
     let message = error.to_string();
     let end = error.location().and_then(|_| message.rfind(" at line ")).unwrap_or(message.len());
-    let at = error.location().map_or(0, |at| file.index(at.line() + lines_before, at.column()));
+    let at = error.location().map_or(0, |at| file.byte(at.line() + lines_before, at.column()));
     Diagnostic::error("yaml", &message[..end]).at(Spot::Text(id, at..at))
 }
 

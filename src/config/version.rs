@@ -1,7 +1,7 @@
 //! Versions, constraints on them, and dependencies: `musl >= 1.2, < 2`.
 //!
 //! Owns: how they are written, and dpkg's order of versions, exactly. Does not know: which packages exist.
-//! (The crate `debversion` says 1.a < 1.0a, where dpkg says that they are equal; so the order is our own.)
+//! (The crate `debversion` says 1a < 1a0, where dpkg says that they are equal; so the order is our own.)
 
 use std::cmp::Ordering;
 use std::fmt;
