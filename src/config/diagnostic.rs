@@ -37,7 +37,7 @@ pub enum Segment {
 pub enum Spot {
     /// A node, found by its path when shown.
     Node(Place),
-    /// Characters, counted from the file's start.
+    /// Bytes of its text.
     Text(FileId, Range<usize>),
     /// The file as a whole: it is missing, or cannot be read.
     File(FileId),

@@ -26,14 +26,7 @@ pub struct File {
     /// Whether there is a text at all.
     pub readable: bool,
     tree: OnceLock<Tree>,
-    lines: OnceLock<Vec<LineStart>>,
-}
-
-/// Where a line starts, in bytes and in characters.
-#[derive(Debug)]
-struct LineStart {
-    byte: usize,
-    character: usize,
+    lines: OnceLock<Vec<usize>>,
 }
 
 /// A place as people count: both from 1, the column in characters.
@@ -136,7 +129,7 @@ impl Files {
             let position = file.position(span.start);
             let (line, start) = file.line(position.line);
             let from = position.column - 1;
-            let to = (span.end.max(start) - start).min(line.trim_end().chars().count()).max(from + 1);
+            let to = characters(line.trim_end(), span.end.saturating_sub(start)).max(from + 1);
             rendered.position = Some(position);
             rendered.underline = from..to;
             rendered.source_line = Some(line.to_owned());
@@ -184,44 +177,41 @@ impl File {
         self.tree.get_or_init(|| Tree::parse(&self.text))
     }
 
-    /// Line and column of a character, counted from the file's start; past the end, that of the end.
-    pub fn position(&self, index: usize) -> Position {
-        let lines = self.lines();
-        let number = lines.partition_point(|line| line.character <= index).max(1);
-        let (text, start) = self.line(number);
-        Position { line: number, column: (index.saturating_sub(start)).min(text.chars().count()) + 1 }
+    /// Line and column of a byte; past the end, that of the end.
+    pub fn position(&self, byte: usize) -> Position {
+        let line = self.lines().partition_point(|start| *start <= byte).max(1);
+        let (text, start) = self.line(line);
+        Position { line, column: characters(text, byte.saturating_sub(start)) + 1 }
     }
 
-    /// The character at a line and column from 1, counted from the file's start.
-    pub fn index(&self, line: usize, column: usize) -> usize {
-        self.line(line.max(1)).1 + column.max(1) - 1
+    /// The byte of a line and column from 1; past the line's end, its end.
+    pub fn byte(&self, line: usize, column: usize) -> usize {
+        let (text, start) = self.line(line.max(1));
+        start + text.char_indices().nth(column.max(1) - 1).map_or(text.len(), |(byte, _)| byte)
     }
 
-    /// The line with this number, from 1, without its break, and its first character's index.
+    /// The line with this number, from 1, without its break, and its first byte.
     fn line(&self, number: usize) -> (&str, usize) {
         let lines = self.lines();
-        let Some(line) = lines.get(number - 1) else { return ("", 0) };
-        let end = lines.get(number).map_or(self.text.len(), |next| next.byte);
-        (self.text[line.byte..end].trim_end_matches(['\n', '\r']), line.character)
+        let Some(&start) = lines.get(number - 1) else { return ("", self.text.len()) };
+        let end = lines.get(number).copied().unwrap_or(self.text.len());
+        (self.text[start..end].trim_end_matches(['\n', '\r']), start)
     }
 
-    /// Where each line starts. Breaks are LF, CRLF and CR, as in YAML.
-    fn lines(&self) -> &[LineStart] {
+    /// The first byte of each line. Breaks are LF, CRLF and CR, as in YAML.
+    fn lines(&self) -> &[usize] {
         self.lines.get_or_init(|| {
-            let mut lines = vec![LineStart { byte: 0, character: 0 }];
-            let mut before = ' ';
-            for (character, (byte, c)) in self.text.char_indices().enumerate() {
-                if before == '\n' || (before == '\r' && c != '\n') {
-                    lines.push(LineStart { byte, character });
-                }
-                before = c;
-            }
-            if before == '\n' || before == '\r' {
-                lines.push(LineStart { byte: self.text.len(), character: self.text.chars().count() });
-            }
-            lines
+            let bytes = self.text.as_bytes();
+            let ends =
+                |i: &usize| bytes[*i] == b'\n' || (bytes[*i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
+            std::iter::once(0).chain((0..bytes.len()).filter(ends).map(|i| i + 1)).collect()
         })
     }
+}
+
+/// Characters that begin before this byte.
+fn characters(text: &str, byte: usize) -> usize {
+    text.char_indices().take_while(|(start, _)| *start < byte).count()
 }
 
 #[cfg(test)]

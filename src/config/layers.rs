@@ -16,10 +16,10 @@ use super::files::Files;
 use super::load::{Definition, Problems, Root};
 use super::parse;
 use super::read::{self, ReadError};
-use super::schema;
+use super::schema::{self, alternatives, has_type, resolve};
 use super::settings::Settings;
 use super::suggest::hint;
-use super::walk::{alternatives, resolve, walk_scalar};
+use super::walk::walk_scalar;
 use super::yaml::{Meaning, meaning};
 
 /// Names of the environment variables that are settings: `KILN_SET_JOBS`, `KILN_SET_RETENTION__LOGS`.
@@ -179,7 +179,8 @@ fn settings_file(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -
         return Vec::new();
     }
     let documents = vec![parse::documents::<Settings>(&file.text)];
-    let values = parse::collect(files, id, documents, schema::settings(), diagnostics);
+    let no_rules = |_: &Settings, _: &Place| Vec::new();
+    let values = parse::collect(files, id, documents, schema::settings(), no_rules, diagnostics);
     if let Some(second) = values.get(1) {
         let message = "a file of settings is one document";
         diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
@@ -222,11 +223,7 @@ fn typed(key: &str, text: &str, name: impl Fn(&str) -> String) -> Result<Json, V
     let root = root.as_value();
     let kind = resolve(root, leaf);
     let kind = alternatives(root, kind).and_then(|all| all.first().copied()).unwrap_or(kind);
-    let is = |name: &str| match kind.get("type") {
-        Some(Json::Array(types)) => types.iter().any(|one| one == name),
-        Some(one) => one == name,
-        None => false,
-    };
+    let is = |name| has_type(kind, name);
     Ok(match meaning(text, true) {
         Meaning::Null => Json::Null,
         Meaning::Bool(value) if is("boolean") => value.into(),

@@ -10,7 +10,7 @@ use include_dir::Dir;
 
 use super::check;
 use super::diagnostic::{Diagnostic, FileId, Place, Severity, Spot};
-use super::document::Document;
+use super::document::{CircularHandling, Document};
 use super::files::Files;
 use super::name::Name;
 use super::parallel::parallel;
@@ -85,10 +85,10 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
         return Err(Problems { files, diagnostics });
     };
     let document = one_document(&files, kiln_yaml, &mut diagnostics);
-    let recipes = all_recipes(&files, packages, &mut diagnostics);
-    if let Some(document) = &document {
-        diagnostics.extend(check::recipes(&recipes, document, &files));
-    }
+    let tracking = document.as_ref().map(|document| document.dependency_tracking.clone()).unwrap_or_default();
+    let circular = tracking.dependency_resolution.circular_handling;
+    let recipes = all_recipes(&files, packages, circular, &mut diagnostics);
+    diagnostics.extend(check::recipes(&recipes, &files));
     let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match document {
         Some(document) if !wrong => {
@@ -104,17 +104,22 @@ fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) ->
         return None;
     }
     let parsed = parse::documents::<Document>(&files.get(id).text);
-    let mut values = parse::collect(files, id, vec![parsed], schema::kiln_yaml(), diagnostics);
+    let mut values =
+        parse::collect(files, id, vec![parsed], schema::kiln_yaml(), check::document, diagnostics);
     if let Some(second) = values.get(1) {
         let message = "kiln.yaml is one document; recipes stand in packages/";
         diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
     }
-    let first = (!values.is_empty()).then(|| values.swap_remove(0))?;
-    diagnostics.extend(check::document(&first.value, &first.place));
-    Some(first.value)
+    (!values.is_empty()).then(|| values.swap_remove(0).value)
 }
 
-fn all_recipes(files: &Files, ids: &[FileId], diagnostics: &mut Vec<Diagnostic>) -> Vec<Located<Recipe>> {
+fn all_recipes(
+    files: &Files,
+    ids: &[FileId],
+    circular: CircularHandling,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Located<Recipe>> {
+    let check = |recipe: &Recipe, place: &Place| check::recipe(recipe, place, circular);
     let ids: Vec<_> = ids.iter().copied().filter(|id| files.get(*id).readable).collect();
     let pieces: Vec<(FileId, &str)> = ids
         .iter()
@@ -129,10 +134,7 @@ fn all_recipes(files: &Files, ids: &[FileId], diagnostics: &mut Vec<Diagnostic>)
         while let Some((_, pieces)) = parsed.next_if(|(of, _)| *of == id) {
             own.push(pieces);
         }
-        recipes.extend(parse::collect(files, id, own, schema::recipe(), diagnostics));
-    }
-    for recipe in &recipes {
-        diagnostics.extend(check::recipe(&recipe.value, &recipe.place));
+        recipes.extend(parse::collect(files, id, own, schema::recipe(), check, diagnostics));
     }
     recipes
 }

@@ -20,6 +20,7 @@ pub mod place;
 mod read;
 pub mod recipe;
 pub mod render;
+mod repair;
 pub mod scalar;
 pub mod schema;
 pub mod settings;

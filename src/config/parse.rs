@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use super::diagnostic::{Diagnostic, FileId, Place, Spot};
 use super::files::{File, Files};
 use super::load::Located;
+use super::repair;
 use super::tree::{Tree, Value};
 use super::walk::walk;
+use super::yaml::{Meaning, meaning};
 
 /// A piece is at least this long, so that cutting costs nothing beside parsing.
 const PIECE_MIN: usize = 64 * 1024;
@@ -58,38 +60,46 @@ fn marker(bytes: &[u8]) -> Option<usize> {
 /// Reads every document of a piece, as far as the syntax is right.
 pub(super) fn documents<T: DeserializeOwned>(piece: &str) -> Documents<T> {
     let lines = piece.bytes().filter(|b| *b == b'\n').count();
-    if bomb(piece) {
+    if excessive(piece) {
         // The walk parses again, and says where.
-        return Documents { values: vec![Err(serde::de::Error::custom("too many aliases"))], lines };
+        return Documents { values: vec![Err(serde::de::Error::custom("too much nesting"))], lines };
     }
     let values = serde_yaml::Deserializer::from_str(piece).map(Option::<T>::deserialize).collect();
     Documents { values, lines }
 }
 
-/// Whether aliases make more of the piece than they may. Only a text that seems to have both an anchor and
-/// an alias is parsed for it.
-fn bomb(piece: &str) -> bool {
-    let token = |sign: u8| {
-        piece.as_bytes().windows(3).any(|w| {
-            w[1] == sign
-                && matches!(w[0], b' ' | b'\n' | b'\t' | b'[' | b'{' | b',')
-                && w[2] > b' '
-                && w[2] != sign
-        })
-    };
-    token(b'*')
-        && token(b'&')
-        && Tree::parse(piece)
-            .error
-            .is_some_and(|error| matches!(error.code, "alias-bomb" | "too-deep" | "alias"))
+/// Whether a piece is so deep, or aliases make so much of it, that the types should not read it. Only a text
+/// with many open brackets, or with what looks like an anchor and an alias, is parsed for it.
+fn excessive(piece: &str) -> bool {
+    let (mut depth, mut deepest) = (0_i32, 0);
+    let (mut anchor, mut alias) = (false, false);
+    let mut before = b' ';
+    for b in piece.bytes() {
+        match b {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = (depth - 1).max(0),
+            // A name follows `&` and `*` at once.
+            b if b > b' ' && b != b'&' && b != b'*' => {
+                anchor |= before == b'&';
+                alias |= before == b'*';
+            }
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+        before = b;
+    }
+    let suspect = deepest > 100 || (anchor && alias);
+    suspect && Tree::parse(piece).error.is_some_and(|error| error.code != "syntax")
 }
 
-/// Puts a file's pieces together; where the types refused one, reports everything that is wrong in the file.
-pub(super) fn collect<T>(
+/// Puts a file's pieces together and checks each document; where the types refused one, reports everything
+/// that is wrong in the file, and what is left of a wrong document is among the values.
+pub(super) fn collect<T: DeserializeOwned>(
     files: &Files,
     id: FileId,
     pieces: Vec<Documents<T>>,
     schema: &Schema,
+    check: impl Fn(&T, &Place) -> Vec<Diagnostic>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Located<T>> {
     let file = files.get(id);
@@ -110,8 +120,12 @@ pub(super) fn collect<T>(
         diagnostics
             .push(Diagnostic::error("empty-file", "there is nothing in this file").at(Spot::Text(id, 0..0)));
     }
+    for Located { value, place } in &values {
+        diagnostics.extend(check(value, place));
+    }
     if !errors.is_empty() {
-        let found = examine(file, id, schema);
+        let (repaired, found) = examine(file, id, schema, check);
+        values.extend(repaired);
         if found.is_empty() {
             diagnostics.extend(errors.into_iter().map(|(error, line)| fallback(file, id, &error, line)));
         }
@@ -120,26 +134,48 @@ pub(super) fn collect<T>(
     values
 }
 
-/// Everything that is wrong with a file, by the tree.
-pub(super) fn examine(file: &File, id: FileId, schema: &Schema) -> Vec<Diagnostic> {
+/// Everything that is wrong with a file, by the tree; and what is left of its wrong documents, which other
+/// checks may look at, but nobody may build.
+fn examine<T: DeserializeOwned>(
+    file: &File,
+    id: FileId,
+    schema: &Schema,
+    check: impl Fn(&T, &Place) -> Vec<Diagnostic>,
+) -> (Vec<Located<T>>, Vec<Diagnostic>) {
     let tree = file.tree();
-    let empty = |root| matches!(tree.value(root), Value::Scalar { text, plain: true } if text.is_empty());
-    let mut found = Vec::new();
-    for root in tree.roots.iter().copied().filter(|root| !empty(*root)) {
-        found.extend(walk(file, id, root, schema));
+    let (mut repaired, mut found) = (Vec::new(), Vec::new());
+    for (root, document) in tree.roots.iter().copied().zip(0..) {
+        // An empty document says nothing.
+        if matches!(tree.value(root), Value::Scalar { text, plain: true } if meaning(text, true) == Meaning::Null)
+        {
+            continue;
+        }
+        let walked = walk(file, id, root, schema);
+        // Without errors of its own it was checked with the types.
+        if let Some(bad) = walked.bad.filter(|_| !walked.found.is_empty())
+            && let Ok(value) = serde_yaml::from_str::<T>(&repair::text(tree, root, &bad))
+        {
+            let place = Place::document(id, document);
+            let checked = check(&value, &place).into_iter();
+            found.extend(checked.filter_map(|one| repair::relocate(tree, root, &bad, one)));
+            repaired.push(Located { value, place });
+        }
+        found.extend(walked.found);
     }
     if let Some(error) = &tree.error {
         let spot = Spot::Text(id, error.at.clone());
-        found.push(Diagnostic::error(error.code, error.message.clone()).at(spot));
+        let mut diagnostic = Diagnostic::error(error.code, error.message.clone()).at(spot);
+        diagnostic.hint = error.hint.map(str::to_owned);
+        found.push(diagnostic);
     }
-    found
+    (repaired, found)
 }
 
 /// What `serde_yaml` says, for what only it refuses.
 fn fallback(file: &File, id: FileId, error: &serde_yaml::Error, lines_before: usize) -> Diagnostic {
     let message = error.to_string();
     let end = error.location().and_then(|_| message.rfind(" at line ")).unwrap_or(message.len());
-    let at = error.location().map_or(0, |at| file.index(at.line() + lines_before, at.column()));
+    let at = error.location().map_or(0, |at| file.byte(at.line() + lines_before, at.column()));
     Diagnostic::error("yaml", &message[..end]).at(Spot::Text(id, at..at))
 }
 

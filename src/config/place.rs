@@ -1,4 +1,4 @@
-//! Finds the characters that a place is about.
+//! Finds the text that a place is about.
 //!
 //! Owns: the way from a path to a span. Does not know: lines and columns (see `files`).
 
@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::diagnostic::{Place, Segment};
 use super::tree::{NodeId, Tree, Value};
 
-/// The characters of a place, from the file's start. Where the path leads nowhere (the key was left out),
+/// The bytes of a place. Where the path leads nowhere (the key was left out),
 /// those of the last node that it does lead to.
 pub fn find(tree: &Tree, place: &Place) -> Option<Range<usize>> {
     follow(tree, place).map(|(span, _)| span)
@@ -18,7 +18,7 @@ pub fn exists(tree: &Tree, place: &Place) -> bool {
     follow(tree, place).is_some_and(|(_, whole)| whole)
 }
 
-/// The characters of the last node on the path, and whether that is the path's end.
+/// The bytes of the last node on the path, and whether that is the path's end.
 fn follow(tree: &Tree, place: &Place) -> Option<(Range<usize>, bool)> {
     let mut here = *tree.roots.get(place.document as usize)?;
     let mut span = shown(tree, here);

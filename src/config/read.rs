@@ -153,18 +153,22 @@ pub(super) fn add(
             if text.starts_with('\u{feff}') {
                 text.drain(..'\u{feff}'.len_utf8());
             }
-            let Some((at, c)) = text.chars().enumerate().find(|(_, c)| forbidden(*c)) else {
+            let Some((at, c)) = text.char_indices().find(|(_, c)| forbidden(*c)) else {
                 return (files.add(name, text), None);
             };
             let id = files.push(name, text, false);
             let message = format!("`{}` may not be in YAML", c.escape_unicode());
-            (id, Some(Diagnostic::error("control-character", message).at(Spot::Text(id, at..at + 1))))
+            (
+                id,
+                Some(
+                    Diagnostic::error("control-character", message).at(Spot::Text(id, at..at + c.len_utf8())),
+                ),
+            )
         }
         Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
+            let at = error.utf8_error().valid_up_to();
             let bytes = error.into_bytes();
-            let at = String::from_utf8_lossy(&bytes[..valid]).chars().count();
-            let message = format!("byte 0x{:02x} is not UTF-8", bytes[valid]);
+            let message = format!("byte 0x{:02x} is not UTF-8", bytes[at]);
             let id = files.push(name, String::from_utf8_lossy(&bytes).into_owned(), false);
             let hint = "save this file as UTF-8";
             (id, Some(Diagnostic::error("not-utf-8", message).at(Spot::Text(id, at..at + 1)).hint(hint)))

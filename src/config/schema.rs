@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
+use serde_json::Value as Json;
 
 use super::document::Document;
 use super::name::Name;
@@ -76,6 +77,49 @@ pub(super) fn try_format(format: &str, text: &str) -> Option<Result<(), String>>
         "kiln-sandbox" => read::<Sandbox>(text),
         _ => return None,
     })
+}
+
+/// Follows `$ref`.
+pub(super) fn resolve<'s>(root: &'s Json, mut schema: &'s Json) -> &'s Json {
+    while let Some(target) = schema.get("$ref").and_then(Json::as_str) {
+        let Some(found) = target.strip_prefix('#').and_then(|path| root.pointer(path)) else { break };
+        schema = found;
+    }
+    schema
+}
+
+/// The alternatives of a schema, null left out.
+pub(super) fn alternatives<'s>(root: &'s Json, schema: &'s Json) -> Option<Vec<&'s Json>> {
+    let all = schema.get("anyOf").or_else(|| schema.get("oneOf"))?.as_array()?;
+    Some(all.iter().map(|one| resolve(root, one)).filter(|one| !has_type(one, "null")).collect())
+}
+
+/// Whether `type` is or holds this.
+pub(super) fn has_type(schema: &Json, name: &str) -> bool {
+    match schema.get("type") {
+        Some(Json::Array(types)) => types.iter().any(|one| one == name),
+        Some(one) => one == name,
+        None => false,
+    }
+}
+
+/// Whether null is allowed, directly or as an alternative.
+pub(super) fn allows_null(root: &Json, schema: &Json) -> bool {
+    let all = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array);
+    has_type(schema, "null") || all.into_iter().flatten().any(|one| has_type(resolve(root, one), "null"))
+}
+
+/// The texts that an enumeration allows; `None` when the schema is none.
+pub(super) fn options(schema: &Json) -> Option<Vec<&str>> {
+    if let Some(values) = schema.get("enum").and_then(Json::as_array) {
+        return Some(values.iter().filter_map(Json::as_str).collect());
+    }
+    if let Some(value) = schema.get("const") {
+        return Some(value.as_str().into_iter().collect());
+    }
+    let all = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
+    let options: Option<Vec<_>> = all.iter().map(options).collect();
+    Some(options?.concat())
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! A YAML file as a tree of nodes that know where they stand.
 //!
-//! Owns: parsing with positions, bounds on depth and size, what aliases stand for. Used only once something
-//! is wrong (and where a file has aliases, to bound them first). Does not know: what any key means.
+//! Owns: parsing with positions, bounds on depth and size, what aliases stand for. The parser is a safe port
+//! of the one in `serde_yaml`, so that both agree on every text. Used only once something is wrong (and where
+//! a file has aliases, to bound them first). Does not know: what any key means.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use libyaml_safer::{Error, Event, EventData, Parser, ScalarStyle};
 
 /// Most nodes on the way from the root to a node; `serde_yaml`'s own limit.
 const DEPTH_MAX: usize = 128;
@@ -18,7 +19,7 @@ const GROWTH_MAX: u64 = 10;
 const NODES_FREE: u64 = 100_000;
 
 /// Index into a [`Tree`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
 /// A file's documents, as far as the syntax is right.
@@ -34,7 +35,7 @@ pub struct Tree {
 /// A node.
 #[derive(Debug)]
 pub struct Node {
-    /// Characters from the file's start (without its byte order mark).
+    /// Bytes of the text.
     pub span: Range<usize>,
     /// What it holds.
     pub value: Value,
@@ -61,12 +62,14 @@ pub enum Value {
 /// Why a file could not be read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeError {
-    /// Characters from the file's start.
+    /// Bytes of the text.
     pub at: Range<usize>,
     /// A diagnostic's code.
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
+    /// What to do.
+    pub hint: Option<&'static str>,
 }
 
 impl Tree {
@@ -106,7 +109,7 @@ impl Tree {
 /// A collection whose end has not come yet.
 struct Open {
     node: NodeId,
-    anchor: usize,
+    anchor: Option<String>,
     /// Of a mapping, once its value is still to come.
     key: Option<NodeId>,
     /// Nodes in it, aliases counted in full.
@@ -118,16 +121,27 @@ struct Builder {
     tree: Tree,
     open: Vec<Open>,
     /// Finished nodes with an anchor, of this document, and how many nodes each stands for.
-    anchors: BTreeMap<usize, (NodeId, u64)>,
+    anchors: BTreeMap<String, (NodeId, u64)>,
     expanded: u64,
 }
 
 impl Builder {
     fn build(mut self, text: &str) -> Tree {
-        let mut parser = Parser::new_from_str(text);
-        while let Some(event) = parser.next_event() {
-            let step = event.map_err(|error| syntax(&error)).and_then(|(event, span)| self.step(event, span));
-            if let Err(error) = step {
+        let mut parser = Parser::new();
+        let mut input = text.as_bytes();
+        parser.set_input_string(&mut input);
+        loop {
+            let event = match parser.parse() {
+                Ok(event) => event,
+                Err(error) => {
+                    self.tree.error = Some(syntax(&error, text));
+                    break;
+                }
+            };
+            if matches!(event.data, EventData::StreamEnd) {
+                break;
+            }
+            if let Err(error) = self.step(event) {
                 self.tree.error = Some(error);
                 break;
             }
@@ -135,42 +149,52 @@ impl Builder {
         self.tree
     }
 
-    fn step(&mut self, event: Event<'_>, span: Span) -> Result<(), TreeError> {
-        let range = span.start.index()..span.end.index().max(span.start.index());
-        match event {
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
-            Event::DocumentStart(_) => {
+    fn step(&mut self, event: Event) -> Result<(), TreeError> {
+        let start = bytes(event.start_mark.index);
+        let range = start..bytes(event.end_mark.index).max(start);
+        match event.data {
+            EventData::StreamStart { .. } | EventData::StreamEnd | EventData::DocumentEnd { .. } => Ok(()),
+            EventData::DocumentStart { .. } => {
                 self.anchors.clear();
                 Ok(())
             }
-            Event::Scalar(text, style, anchor, _tag) => {
-                let value = Value::Scalar { text: text.into(), plain: style == ScalarStyle::Plain };
+            EventData::Scalar { value, style, anchor, .. } => {
+                let value = Value::Scalar { text: value.into(), plain: style == ScalarStyle::Plain };
                 let id = self.push(range, value)?;
                 self.finish(id, anchor, 1)
             }
-            Event::SequenceStart(anchor, _tag) => self.open(range, anchor, Value::Sequence(Vec::new())),
-            Event::MappingStart(anchor, _tag) => self.open(range, anchor, Value::Mapping(Vec::new())),
-            Event::SequenceEnd | Event::MappingEnd => {
+            EventData::SequenceStart { anchor, .. } => self.open(range, anchor, Value::Sequence(Vec::new())),
+            EventData::MappingStart { anchor, .. } => self.open(range, anchor, Value::Mapping(Vec::new())),
+            EventData::SequenceEnd | EventData::MappingEnd => {
                 let Some(Open { node, anchor, weight, .. }) = self.open.pop() else { return Ok(()) };
-                let end = &mut self.tree.nodes[node.0 as usize].span;
-                end.end = range.end.max(end.start);
+                let span = &mut self.tree.nodes[node.0 as usize].span;
+                span.end = range.end.max(span.start);
                 self.finish(node, anchor, weight)
             }
-            Event::Alias(anchor) => {
+            EventData::Alias { anchor } => {
                 let Some(&(target, weight)) = self.anchors.get(&anchor) else {
-                    let message = "this alias stands inside of what it stands for".to_owned();
-                    return Err(TreeError { at: range, code: "alias", message });
+                    let within = self.open.iter().any(|open| open.anchor.as_deref() == Some(&anchor));
+                    let message = if within {
+                        format!("alias `*{anchor}` stands inside of what it stands for")
+                    } else {
+                        format!("alias `*{anchor}` has no anchor before it")
+                    };
+                    return Err(TreeError { at: range, code: "alias", message, hint: None });
                 };
                 let id = self.push(range, Value::Alias(target))?;
-                self.finish(id, 0, weight)
+                self.finish(id, None, weight)
             }
         }
     }
 
-    fn open(&mut self, range: Range<usize>, anchor: usize, value: Value) -> Result<(), TreeError> {
+    fn open(&mut self, range: Range<usize>, anchor: Option<String>, value: Value) -> Result<(), TreeError> {
         if self.open.len() >= DEPTH_MAX {
             let message = format!("nested too deeply: more than {DEPTH_MAX} levels");
-            return Err(TreeError { at: range, code: "too-deep", message });
+            return Err(TreeError { at: range, code: "too-deep", message, hint: None });
+        }
+        // From here on the name means this one.
+        if let Some(anchor) = &anchor {
+            self.anchors.remove(anchor);
         }
         let node = self.push(range, value)?;
         self.open.push(Open { node, anchor, key: None, weight: 1 });
@@ -180,14 +204,14 @@ impl Builder {
     fn push(&mut self, span: Range<usize>, value: Value) -> Result<NodeId, TreeError> {
         let Ok(id) = u32::try_from(self.tree.nodes.len()) else {
             let message = "too many values in one file".to_owned();
-            return Err(TreeError { at: span, code: "too-large", message });
+            return Err(TreeError { at: span, code: "too-large", message, hint: None });
         };
         self.tree.nodes.push(Node { span, value });
         Ok(NodeId(id))
     }
 
     /// Hands a complete node, that stands for `weight` nodes, to the collection that it is in.
-    fn finish(&mut self, id: NodeId, anchor: usize, weight: u64) -> Result<(), TreeError> {
+    fn finish(&mut self, id: NodeId, anchor: Option<String>, weight: u64) -> Result<(), TreeError> {
         let target = match self.tree.node(id).value {
             Value::Alias(_) => {
                 self.expanded = self.expanded.saturating_add(weight);
@@ -195,13 +219,13 @@ impl Builder {
                 if self.expanded > NODES_FREE.max(written * GROWTH_MAX) {
                     let at = self.tree.node(id).span.clone();
                     let message = format!("aliases make more than {} values of {written}", self.expanded);
-                    return Err(TreeError { at, code: "alias-bomb", message });
+                    return Err(TreeError { at, code: "alias-bomb", message, hint: None });
                 }
                 None
             }
             Value::Scalar { .. } | Value::Sequence(_) | Value::Mapping(_) => Some((id, weight)),
         };
-        if let (Some(target), 1..) = (target, anchor) {
+        if let (Some(target), Some(anchor)) = (target, anchor) {
             self.anchors.insert(anchor, target);
         }
         let Some(parent) = self.open.last_mut() else {
@@ -221,9 +245,33 @@ impl Builder {
     }
 }
 
-fn syntax(error: &ScanError) -> TreeError {
-    let at = error.marker().index();
-    TreeError { at: at..at, code: "syntax", message: error.info().to_owned() }
+/// Marks count bytes.
+fn bytes(index: u64) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+fn syntax(error: &Error, text: &str) -> TreeError {
+    let mark = error.problem_mark().or(error.context_mark()).unwrap_or_default();
+    let at = bytes(mark.index);
+    let mut message = error.problem().to_owned();
+    if let (Some(context), Some(begin)) = (error.context(), error.context_mark()) {
+        let line =
+            if begin.line == mark.line { String::new() } else { format!(" from line {}", begin.line + 1) };
+        message = format!("{message}, {context}{line}");
+    }
+    let here = text.get(at..).and_then(|rest| rest.chars().next());
+    let hint = match error.problem() {
+        "found character that cannot start any token" if here == Some('\t') => {
+            Some("indent with spaces, not tabs")
+        }
+        "found character that cannot start any token" => Some("put the text in quotes"),
+        problem if problem.contains("tab character") => Some("indent with spaces, not tabs"),
+        "mapping values are not allowed in this context" => {
+            Some("check the indentation; text that holds `: ` must be in quotes")
+        }
+        _ => None,
+    };
+    TreeError { at: at..at, code: "syntax", message, hint }
 }
 
 #[cfg(test)]

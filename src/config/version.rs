@@ -1,7 +1,7 @@
 //! Versions, constraints on them, and dependencies: `musl >= 1.2, < 2`.
 //!
 //! Owns: how they are written, and dpkg's order of versions, exactly. Does not know: which packages exist.
-//! (The crate `debversion` says 1.a < 1.0a, where dpkg says that they are equal; so the order is our own.)
+//! (The crate `debversion` says 1a < 1a0, where dpkg says that they are equal; so the order is our own.)
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -98,6 +98,9 @@ pub enum DependencyError {
     /// Debian's way to write a constraint.
     #[error("write the constraint without parentheses: `NAME >= VERSION`")]
     Parentheses,
+    /// Two comparisons without a comma, or a name with a blank.
+    #[error("`{0}` is not one version: write a comma between comparisons")]
+    Blank(String),
     /// Nothing stands before, between or after commas.
     #[error("a constraint is missing beside a comma")]
     EmptyPart,
@@ -294,8 +297,11 @@ fn part(text: &str) -> Result<(Operator, Version), DependencyError> {
         .into_iter()
         .find(|operator| text.starts_with(operator.as_str()))
         .ok_or_else(|| DependencyError::Operator(text.to_owned()))?;
-    let version = text[operator.as_str().len()..].trim_start().parse()?;
-    Ok((operator, version))
+    let version = text[operator.as_str().len()..].trim_start();
+    if version.contains(char::is_whitespace) {
+        return Err(DependencyError::Blank(version.to_owned()));
+    }
+    Ok((operator, version.parse()?))
 }
 
 impl fmt::Display for Constraint {

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::diagnostic::{Diagnostic, Place, Spot};
-use super::document::{CircularHandling, Document};
 use super::files::Files;
 use super::load::Located;
 use super::recipe::Recipe;
@@ -18,9 +17,8 @@ use super::recipe::Recipe;
 pub use document::document;
 pub use recipe::recipe;
 
-/// Rules between recipes: a name may occur once, and (as `circular_handling` says) a package may not need
-/// itself in order to be built.
-pub fn recipes(recipes: &[Located<Recipe>], document: &Document, files: &Files) -> Vec<Diagnostic> {
+/// Rules between recipes: a name may occur once.
+pub fn recipes(recipes: &[Located<Recipe>], files: &Files) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
     for Located { value, place } in recipes {
@@ -34,17 +32,6 @@ pub fn recipes(recipes: &[Located<Recipe>], document: &Document, files: &Files) 
         } else {
             first.insert(&value.package, place);
         }
-        let Some(index) = value.build_deps.iter().position(|dependency| dependency.name == value.package)
-        else {
-            continue;
-        };
-        let message = format!("package `{}` needs itself in order to be built", value.package);
-        let diagnostic = match document.dependency_tracking.dependency_resolution.circular_handling {
-            CircularHandling::Error => Diagnostic::error("self-dependency", message),
-            CircularHandling::Warn => Diagnostic::warning("self-dependency", message),
-            CircularHandling::Ignore => continue,
-        };
-        found.push(diagnostic.at(place.clone().key("build_deps").index(index)));
     }
     found
 }

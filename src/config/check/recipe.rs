@@ -2,14 +2,16 @@
 //!
 //! Owns: which keys go together, paths, mirrors, environment names. Does not know: other recipes.
 
-use super::super::diagnostic::{Diagnostic, Place};
-use super::super::recipe::{Limits, Mirror, MirrorEntry, Recipe, SourceFile, Task, Tasks};
+use super::super::diagnostic::{Diagnostic, Place, Severity};
+use super::super::document::CircularHandling;
+use super::super::recipe::{Jobs, Limits, Mirror, MirrorEntry, Recipe, SourceFile, Task, Tasks};
 use super::super::version::Dependency;
 use super::document::script_problem;
 use super::twice;
 
-/// Everything that is wrong within this recipe; `place` is its document's root.
-pub fn recipe(recipe: &Recipe, place: &Place) -> Vec<Diagnostic> {
+/// Everything that is wrong within this recipe; `place` is its document's root. `circular`: what it means
+/// that a package needs itself in order to be built.
+pub fn recipe(recipe: &Recipe, place: &Place, circular: CircularHandling) -> Vec<Diagnostic> {
     let mut check = Check { recipe, place, found: Vec::new() };
     if let Some(members) = &recipe.group {
         let at = place.clone().key("group");
@@ -22,7 +24,7 @@ pub fn recipe(recipe: &Recipe, place: &Place) -> Vec<Diagnostic> {
     } else {
         check.required();
         check.sources();
-        check.dependencies();
+        check.dependencies(circular);
         check.environment();
         check.tasks();
         check.paths();
@@ -63,7 +65,7 @@ impl Check<'_> {
             ("memory", r.memory.is_some()),
             ("limits", r.limits != Limits::default()),
             ("weight", r.weight.is_some()),
-            ("jobs", r.jobs != super::super::recipe::Jobs::default()),
+            ("jobs", r.jobs != Jobs::default()),
             ("timeout", r.timeout.is_some()),
             ("silent_timeout", r.silent_timeout.is_some()),
             ("tasks", r.tasks != Tasks::default()),
@@ -141,7 +143,7 @@ impl Check<'_> {
                     let message = "a place has `url` or `apt`, not both";
                     self.error(at.clone().key_itself("apt"), "mirror", message);
                 }
-                (None, None) => self.error(at.clone(), "mirror", "this place has neither `url` nor `apt`"),
+                (None, None) => self.error(at.clone(), "no-place", "this place has neither `url` nor `apt`"),
             }
             if let Some(problem) = file.as_deref().and_then(file_name_problem) {
                 self.error(at.key("file"), "bad-file-name", problem);
@@ -149,7 +151,7 @@ impl Check<'_> {
         }
     }
 
-    fn dependencies(&mut self) {
+    fn dependencies(&mut self, circular: CircularHandling) {
         let r = self.recipe;
         let lists = [
             ("build_deps", &r.build_deps),
@@ -160,12 +162,18 @@ impl Check<'_> {
             let names: Vec<_> = list.iter().map(|Dependency { name, .. }| name).collect();
             let place = self.at(key);
             self.found.extend(twice(&names, &place));
-            // To need itself in order to be built is a cycle: `circular_handling` decides, beside the recipes.
-            let own = names.iter().position(|name| **name == r.package).filter(|_| key != "build_deps");
-            if let Some(index) = own {
-                let message = format!("package `{}` depends on itself, which means nothing here", r.package);
-                self.warning(place.index(index), "self-dependency", message);
-            }
+            let Some(index) = names.iter().position(|name| **name == r.package) else { continue };
+            let severity = match (key, circular) {
+                ("build_deps", CircularHandling::Error) => Severity::Error,
+                ("build_deps", CircularHandling::Ignore) => continue,
+                // Cycles without a build edge are no error, and this one says nothing.
+                (_, CircularHandling::Error | CircularHandling::Warn | CircularHandling::Ignore) => {
+                    Severity::Warning
+                }
+            };
+            let message = format!("package `{}` depends on itself", r.package);
+            let diagnostic = Diagnostic::error("self-dependency", message).at(place.index(index));
+            self.found.push(Diagnostic { severity, ..diagnostic });
         }
         self.found.extend(twice(&r.replaces, &self.at("replaces")));
     }
