@@ -14,6 +14,11 @@ pub(crate) fn needs_root(test: &str) -> bool {
     root
 }
 
+/// A directory for a test, in memory where that can be had: the code under test syncs.
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// Everything below `root`, one line a path: type, mode, owner, content or target, and which paths are one file.
 pub(crate) fn listing(root: &Path) -> Vec<String> {
     fn visit(directory: &Path, root: &Path, lines: &mut Vec<(String, u64, String)>) {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{Source, UnpackError, Unpacked, give, stem, unpack};
-use crate::driver::stage::testing::needs_root;
+use crate::driver::stage::testing::{directory, needs_root};
 
 /// A tar, written as it comes: nothing is checked.
 #[derive(Debug, Default, Clone)]
@@ -77,7 +77,7 @@ impl Tar {
             while length != rest.len() + length.to_string().len() {
                 length += 1;
             }
-            data += &format!("{length}{rest}");
+            data.extend([length.to_string(), rest]);
         }
         self.entry(Meta { kind: b'x', ..FILE }, b"pax", b"", data.as_bytes())
     }
@@ -96,7 +96,7 @@ struct Space {
 
 impl Space {
     fn new() -> Self {
-        let top = tempfile::tempdir().unwrap();
+        let top = directory();
         fs::create_dir(top.path().join("outside")).unwrap();
         fs::write(top.path().join("outside/canary"), "alive").unwrap();
         Self { top, sources: Vec::new() }

@@ -85,12 +85,14 @@ fn a_second_run_keeps_what_it_did_not_write_again() {
 
 #[test]
 fn what_others_own_may_only_be_changed_where_it_is_replaced() {
+    type Work = (fn(&Space), &'static str, Clash);
+
     let begin = || {
         let mut space = Space::new();
         space.merge("a", &["etc/a=a", "etc/b=b", "d/"], &[]).unwrap();
         space
     };
-    let works: [(fn(&Space), &str, Clash); 4] = [
+    let works: [Work; 4] = [
         (|space| space.write("etc/a", "mine"), "etc/a", Clash::Both),
         (|space| fs::remove_file(space.path("sysroot/etc/b")).unwrap(), "etc/b", Clash::Removed),
         (|space| fs::remove_dir(space.path("sysroot/d")).unwrap(), "d", Clash::Removed),

@@ -2,41 +2,71 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::super::merge::{apply, remove, to_the_end};
+use super::super::manifest::Manifest;
+use super::super::merge::{Step, apply, remove, to_the_end};
 use super::super::plan::{MergeError, check};
 use super::space::{Space, stop_after};
 
 /// Packages in the order of their merges; the last one is killed.
 type Story<'a> = &'a [(&'a str, &'a [&'a str], &'a [&'a str])];
 
-fn begin(story: Story<'_>) -> Space {
-    let mut space = Space::new();
-    for (package, lines, replaces) in &story[..story.len() - 1] {
-        space.merge(package, lines, replaces).unwrap();
+/// Packs what the story needs, once; and merges all but the last package as often as wanted.
+struct Stage {
+    space: Space,
+    packed: Vec<(Arc<Manifest>, PathBuf, Vec<String>)>,
+}
+
+impl Stage {
+    fn new(story: Story<'_>) -> Self {
+        let mut space = Space::new();
+        let packed = story.iter().map(|(package, lines, replaces)| {
+            let manifest = space.pack(package, lines);
+            (manifest, space.archive(package), replaces.iter().map(ToString::to_string).collect())
+        });
+        let packed = packed.collect();
+        fs::create_dir(space.path("sysroot")).unwrap();
+        Self { space, packed }
     }
-    space
+
+    fn merge(
+        &mut self,
+        at: usize,
+        step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<(), MergeError> {
+        let (manifest, archive, replaces) = &self.packed[at];
+        let plan = check(&self.space.ownership, manifest, replaces).unwrap();
+        apply(&mut self.space.sysroot(), &plan, archive, step)
+    }
+
+    fn begin(&mut self) {
+        self.space.reset();
+        for at in 0..self.packed.len() - 1 {
+            self.merge(at, &mut to_the_end).unwrap();
+            self.space.ownership.record(&self.packed[at].0);
+        }
+    }
 }
 
 /// After every step, and twice in a row.
 #[track_caller]
 fn check_kills(story: Story<'_>) {
-    let (package, lines, replaces) = story[story.len() - 1];
-    let replaces: Vec<_> = replaces.iter().map(ToString::to_string).collect();
-    let mut undisturbed = begin(story);
-    undisturbed.merge(package, lines, &replaces.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
-    let expected = undisturbed.listing();
+    let mut stage = Stage::new(story);
+    let last = story.len() - 1;
+    stage.begin();
+    stage.merge(last, &mut to_the_end).unwrap();
+    let expected = stage.space.listing();
     let mut steps = 0;
     loop {
-        let mut space = begin(story);
-        let manifest = space.pack(package, lines);
-        let archive = space.archive(package);
+        stage.begin();
         // The ledger knows of no merge yet, so each try makes the same plan.
-        let plan = || check(&space.ownership, &manifest, &replaces).unwrap();
         let tries = [steps, steps / 2].map(|steps| {
-            let result = apply(&mut space.sysroot(), &plan(), &archive, &mut stop_after(steps));
-            check_whole(&space);
+            let result = stage.merge(last, &mut stop_after(steps));
+            check_whole(&stage.space);
             result
         });
         let first_was_whole = match &tries[0] {
@@ -44,10 +74,11 @@ fn check_kills(story: Story<'_>) {
             Err(MergeError::Interrupted) => false,
             Err(error) => panic!("{error}"),
         };
-        apply(&mut space.sysroot(), &plan(), &archive, &mut to_the_end).unwrap();
-        assert_eq!(space.listing(), expected, "killed after {steps} steps");
-        space.ownership.record(&manifest);
-        assert_eq!(space.damage(&manifest), [""; 0]);
+        stage.merge(last, &mut to_the_end).unwrap();
+        assert_eq!(stage.space.listing(), expected, "killed after {steps} steps");
+        let manifest = &stage.packed[last].0;
+        stage.space.ownership.record(manifest);
+        assert_eq!(stage.space.damage(manifest), [""; 0]);
         if first_was_whole {
             break;
         }
@@ -113,11 +144,14 @@ fn a_takeover() {
 #[test]
 fn a_removal() {
     let mut steps = 0;
+    let mut stage =
+        Stage::new(&[("b", &["bin/x=whole:1:whole"], &[]), ("a", OLD, &[]), ("unused", &["x=x"], &[])]);
     loop {
-        let mut space = Space::new();
-        space.merge("b", &["bin/x=whole:1:whole"], &[]).unwrap();
-        let expected = space.listing();
-        space.merge("a", OLD, &[]).unwrap();
+        stage.space.reset();
+        stage.merge(0, &mut to_the_end).unwrap();
+        let expected = stage.space.listing();
+        stage.begin();
+        let Stage { space, .. } = &stage;
         let whole = remove(&mut space.sysroot(), &space.ownership, "a", &mut stop_after(steps)).is_ok();
         remove(&mut space.sysroot(), &space.ownership, "a", &mut to_the_end).unwrap();
         assert_eq!(space.listing(), expected, "killed after {steps} steps");
@@ -152,10 +186,10 @@ fn paths_are_placed_once_each() {
     let mut placed = BTreeSet::new();
     let archive = space.archive("a");
     apply(&mut space.sysroot(), &plan, &archive, &mut |step| {
-        if let super::super::merge::Step::Placed(path) = step {
+        if let Step::Placed(path) = step {
             assert!(placed.insert(path.clone()), "{path}");
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     })
     .unwrap();
     assert_eq!(placed.len(), manifest.contents.file_count());

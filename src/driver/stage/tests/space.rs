@@ -15,7 +15,7 @@ use super::super::merge::{Step, Sysroot, apply, to_the_end};
 use super::super::ownership::Ownership;
 use super::super::plan::{MergeError, MergePlan, check};
 use super::super::rules::{Accounts, StagingRules};
-use super::super::testing::listing;
+use super::super::testing::{directory, listing};
 use super::super::{StageError, verify};
 
 pub(super) const EPOCH: u64 = 1_600_000_000;
@@ -81,7 +81,7 @@ pub(super) struct Space {
 
 impl Space {
     pub(super) fn new() -> Self {
-        let top = tempfile::tempdir().unwrap();
+        let top = directory();
         Self { top, ownership: Ownership::default(), packed: BTreeMap::new(), count: 0 }
     }
 
@@ -131,6 +131,12 @@ impl Space {
     pub(super) fn apply(&self, plan: &MergePlan) -> Result<(), MergeError> {
         let archive = self.archive(&plan.manifest.identity.package);
         apply(&mut self.sysroot(), plan, &archive, &mut to_the_end)
+    }
+
+    /// An empty sysroot again.
+    pub(super) fn reset(&mut self) {
+        fs::remove_dir_all(self.path("sysroot")).unwrap();
+        self.ownership = Ownership::default();
     }
 
     /// Merges a package, and records it if that worked.
