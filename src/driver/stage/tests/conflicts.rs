@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use super::super::merge::{remove, to_the_end};
 use super::super::ownership::Ownership;
 use super::super::plan::{Clash, MergeError, check, repair};
-use super::super::testing::needs_root;
 use super::space::Space;
 
 #[track_caller]
@@ -222,21 +221,34 @@ fn a_merge_of_what_is_there_already_writes_nothing_and_needs_no_archive() {
         ["bin/a", "l", "p"].map(|path| fs::symlink_metadata(space.path("sysroot").join(path)).unwrap().ino())
     };
     let before = inodes(&space);
-    fs::remove_file(space.archive("a")).unwrap();
-    space.apply(&check(&space.ownership, &manifest, &[]).unwrap()).unwrap();
+    let plan = check(&space.ownership, &manifest, &[]).unwrap();
+    let archive = space.archive("a");
+    let away = space.path("away");
+    fs::rename(&archive, &away).unwrap();
+    space.apply(&plan).unwrap();
     assert_eq!(inodes(&space), before);
+    // A copy is no hard link.
+    fs::rename(&away, &archive).unwrap();
+    let listing = space.listing();
+    let names = ["bin/a", "bin/b"].map(|path| space.path("sysroot").join(path));
+    fs::remove_file(&names[1]).unwrap();
+    fs::copy(&names[0], &names[1]).unwrap();
+    let time = fs::metadata(&names[0]).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&names[1]).unwrap().set_modified(time).unwrap();
+    space.apply(&plan).unwrap();
+    assert_eq!(space.listing(), listing);
 }
 
 #[test]
 fn removing_a_package_leaves_what_others_have() {
     let mut space = Space::new();
-    let a = space.merge("a", &["bin/a=a", "only/a/f=a"], &[]).unwrap();
-    let b = space.merge("b", &["bin/b=b"], &[]).unwrap();
+    let a = space.merge("a", &["bin/a=a", "only/a/f=a", "empty/"], &[]).unwrap();
+    let b = space.merge("b", &["bin/b=b", "empty/"], &[]).unwrap();
     remove(&mut space.sysroot(), &space.ownership, "a", &mut to_the_end).unwrap();
     space.ownership.forget("a");
     let paths: Vec<_> =
         space.listing().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
-    assert_eq!(paths, ["bin", "bin/b"]);
+    assert_eq!(paths, ["bin", "bin/b", "empty"]);
     assert_eq!(space.damage(&b), [""; 0]);
     assert_eq!(space.ownership.claims(&a.contents.entries()[1].path), []);
     assert_eq!(space.ownership.packages().collect::<Vec<_>>(), ["b"]);
@@ -254,14 +266,15 @@ fn a_file_that_is_in_use_keeps_its_bytes_when_it_is_replaced() {
 }
 
 #[test]
-fn an_ordinary_user_merges_read_only_directories_and_ignores_owners() {
-    if !needs_root("an_ordinary_user_merges_read_only_directories_and_ignores_owners") {
-        return;
-    }
-    // As root only the comparison differs; the user's side is covered by running the suite as one.
+fn a_read_only_directory_gets_its_files_and_its_mode() {
     let mut space = Space::new();
-    let manifest = space.merge("a", &["0555 d/", "d/f=x"], &[]).unwrap();
-    assert_eq!(space.damage(&manifest), [""; 0]);
-    let mode = fs::metadata(space.path("sysroot/d")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o7777, 0o555);
+    for text in ["1", "2"] {
+        let file = format!("d/f={text}");
+        let manifest = space.merge("a", &[&file, "0555 d/"], &[]).unwrap();
+        assert_eq!(space.damage(&manifest), [""; 0]);
+        let mode = fs::metadata(space.path("sysroot/d")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o555);
+    }
+    // For whoever cleans up.
+    fs::set_permissions(space.path("sysroot/d"), fs::Permissions::from_mode(0o755)).unwrap();
 }
