@@ -184,8 +184,11 @@ fn visit_below<E: From<WalkError>>(
 
 /// Names in a directory, without `.` and `..`.
 pub fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    // `Dir::read_from` opens `.`, which an ordinary user cannot where a directory has no x.
+    let mut listing = Dir::new(directory.try_clone_to_owned()?)?;
+    listing.rewind();
     let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
+    while let Some(entry) = listing.read() {
         let entry = entry?;
         match entry.file_name().to_bytes() {
             b"." | b".." => {}

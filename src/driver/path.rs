@@ -164,20 +164,23 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut text = String::with_capacity(bytes.len() + 8);
-    let hex = |text: &mut String, bytes: &[u8]| {
+    let push_hex = |hex: &mut String, bytes: &[u8]| {
         for byte in bytes {
-            text.push_str(&format!("\\x{byte:02x}"));
+            hex.push_str("\\x");
+            for nibble in [byte >> 4, byte & 15] {
+                hex.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+            }
         }
     };
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => text.push_str("\\\\"),
-                c if c.is_control() => hex(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c if c.is_control() => push_hex(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
                 c => text.push(c),
             }
         }
-        hex(&mut text, chunk.invalid());
+        push_hex(&mut text, chunk.invalid());
     }
     Cow::Owned(text)
 }

@@ -100,7 +100,7 @@ pub fn unpack(sources: &[Source], src: &Path, cancel: &AtomicBool) -> Result<Unp
             Ok(path) if path.depth() == 1 && path.as_bytes() != WORK => path,
             Ok(_) | Err(_) => return Err(report(Fault::Escape("is no file name"))),
         };
-        match format::open(&source.path, cancel).map_err(report)? {
+        match format::open(&source.path, file, cancel).map_err(report)? {
             Content::Plain(mut reader) => {
                 let mut target = Target::new(reopen(&top, src)?, cancel);
                 let size = std::fs::metadata(&source.path).map_err(io_at(&source.path))?.len();

@@ -216,6 +216,7 @@ struct TarWriter<W> {
 impl<W: Write> TarWriter<W> {
     fn header(&mut self, entry: &Entry) -> io::Result<()> {
         let mut header = Header::new_gnu();
+        header.set_size(0);
         let mut name = entry.path.as_bytes().to_vec();
         let mut link: &[u8] = b"";
         let kind = match &entry.kind {

@@ -152,14 +152,16 @@ impl Contents {
                 Kind::File { link: Some(first), .. } if !files.contains(first) => {
                     return Err(format!("`{path}` is a link to `{first}`, which is not before it"));
                 }
-                Kind::File { link: Some(_), .. } => {}
                 Kind::File { link: None, .. } => {
                     files.insert(path);
                 }
                 Kind::Symlink { target } if target.is_empty() || target.contains(&0) => {
                     return Err(format!("`{path}` points to no file name"));
                 }
-                Kind::Symlink { .. } | Kind::Fifo | Kind::Device { .. } => {}
+                Kind::File { link: Some(_), .. }
+                | Kind::Symlink { .. }
+                | Kind::Fifo
+                | Kind::Device { .. } => {}
             }
             if entry.mode & !0o7777 != 0 {
                 return Err(format!("`{path}` has the impossible mode {:o}", entry.mode));

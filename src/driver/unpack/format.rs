@@ -25,7 +25,8 @@ pub(super) enum Content<'a> {
     Plain(SourceReader<'a>),
 }
 
-pub(super) fn open<'a>(path: &Path, cancel: &'a AtomicBool) -> Result<Content<'a>, Fault> {
+/// `name` only tells what a file that is no archive should have been.
+pub(super) fn open<'a>(path: &Path, name: &str, cancel: &'a AtomicBool) -> Result<Content<'a>, Fault> {
     let file = File::open(path).map_err(Fault::Read)?;
     let mut file = BufReader::with_capacity(BUFFER_BYTES, Input { file, cancel });
     let magic = file.fill_buf().map_err(Fault::Read)?;
@@ -57,6 +58,9 @@ pub(super) fn open<'a>(path: &Path, cancel: &'a AtomicBool) -> Result<Content<'a
         return Ok(Content::Tar(Box::new(Cursor::new(first).chain(reader))));
     }
     drop(reader);
+    if [".tar", ".tgz", ".tbz", ".txz", ".tzst"].iter().any(|part| name.contains(part)) {
+        return Err(Fault::Damaged("it is named like a tar and is none".into()));
+    }
     let file = File::open(path).map_err(Fault::Read)?;
     Ok(Content::Plain(BufReader::with_capacity(BUFFER_BYTES, Input { file, cancel })))
 }

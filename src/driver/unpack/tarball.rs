@@ -44,8 +44,6 @@ struct Extra {
 }
 
 fn unpack_entry<R: Read>(entry: &mut tar::Entry<'_, R>, target: &mut Target<'_>) -> Result<(), Fault> {
-    use tar::EntryType;
-
     target.check_cancel()?;
     let extra = extra(entry)?;
     let kind = entry.header().entry_type();
@@ -59,13 +57,13 @@ fn unpack_entry<R: Read>(entry: &mut tar::Entry<'_, R>, target: &mut Target<'_>)
     let mode = header.mode().map_err(Fault::Read)?;
     let header_mtime = || header.mtime().ok().map(super::timespec);
     let mtime = extra.mtime.or_else(header_mtime);
-    match kind {
-        EntryType::Directory => target.directory(path?, mode, mtime),
-        EntryType::Symlink => {
+    match kind.as_byte() {
+        b'5' | b'D' => target.directory(path?, mode, mtime),
+        b'2' => {
             let to = link_name(entry)?;
             target.symlink(&path?, &to)
         }
-        EntryType::Link => {
+        b'1' => {
             let to = link_name(entry)?;
             let to = RelPath::parse(&to).map_err(|error| match error {
                 PathError::Absolute | PathError::Parent => Fault::Escape("is a hard link to a file outside"),
@@ -73,33 +71,29 @@ fn unpack_entry<R: Read>(entry: &mut tar::Entry<'_, R>, target: &mut Target<'_>)
             })?;
             target.hard_link(&path?, &to)
         }
-        EntryType::Char | EntryType::Block => Err(Fault::Escape("is a device node")),
-        EntryType::Fifo => Err(Fault::Escape("is a fifo")),
-        EntryType::GNUSparse => {
+        b'3' | b'4' => Err(Fault::Escape("is a device node")),
+        b'6' => Err(Fault::Escape("is a fifo")),
+        b'S' => {
             let size = entry.size();
             target.file(&path?, mode, mtime, size, entry, true)
         }
-        EntryType::XGlobalHeader => Ok(()),
-        other => match other.as_byte() {
-            b'D' => target.directory(path?, mode, mtime),
-            b'M' => Err(Fault::Damaged("it continues on another volume".into())),
-            // Volume labels, access lists and the like: not files.
-            b'A' | b'E' | b'I' | b'V' | b'X' => Ok(()),
-            // The oldest archives know a directory by its slash.
-            _ if name.ends_with(b"/") => target.directory(path?, mode, mtime),
-            _ if extra.sparse => {
-                let (Some(1), Some(size)) = (extra.sparse_major, extra.sparse_size) else {
-                    return Err(Fault::Damaged("its sparse files are of a format before 1.0".into()));
-                };
-                let mut reader = Sparse::new(entry, size).map_err(Fault::Read)?;
-                target.file(&path?, mode, mtime, size, &mut reader, true)
-            }
-            // POSIX: what is unknown is a regular file.
-            _ => {
-                let size = entry.size();
-                target.file(&path?, mode, mtime, size, entry, false)
-            }
-        },
+        b'M' => Err(Fault::Damaged("it continues on another volume".into())),
+        // Global PAX records, volume labels, access lists and the like: not files.
+        b'g' | b'A' | b'E' | b'I' | b'V' | b'X' => Ok(()),
+        // The oldest archives know a directory by its slash.
+        _ if name.ends_with(b"/") => target.directory(path?, mode, mtime),
+        _ if extra.sparse => {
+            let (Some(1), Some(size)) = (extra.sparse_major, extra.sparse_size) else {
+                return Err(Fault::Damaged("its sparse files are of a format before 1.0".into()));
+            };
+            let mut reader = Sparse::new(entry, size).map_err(Fault::Read)?;
+            target.file(&path?, mode, mtime, size, &mut reader, true)
+        }
+        // POSIX: what is unknown is a regular file.
+        _ => {
+            let size = entry.size();
+            target.file(&path?, mode, mtime, size, entry, false)
+        }
     }
 }
 

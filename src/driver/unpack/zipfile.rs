@@ -66,12 +66,12 @@ fn unpack_entry<R: Read>(entry: &mut ZipFile<'_, R>, target: &mut Target<'_>) ->
 
 /// UTC where the archive has it; else its local time, of a zone that nobody knows, taken as UTC.
 fn mtime<R: Read>(entry: &ZipFile<'_, R>) -> Option<Timespec> {
-    let extended = entry.extra_data_fields().find_map(|field| match field {
-        ExtraField::ExtendedTimestamp(times) => times.mod_time(),
-        _ => None,
-    });
-    if let Some(seconds) = extended {
-        return Some(super::timespec(seconds.into()));
+    for field in entry.extra_data_fields() {
+        if let ExtraField::ExtendedTimestamp(times) = field
+            && let Some(seconds) = times.mod_time()
+        {
+            return Some(super::timespec(seconds.into()));
+        }
     }
     let local = entry.last_modified().filter(zip::DateTime::is_valid)?;
     let [year, month, day] = [local.year().into(), local.month().into(), local.day().into()];
@@ -88,10 +88,10 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 fn fault(error: zip::result::ZipError) -> Fault {
-    match error {
-        zip::result::ZipError::Io(error) => Fault::Read(error),
-        other => Fault::Damaged(other.to_string()),
+    if let zip::result::ZipError::Io(error) = error {
+        return Fault::Read(error);
     }
+    Fault::Damaged(error.to_string())
 }
 
 #[cfg(test)]
