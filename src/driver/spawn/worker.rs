@@ -381,7 +381,9 @@ impl<F: FnMut(Report)> Worker<F> {
                     ended.push((id, exit, usage, 0));
                 }
                 State::Ending { exit, usage, leftovers, dying } => {
-                    dying.iter().for_each(|(_, process)| process.wait());
+                    for (_, process) in &dying {
+                        process.wait();
+                    }
                     ended.push((id, exit, usage, leftovers));
                 }
             }
