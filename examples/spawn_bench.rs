@@ -88,11 +88,12 @@ fn spawner(jobs: u64, slots: u64, namespace: bool, user: Option<&User>) -> anyho
             next += 1;
             running += 1;
         }
-        match reports.recv()? {
-            Report::Started { .. } => {}
-            Report::Exited { exit: Exit::Code(0), .. } => running -= 1,
-            other => bail!("{other:?}"),
+        let report = reports.recv()?;
+        if let Report::Started { .. } = report {
+            continue;
         }
+        let Report::Exited { exit: Exit::Code(0), .. } = report else { bail!("{report:?}") };
+        running -= 1;
     }
     Ok(())
 }

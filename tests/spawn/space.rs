@@ -146,18 +146,16 @@ impl Space {
 
     #[track_caller]
     pub(crate) fn started(&self) -> u64 {
-        match self.report() {
-            Report::Started { id, .. } => id,
-            other => panic!("{other:?}"),
-        }
+        let report = self.report();
+        let Report::Started { id, .. } = report else { panic!("{report:?}") };
+        id
     }
 
     #[track_caller]
     pub(crate) fn end(&self) -> (u64, End) {
-        match self.report() {
-            Report::Exited { id, exit, usage, leftovers } => (id, End { exit, usage, leftovers }),
-            other => panic!("{other:?}"),
-        }
+        let report = self.report();
+        let Report::Exited { id, exit, usage, leftovers } = report else { panic!("{report:?}") };
+        (id, End { exit, usage, leftovers })
     }
 
     #[track_caller]

@@ -147,11 +147,11 @@ impl Process {
 
     fn environment(&self) -> io::Result<Vec<u8>> {
         // For a moment within exec a process has the new program's memory, but no environment in it yet. There is
-        // nothing to wait on for its end; the bound is for an exec that a dead disk holds up.
+        // nothing to wait on for its end; the bound is for one that a dead disk holds up.
         const TURNS: u32 = 10_000;
         let mut environment = self.read("environ")?;
         for _ in 0..TURNS {
-            if !environment.is_empty() || !self.stat().is_some_and(|stat| stat.in_exec) {
+            if !environment.is_empty() || !self.stat().is_some_and(|stat| stat.in_exec_or_exit) {
                 break;
             }
             std::thread::yield_now();
@@ -187,8 +187,9 @@ pub(in crate::driver) struct Stat {
     pub(in crate::driver) parent: Option<Pid>,
     pub(in crate::driver) group: Option<Pid>,
     pub(in crate::driver) session: Option<Pid>,
-    /// Has no environment yet; also true of one that kiln may not look into.
-    pub(in crate::driver) in_exec: bool,
+    /// Has no memory with an environment, because it is within exec or on its way out. Also true of one that
+    /// kiln may not look into.
+    pub(in crate::driver) in_exec_or_exit: bool,
     /// Clock ticks since the machine started.
     pub(in crate::driver) started: u64,
 }
@@ -207,7 +208,7 @@ impl Stat {
         Some(Self {
             name,
             dead,
-            in_exec: *fields.get(48)? == "0" && !is_kernels && !dead,
+            in_exec_or_exit: *fields.get(48)? == "0" && !is_kernels && !dead,
             parent: pid(1)?,
             group: pid(2)?,
             session: pid(3)?,
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(stat.group, Pid::from_raw(8));
         assert_eq!(stat.session, Pid::from_raw(9));
         assert_eq!(stat.started, 123_456);
-        assert!(!stat.dead && !stat.in_exec);
+        assert!(!stat.dead && !stat.in_exec_or_exit);
     }
 
     #[test]
@@ -308,7 +309,7 @@ mod tests {
         let process = proc.process(rustix::process::getpid()).unwrap().unwrap();
         let stat = process.stat().unwrap();
         assert_eq!(stat.parent, rustix::process::getppid());
-        assert!(!stat.dead && !stat.in_exec);
+        assert!(!stat.dead && !stat.in_exec_or_exit);
         let [path, none] = process.variables(["PATH", "PAT"]);
         assert_eq!(path, std::env::var("PATH").ok());
         assert_eq!(none, None);

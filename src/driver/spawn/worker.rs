@@ -29,6 +29,8 @@ use super::{
 const WAKE: u64 = u64::MAX;
 const INIT: u64 = u64::MAX - 1;
 
+const INIT_DIED: &str = "the init of the tasks' pid namespace has died";
+
 /// What ends does so once.
 const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 
@@ -195,7 +197,7 @@ impl<F: FnMut(Report)> Worker<F> {
                             return;
                         }
                     }
-                    INIT => self.unusable = Some("the init of the tasks' pid namespace has died"),
+                    INIT => self.unusable = Some(INIT_DIED),
                     token => self.process_ended(token),
                 }
             }
@@ -256,6 +258,10 @@ impl<F: FnMut(Report)> Worker<F> {
                 SpawnError::Internal(reason)
             })?,
         };
+        if spawned.is_err() && self.orphans.adopter_is_dying() {
+            self.unusable = Some(INIT_DIED);
+            return Err(SpawnError::Internal(INIT_DIED));
+        }
         let mut child = spawned.map_err(failed)?;
         let pid = Pid::from_child(&child);
         let watched = pidfd_open(pid, PidfdFlags::empty())
