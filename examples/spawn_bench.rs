@@ -1,5 +1,5 @@
 //! What the spawner costs per process, beside a bare loop that spawns and waits:
-//! `spawn_bench [JOBS [SLOTS]]`, built in release mode, as root for the namespace.
+//! `spawn_bench [JOBS [SLOTS [ROUNDS]]]`, built in release mode, as root for the namespace.
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
 use std::fs::File;
@@ -17,10 +17,10 @@ fn main() -> anyhow::Result<()> {
         init_main();
     }
     let number = |index: usize, default| arguments.get(index).map_or(Ok(default), |text| text.parse());
-    let (jobs, slots) = (number(1, 10_000)?, number(2, 2)?);
+    let (jobs, slots, rounds) = (number(1, 10_000)?, number(2, 2)?, number(3, 2)?);
     // Memory that a fork would have to copy the tables of.
     let ballast = vec![1_u8; 100 << 20];
-    for _ in 0..2 {
+    for _ in 0..rounds {
         measure("bare loop", jobs, || bare(jobs, slots))?;
         let root = rustix::process::geteuid().is_root();
         let user = User { uid: 65534, gid: 65534, groups: vec![] };
@@ -76,7 +76,11 @@ fn bare(jobs: u64, slots: u64) -> anyhow::Result<()> {
 fn spawner(jobs: u64, slots: u64, namespace: bool, user: Option<&User>) -> anyhow::Result<()> {
     let (sender, reports) = mpsc::channel();
     let options = Options { namespace, ..Options::new("bench") };
-    let spawner = Spawner::start(options, move |report| drop(sender.send(report)))?;
+    // As the driver does: nobody need wake up to hear that a job has started.
+    let spawner = Spawner::start(options, move |report| match report {
+        Report::Started { .. } => {}
+        Report::SpawnFailed { .. } | Report::Exited { .. } => drop(sender.send(report)),
+    })?;
     let output = File::create("/dev/null")?;
     let (mut next, mut running) = (0, 0);
     while next < jobs || running > 0 {
@@ -89,9 +93,6 @@ fn spawner(jobs: u64, slots: u64, namespace: bool, user: Option<&User>) -> anyho
             running += 1;
         }
         let report = reports.recv()?;
-        if let Report::Started { .. } = report {
-            continue;
-        }
         let Report::Exited { exit: Exit::Code(0), .. } = report else { bail!("{report:?}") };
         running -= 1;
     }

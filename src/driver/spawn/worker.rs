@@ -3,10 +3,11 @@
 //! Owns: each task from its spawn to its last report. Does not know: how orphans are told apart.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::{io, mem};
@@ -92,6 +93,7 @@ struct Worker<F> {
     namespace: Option<Namespace>,
     orphans: Orphans,
     own: Own,
+    null: File,
     state_id: String,
     tasks: BTreeMap<u64, Task>,
     /// Which task a pidfd's token in the epoll belongs to.
@@ -135,6 +137,7 @@ impl<F: FnMut(Report)> Worker<F> {
         // Before the namespace hides it.
         let proc = Proc::open().map_err(prepare("opening /proc"))?;
         let own = Own::of_this_thread().map_err(prepare("reading user and groups"))?;
+        let null = File::open("/dev/null").map_err(prepare("opening /dev/null"))?;
         let entered = if options.namespace {
             Namespace::enter(&options.executable)
                 .map_err(|source| StartError::Init { executable: options.executable.clone(), source })?
@@ -156,7 +159,8 @@ impl<F: FnMut(Report)> Worker<F> {
             .map_err(prepare("opening the list of orphans"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .and_then(|epoll| {
-                add(&epoll, &inbox.wake, WAKE, epoll::EventFlags::IN)?;
+                // An edge for each write, so that nobody has to read.
+                add(&epoll, &inbox.wake, WAKE, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
                 if let Some(namespace) = &namespace {
                     add(&epoll, &namespace.handle, INIT, ONCE)?;
                 }
@@ -170,6 +174,7 @@ impl<F: FnMut(Report)> Worker<F> {
             namespace,
             orphans,
             own,
+            null,
             state_id: options.state_id.clone(),
             tasks: BTreeMap::new(),
             watched: BTreeMap::new(),
@@ -236,6 +241,7 @@ impl<F: FnMut(Report)> Worker<F> {
         let slack = self.free_slack();
         // Only a mark: without it orphans are told apart by other means.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(slack));
+        let input = self.null.try_clone().map_err(failed)?;
         let output = job.output.try_clone().map_err(failed)?;
         // With nothing but these settings std uses posix_spawn: the kernel copies no memory of kiln's.
         let mut command = Command::new(program);
@@ -247,7 +253,7 @@ impl<F: FnMut(Report)> Worker<F> {
             .env(TASK_VARIABLE, job.id.to_string())
             .current_dir(job.cwd)
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output)
             .stderr(job.output);
         let spawned = match &job.user {
