@@ -8,7 +8,7 @@ use std::io;
 use rustix::process::{Pid, geteuid, getpid};
 
 use super::spawn::STATE_VARIABLE;
-use super::spawn::process::{Proc, Process, kill_tree};
+use super::spawn::process::{Killed, Proc, Process, kill_tree};
 
 /// A process that was ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub fn sweep(state_id: &str) -> io::Result<Vec<Ended>> {
     let spared = ancestors(&proc)?;
     let mut ended = Vec::new();
     loop {
-        let mut killed = Vec::new();
+        let mut killed: Vec<Killed> = Vec::new();
         for pid in proc.all()? {
-            if spared.contains(&pid) {
+            if spared.contains(&pid) || killed.iter().any(|process| process.pid == pid) {
                 continue;
             }
             let Some(process) = proc.process(pid)? else { continue };

@@ -45,6 +45,14 @@ impl Orphans {
         Ok(Self { proc, adopter, children, state_id })
     }
 
+    /// Whether the namespace is ending: nothing can be born in it from the moment its init is on its way out,
+    /// though init ends last.
+    pub(super) fn adopter_is_dying(&self) -> bool {
+        let Adopter::Init(init) = self.adopter else { return false };
+        let stat = self.proc.process(init).ok().flatten().and_then(|process| process.stat());
+        stat.is_none_or(|stat| stat.dead || stat.in_exec_or_exit)
+    }
+
     /// Kills the orphans of a task, and those of no task, with their descendants, and returns them.
     pub(super) fn kill_those_of(&self, ended: u64, tasks: &BTreeMap<u64, Task>) -> io::Result<Vec<Killed>> {
         self.kill(tasks, |process, stat| self.dies_with(ended, process, stat, tasks))

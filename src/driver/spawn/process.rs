@@ -133,16 +133,31 @@ impl Process {
         Stat::parse(&self.read("stat").ok()?)
     }
 
-    /// The value of a variable in the environment that its program was started with. None also when the
+    /// The values of variables in the environment that its program was started with. None also when the
     /// environment is not readable: another user's.
     pub(in crate::driver) fn variables<const N: usize>(&self, names: [&str; N]) -> [Option<String>; N] {
-        let environment = self.read("environ").unwrap_or_default();
+        let environment = self.environment().unwrap_or_default();
         names.map(|name| {
             let value = environment
                 .split(|&byte| byte == 0)
                 .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
             Some(str::from_utf8(value).ok()?.to_owned())
         })
+    }
+
+    fn environment(&self) -> io::Result<Vec<u8>> {
+        // For a moment within exec a process has the new program's memory, but no environment in it yet. There is
+        // nothing to wait on for its end; the bound is for one that a dead disk holds up.
+        const TURNS: u32 = 10_000;
+        let mut environment = self.read("environ")?;
+        for _ in 0..TURNS {
+            if !environment.is_empty() || !self.stat().is_some_and(|stat| stat.in_exec_or_exit) {
+                break;
+            }
+            std::thread::yield_now();
+            environment = self.read("environ")?;
+        }
+        Ok(environment)
     }
 
     /// Nanoseconds of timer slack; None without `CAP_SYS_NICE`.
@@ -160,6 +175,9 @@ impl Process {
     }
 }
 
+/// In the flags of a process that is part of the kernel: `PF_KTHREAD`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
 /// The fields of `/proc/PID/stat` that are needed here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::driver) struct Stat {
@@ -169,6 +187,9 @@ pub(in crate::driver) struct Stat {
     pub(in crate::driver) parent: Option<Pid>,
     pub(in crate::driver) group: Option<Pid>,
     pub(in crate::driver) session: Option<Pid>,
+    /// Has no memory with an environment, because it is within exec or on its way out. Also true of one that
+    /// kiln may not look into.
+    pub(in crate::driver) in_exec_or_exit: bool,
     /// Clock ticks since the machine started.
     pub(in crate::driver) started: u64,
 }
@@ -182,9 +203,12 @@ impl Stat {
         let rest = str::from_utf8(text.get(close + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let pid = |index: usize| Some(Pid::from_raw(fields.get(index)?.parse().ok()?));
+        let dead = matches!(*fields.first()?, "Z" | "X");
+        let is_kernels = fields.get(6)?.parse::<u32>().ok()? & KERNEL_THREAD != 0;
         Some(Self {
             name,
-            dead: matches!(*fields.first()?, "Z" | "X"),
+            dead,
+            in_exec_or_exit: *fields.get(48)? == "0" && !is_kernels && !dead,
             parent: pid(1)?,
             group: pid(2)?,
             session: pid(3)?,
@@ -262,14 +286,15 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_and_spaces_is_read_whole() {
-        let text = b"42 (a) b (c) S 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 0 0\n";
+        let text = b"42 (a) b (c) S 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 0 0 1 1 1 1 1 1 \
+            0 0 0 0 0 0 0 17 1 0 0 0 0 0 1 1 1 1 1 1 1 0\n";
         let stat = Stat::parse(text).unwrap();
         assert_eq!(stat.name, "a) b (c");
         assert_eq!(stat.parent, Pid::from_raw(7));
         assert_eq!(stat.group, Pid::from_raw(8));
         assert_eq!(stat.session, Pid::from_raw(9));
         assert_eq!(stat.started, 123_456);
-        assert!(!stat.dead);
+        assert!(!stat.dead && !stat.in_exec_or_exit);
     }
 
     #[test]
@@ -284,7 +309,7 @@ mod tests {
         let process = proc.process(rustix::process::getpid()).unwrap().unwrap();
         let stat = process.stat().unwrap();
         assert_eq!(stat.parent, rustix::process::getppid());
-        assert!(!stat.dead);
+        assert!(!stat.dead && !stat.in_exec_or_exit);
         let [path, none] = process.variables(["PATH", "PAT"]);
         assert_eq!(path, std::env::var("PATH").ok());
         assert_eq!(none, None);

@@ -3,10 +3,11 @@
 //! Owns: each task from its spawn to its last report. Does not know: how orphans are told apart.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::num::NonZeroU64;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::{io, mem};
@@ -28,6 +29,11 @@ use super::{
 /// Epoll's words for what is not a task's pidfd.
 const WAKE: u64 = u64::MAX;
 const INIT: u64 = u64::MAX - 1;
+
+const INIT_DIED: &str = "the init of the tasks' pid namespace has died";
+
+/// What ends does so once.
+const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 
 /// Timer slacks that mark tasks: the kernel's default and up to 20 % more, which nothing can feel.
 const SLACK_BASE: u64 = 50_001;
@@ -52,7 +58,8 @@ enum State {
         exit: Exit,
         usage: Usage,
         leftovers: u32,
-        dying: Vec<Killed>,
+        /// With the tokens that tell of their ends.
+        dying: Vec<(u64, Killed)>,
     },
 }
 
@@ -74,7 +81,7 @@ impl Task {
     pub(super) fn is_ending(&self, pid: Pid) -> bool {
         match &self.state {
             State::Running { .. } => false,
-            State::Ending { dying, .. } => dying.iter().any(|process| process.pid == pid),
+            State::Ending { dying, .. } => dying.iter().any(|(_, process)| process.pid == pid),
         }
     }
 }
@@ -86,12 +93,22 @@ struct Worker<F> {
     namespace: Option<Namespace>,
     orphans: Orphans,
     own: Own,
+    null: File,
     state_id: String,
     tasks: BTreeMap<u64, Task>,
-    /// Which task a pidfd in the epoll belongs to.
+    /// Which task a pidfd's token in the epoll belongs to.
     watched: BTreeMap<u64, u64>,
+    /// Never used twice. A child that was just started still holds copies of kiln's descriptors for a moment,
+    /// so a pidfd that kiln has closed may linger in the epoll: its descriptor's number would not do.
+    next_token: u64,
     next_slack: u64,
     unusable: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Continue {
+    Yes,
+    No,
 }
 
 /// The life of the thread.
@@ -120,6 +137,7 @@ impl<F: FnMut(Report)> Worker<F> {
         // Before the namespace hides it.
         let proc = Proc::open().map_err(prepare("opening /proc"))?;
         let own = Own::of_this_thread().map_err(prepare("reading user and groups"))?;
+        let null = File::open("/dev/null").map_err(prepare("opening /dev/null"))?;
         let entered = if options.namespace {
             Namespace::enter(&options.executable)
                 .map_err(|source| StartError::Init { executable: options.executable.clone(), source })?
@@ -141,9 +159,10 @@ impl<F: FnMut(Report)> Worker<F> {
             .map_err(prepare("opening the list of orphans"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .and_then(|epoll| {
-                watch(&epoll, &inbox.wake, WAKE)?;
+                // An edge for each write, so that nobody has to read.
+                add(&epoll, &inbox.wake, WAKE, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
                 if let Some(namespace) = &namespace {
-                    watch(&epoll, &namespace.handle, INIT)?;
+                    add(&epoll, &namespace.handle, INIT, ONCE)?;
                 }
                 Ok(epoll)
             })
@@ -155,9 +174,11 @@ impl<F: FnMut(Report)> Worker<F> {
             namespace,
             orphans,
             own,
+            null,
             state_id: options.state_id.clone(),
             tasks: BTreeMap::new(),
             watched: BTreeMap::new(),
+            next_token: 0,
             next_slack: 0,
             unusable: None,
         };
@@ -174,25 +195,29 @@ impl<F: FnMut(Report)> Worker<F> {
                 // Cannot happen with a descriptor of ours; without events nothing could be kept up.
                 Err(_) => return,
             }
-            let mut requested = false;
             for event in &events {
                 match event.data.u64() {
-                    WAKE => requested = true,
-                    INIT => self.init_died(),
+                    WAKE => {
+                        if self.take_requests() == Continue::No {
+                            return;
+                        }
+                    }
+                    INIT => self.unusable = Some(INIT_DIED),
                     token => self.process_ended(token),
                 }
             }
-            // Last, so that a new task's pidfd cannot have the number of one in `events`.
-            if requested {
-                for request in self.inbox.take_all() {
-                    match request {
-                        Request::Spawn(job) => self.start(*job),
-                        Request::Kill(id, signal) => self.signal(id, signal),
-                        Request::Shutdown => return,
-                    }
-                }
+        }
+    }
+
+    fn take_requests(&mut self) -> Continue {
+        for request in self.inbox.take_all() {
+            match request {
+                Request::Spawn(job) => self.start(*job),
+                Request::Kill(id, signal) => self.signal(id, signal),
+                Request::Shutdown => return Continue::No,
             }
         }
+        Continue::Yes
     }
 
     fn start(&mut self, job: Job) {
@@ -216,6 +241,7 @@ impl<F: FnMut(Report)> Worker<F> {
         let slack = self.free_slack();
         // Only a mark: without it orphans are told apart by other means.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(slack));
+        let input = self.null.try_clone().map_err(failed)?;
         let output = job.output.try_clone().map_err(failed)?;
         // With nothing but these settings std uses posix_spawn: the kernel copies no memory of kiln's.
         let mut command = Command::new(program);
@@ -227,7 +253,7 @@ impl<F: FnMut(Report)> Worker<F> {
             .env(TASK_VARIABLE, job.id.to_string())
             .current_dir(job.cwd)
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output)
             .stderr(job.output);
         let spawned = match &job.user {
@@ -238,14 +264,14 @@ impl<F: FnMut(Report)> Worker<F> {
                 SpawnError::Internal(reason)
             })?,
         };
+        if spawned.is_err() && self.orphans.adopter_is_dying() {
+            self.unusable = Some(INIT_DIED);
+            return Err(SpawnError::Internal(INIT_DIED));
+        }
         let mut child = spawned.map_err(failed)?;
         let pid = Pid::from_child(&child);
-        let watched = pidfd_open(pid, PidfdFlags::empty()).and_then(|handle| {
-            let token = token(&handle);
-            watch(&self.epoll, &handle, token)?;
-            self.watched.insert(token, job.id);
-            Ok(handle)
-        });
+        let watched = pidfd_open(pid, PidfdFlags::empty())
+            .and_then(|handle| self.watch(&handle, job.id).map(|_| handle));
         match watched {
             Ok(handle) => {
                 let state = State::Running { child, handle };
@@ -288,13 +314,6 @@ impl<F: FnMut(Report)> Worker<F> {
         }
     }
 
-    fn init_died(&mut self) {
-        if let Some(namespace) = &self.namespace {
-            let _ = epoll::delete(&self.epoll, &namespace.handle);
-        }
-        self.unusable = Some("the init of the tasks' pid namespace has died");
-    }
-
     /// A top process or a leftover is gone.
     fn process_ended(&mut self, token: u64) {
         let Some(id) = self.watched.remove(&token) else { return };
@@ -307,7 +326,7 @@ impl<F: FnMut(Report)> Worker<F> {
                 task.state = State::Ending { exit, usage, leftovers: 0, dying: Vec::new() };
             }
             State::Ending { dying, .. } => {
-                dying.retain(|process| self::token(&process.handle) != token);
+                dying.retain(|(known, _)| *known != token);
                 if !dying.is_empty() {
                     return;
                 }
@@ -336,18 +355,25 @@ impl<F: FnMut(Report)> Worker<F> {
 
     /// Whether there is anything to wait for.
     fn watch_leftovers(&mut self, id: u64, left: Vec<Killed>) -> bool {
+        let found = u32::try_from(left.len()).unwrap_or(u32::MAX);
+        let watched =
+            left.into_iter().filter_map(|process| Some((self.watch(&process.handle, id).ok()?, process)));
+        let watched: Vec<_> = watched.collect();
         let Some(Task { state: State::Ending { leftovers, dying, .. }, .. }) = self.tasks.get_mut(&id) else {
             return false;
         };
-        for process in left {
-            *leftovers += 1;
-            let token = token(&process.handle);
-            if watch(&self.epoll, &process.handle, token).is_ok() {
-                self.watched.insert(token, id);
-                dying.push(process);
-            }
-        }
+        *leftovers = leftovers.saturating_add(found);
+        *dying = watched;
         !dying.is_empty()
+    }
+
+    /// Tells of the end of a process; the token that it will be told by.
+    fn watch(&mut self, handle: &OwnedFd, id: u64) -> rustix::io::Result<u64> {
+        let token = self.next_token;
+        add(&self.epoll, handle, token, ONCE)?;
+        self.next_token += 1;
+        self.watched.insert(token, id);
+        Ok(token)
     }
 
     /// Kills and waits for everything, then reports it.
@@ -367,7 +393,9 @@ impl<F: FnMut(Report)> Worker<F> {
                     ended.push((id, exit, usage, 0));
                 }
                 State::Ending { exit, usage, leftovers, dying } => {
-                    dying.iter().for_each(Killed::wait);
+                    for (_, process) in &dying {
+                        process.wait();
+                    }
                     ended.push((id, exit, usage, leftovers));
                 }
             }
@@ -399,13 +427,8 @@ impl State {
     }
 }
 
-fn watch(epoll: &OwnedFd, source: &OwnedFd, token: u64) -> rustix::io::Result<()> {
-    epoll::add(epoll, source, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
-}
-
-/// A pidfd's number; closing the pidfd takes it out of the epoll.
-fn token(handle: &OwnedFd) -> u64 {
-    u64::from(handle.as_raw_fd().unsigned_abs())
+fn add(epoll: &OwnedFd, source: &OwnedFd, token: u64, flags: epoll::EventFlags) -> rustix::io::Result<()> {
+    epoll::add(epoll, source, epoll::EventData::new_u64(token), flags)
 }
 
 fn outcome(waited: Option<ResUse>) -> (Exit, Usage) {
