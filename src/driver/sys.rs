@@ -1,7 +1,7 @@
 //! System calls that neither std nor rustix offers as safe functions; the only `unsafe` of the crate.
 //!
 //! Owns: the proof of each call's safety. Does not know: why anybody calls it.
-#![expect(unsafe_code, reason = "five calls that std and rustix have no safe function for")]
+#![expect(unsafe_code, reason = "few calls that std and rustix have no safe function for")]
 
 use std::{io, ptr};
 
