@@ -9,5 +9,11 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == spawn::INIT_ARGUMENT) {
         spawn::init_main();
     }
+    if let Err(error) = spawn::prepare_process() {
+        // Nothing is set up that could say it better.
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "kiln: cannot prepare the process: {error}");
+        return ExitCode::FAILURE;
+    }
     kiln::cli::main().into()
 }

@@ -146,10 +146,10 @@ impl Store {
         self.manifests.insert(manifest.identity.package.clone(), Arc::new(manifest));
     }
 
-    /// Whether there is an archive of this key, as long as its manifest says.
+    /// Whether there is an archive of this key with the digest that its manifest says.
     pub(super) fn has_archive(&self, package: &str, key: &str) -> bool {
         let Ok(manifest) = Manifest::load(&self.state.manifest(package, key)) else { return false };
-        std::fs::metadata(self.state.archive(package, key)).is_ok_and(|m| m.len() == manifest.archive_bytes)
+        archive::verify(&self.state.archive(package, key), &manifest).is_ok()
     }
 
     /// Whether the sysroot has all files of a merged package, as far as `stat` can tell.
