@@ -57,7 +57,5 @@ pub mod failure;
 pub mod graph;
 pub mod ledger;
 pub mod observe;
-pub mod observe;
 pub mod plan;
-pub mod web;
 pub mod web;

@@ -76,6 +76,30 @@ pub fn message_id(record: &Record) -> &'static str {
     }
 }
 
+/// Whether anybody listens to records of this kind: what tasks do is told at debug only, and telling costs.
+pub fn is_told(record: &Record) -> bool {
+    match record {
+        Record::TaskStarted { .. } | Record::TaskFinished { .. } | Record::TaskInterrupted { .. } => {
+            tracing::enabled!(target: TARGET, Level::DEBUG)
+        }
+        Record::RunStarted { .. }
+        | Record::RunResumed { .. }
+        | Record::Decided { .. }
+        | Record::PhaseStarted { .. }
+        | Record::PhaseFinished { .. }
+        | Record::RequirementUnmet { .. }
+        | Record::TaskFailed { .. }
+        | Record::WorkLost { .. }
+        | Record::PackageCompleted { .. }
+        | Record::PackageFailed { .. }
+        | Record::PackageSkipped { .. }
+        | Record::RunPaused { .. }
+        | Record::RunEnded { .. }
+        | Record::MergeRecovered { .. }
+        | Record::PackageRemoved { .. } => true,
+    }
+}
+
 /// Tells a record. `before` has folded every record before it, and not yet this one.
 pub fn tell(entry: &Entry, before: &Progress) -> Told {
     let mut told = Told {
@@ -137,12 +161,13 @@ impl Told {
                 self.text = format!("run {} goes on{why}", self.build_id);
             }
             Record::Decided { reused, archived, skipped } => {
-                self.text = format!(
-                    "{} packages are there already, {} only have to be merged, {} are not wanted",
-                    reused.len(),
-                    archived.len(),
-                    skipped.len()
-                );
+                let packages = before.state().packages.len();
+                let build = packages.saturating_sub(reused.len() + archived.len() + skipped.len());
+                let mut parts = vec![format!("{build} to build")];
+                let others =
+                    [(reused.len(), "there already"), (archived.len(), "to merge only"), (skipped.len(), "not wanted")];
+                parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+                self.text = format!("{packages} packages: {}", parts.join(", "));
             }
             Record::PhaseStarted { phase } => {
                 self.phase = Some(Arc::clone(phase));

@@ -52,6 +52,18 @@ pub struct ProgressPart {
     pub estimated_completion: Option<String>,
 }
 
+impl Status {
+    /// As in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Paused => "PAUSED",
+            Self::Completed => "COMPLETED",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
 /// How a run fares.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MetricsPart {
