@@ -262,7 +262,12 @@ fn bytes(index: u64) -> usize {
 }
 
 fn syntax(error: &Error, text: &str) -> TreeError {
-    let mark = error.problem_mark().or(error.context_mark()).unwrap_or_default();
+    let mark = match error.problem() {
+        // Where it begins says more than where the file ends.
+        "found unexpected end of stream" => error.context_mark().or(error.problem_mark()),
+        _ => error.problem_mark().or(error.context_mark()),
+    };
+    let mark = mark.unwrap_or_default();
     let at = bytes(mark.index);
     let mut message = error.problem().to_owned();
     if let (Some(context), Some(begin)) = (error.context(), error.context_mark()) {

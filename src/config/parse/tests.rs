@@ -99,7 +99,7 @@ fn syntax_errors_are_one_diagnostic_with_a_position() {
         ),
         (
             "package: a\nversion: \"1\n",
-            "3:1 syntax found unexpected end of stream, while scanning a quoted scalar from line 2",
+            "2:10 syntax found unexpected end of stream, while scanning a quoted scalar",
         ),
         ("package: a: b\n", "1:11 syntax mapping values are not allowed in this context"),
         ("package: *x\n", "1:10 alias alias `*x` has no anchor before it"),
@@ -126,7 +126,8 @@ fn inside(text: &str, schema: &Schema, kiln_yaml: bool) -> Result<(), TestCaseEr
     let mut found = Vec::new();
     let file = files.get(id);
     if kiln_yaml {
-        let check = |document: &Document, place: &Place| super::super::check::document(document, place);
+        let check =
+            |document: &Document, place: &Place| super::super::check::document(document, place, &files);
         collect(&files, id, vec![documents::<Document>(&file.text)], schema, check, &mut found);
     } else {
         let check = |recipe: &Recipe, place: &Place| {
