@@ -15,7 +15,7 @@ use crate::engine::message::{
     Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
-use crate::engine::{Engine, Limits, RunInfo};
+use crate::engine::{Engine, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
@@ -135,11 +135,7 @@ impl Driver {
         let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };
         let build_id =
             if goes_on { self.past.state.build_id.to_string() } else { info.build_id.to_string() };
-        let limits = Limits {
-            jobs: self.job.jobs,
-            fetches: self.job.settings.fetches,
-            grace: self.job.settings.grace.0,
-        };
+        let limits = self.job.limits();
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
 
