@@ -3,7 +3,7 @@
 use super::space::Space;
 
 /// The framework's form: three phases, groups, all kinds of dependencies.
-const DOCUMENT: &str = r#"
+pub(crate) const DOCUMENT: &str = r#"
 build_phases:
   toolchain:
     name: "Toolchain Build"
@@ -28,7 +28,7 @@ error_recovery:
   manual_intervention: {required_for: []}
 "#;
 
-const RECIPES: &str = r#"
+pub(crate) const RECIPES: &str = r#"
 package: core_packages
 group: [shell, tools]
 ---

@@ -8,12 +8,42 @@
 #[cfg(test)]
 mod building;
 #[cfg(test)]
+mod campaign;
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod environment;
+#[cfg(test)]
+mod failing;
+#[cfg(test)]
+mod fetching;
+#[cfg(test)]
 mod fifo;
+#[cfg(test)]
+mod framework;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod killing;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod requirements;
+#[cfg(test)]
+mod selecting;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
+mod staging;
+#[cfg(test)]
+mod stopping;
+#[cfg(test)]
 mod tree;
+#[cfg(test)]
+mod users;

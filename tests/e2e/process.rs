@@ -50,7 +50,7 @@ impl Running {
 
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
-        fifo::wait(&[(self.ended.as_fd(), PollFlags::IN)]);
+        fifo::wait(&[self.ended.as_fd()], PollFlags::IN);
         let status = self.child.wait().unwrap();
         let [stdout, stderr] = self.output.each_ref().map(|path| fs::read_to_string(path).unwrap());
         Ended { status, stdout, stderr }

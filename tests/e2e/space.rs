@@ -7,10 +7,13 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::Mode;
 
-use super::fifo::Fifo;
+use super::fifo::{Bell, Gate, Hold};
 use super::ledger::Ledger;
 use super::process::{Ended, Running};
 use super::tree::Tree;
+
+/// `kiln run` as tests use it.
+pub(crate) const RUN: [&str; 4] = ["run", "--no-listen", "--jobs", "2"];
 
 /// A definition, its state directory, and whatever else a test puts beside them. Everybody may write into it.
 pub(crate) struct Space {
@@ -81,6 +84,8 @@ impl Space {
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.directory)
+            // Scripts talk to their tests through files beside the definition.
+            .env("KILN_SET_SANDBOX", "off")
             .current_dir(&self.directory)
             .stdin(Stdio::null());
         command
@@ -103,7 +108,7 @@ impl Space {
     /// `kiln run`, which must end with this code.
     #[track_caller]
     pub(crate) fn run(&self, code: i32) -> Ended {
-        self.kiln(&["run", "--jobs", "2"]).exits(code)
+        self.kiln(&RUN).exits(code)
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
@@ -114,8 +119,16 @@ impl Space {
         Tree::read(&self.state().join("sysroot"))
     }
 
-    pub(crate) fn fifo(&self, name: &str) -> Fifo {
-        Fifo::make(&self.path(name))
+    pub(crate) fn bell(&self, name: &str) -> Bell {
+        Bell::make(&self.path(name))
+    }
+
+    pub(crate) fn gate(&self, name: &str) -> Gate {
+        Gate::make(&self.path(name))
+    }
+
+    pub(crate) fn hold(&self, name: &str) -> Hold {
+        Hold::make(&self.path(name))
     }
 
     /// What a script has written with `> SPACE/NAME`.
