@@ -55,7 +55,8 @@ fn plan() {
 #[test]
 fn plan_with_a_cycle_that_is_broken() {
     let space = Space::new();
-    let recipe = |name: &str, more: &str| format!("package: {name}\nversion: 1\n{more}\ntasks: {{build: 'true'}}\n");
+    let recipe =
+        |name: &str, more: &str| format!("package: {name}\nversion: 1\n{more}\ntasks: {{build: 'true'}}\n");
     let recipes = [recipe("a", "build_deps: [b]"), recipe("b", "optional_deps: [a]")].join("---\n");
     space.packages(&recipes);
     let text = std::fs::read_to_string(space.definition().join("kiln.yaml")).unwrap();
@@ -88,7 +89,9 @@ fn graph_shows_the_attributes_that_the_document_names() {
 fn check() {
     let space = space();
     golden("check-sound", &space, &space.kiln(&["check", "--json"]).exits(0).stdout);
-    space.recipes(&RECIPES.replace("assembler >= 2.40", "assembler >= 3").replace("[editor, viewer]", "[editer]"));
+    space.recipes(
+        &RECIPES.replace("assembler >= 2.40", "assembler >= 3").replace("[editor, viewer]", "[editer]"),
+    );
     golden("check-wrong", &space, &space.kiln(&["check", "--json"]).exits(3).stdout);
     let plain = space.kiln(&["check"]).exits(3);
     assert_eq!(plain.stdout, "");
@@ -112,7 +115,8 @@ fn why() {
 #[test]
 fn an_answer_goes_to_standard_output_and_nothing_else_does() {
     let space = space();
-    for arguments in [&["plan", "--json"][..], &["graph"], &["check", "--json"], &["why", "shell", "--json"]] {
+    for arguments in [&["plan", "--json"][..], &["graph"], &["check", "--json"], &["why", "shell", "--json"]]
+    {
         let ended = space.kiln(arguments).exits(0);
         assert!(ended.stdout.starts_with('{') && ended.stdout.ends_with("}\n"), "{}", ended.stdout);
         assert_eq!(ended.stderr, "");

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 const BROKEN: &str = r#"
 package: broken
 version: 1
-tasks: {build: echo "cc: no such compiler" >&2; exit 3}
+tasks:
+  build: 'echo "cc: no such compiler" >&2; exit 3'
 ---
 package: dependent
 version: 1
@@ -33,14 +34,14 @@ fn two_phases(critical: bool) -> Space {
     let space = Space::new();
     space.recipes(BROKEN);
     space.document(&format!(
-        r#"
+        r"
 build_phases:
   first: {{order: 1, critical: {critical}, steps: [broken, dependent, grandchild, independent]}}
   second: {{order: 2, steps: [later]}}
 error_recovery:
   automatic_recovery: {{delay_between_attempts: 0}}
   manual_intervention: {{required_for: []}}
-"#
+"
     ));
     space
 }
@@ -100,10 +101,13 @@ fn the_next_run_after_an_error_tries_again_with_a_new_build_id() {
 /// Fails until its third attempt, and minds what an earlier attempt left behind.
 fn flaky(space: &Space, task: &str) -> String {
     let source = space.tarball("flaky.tar.gz", &[("flaky/file", "as upstream made it")]);
-    let fails = format!("test $KILN_ATTEMPT = 3 || {{ echo dirt > file; touch dirt; exit 1; }}");
+    let fails = "test $KILN_ATTEMPT = 3 || { echo dirt > file; touch dirt; exit 1; }";
     let script = |name: &str, also: &str| {
-        let fails = if name == task { &*fails } else { "true" };
-        format!("  {name}: |\n    echo {name} $KILN_ATTEMPT >> {}/log\n    {also}\n    {fails}\n", space.here())
+        let fails = if name == task { fails } else { "true" };
+        format!(
+            "  {name}: |\n    echo {name} $KILN_ATTEMPT >> {}/log\n    {also}\n    {fails}\n",
+            space.here()
+        )
     };
     format!(
         "package: flaky\nversion: 1\n{}tasks:\n{}{}{}{}",
@@ -111,7 +115,10 @@ fn flaky(space: &Space, task: &str) -> String {
         script("configure", "test ! -e dirt; test \"$(cat file)\" = 'as upstream made it'; touch configured"),
         script("build", "test ! -e dirt; test -e configured; touch built"),
         script("check", "test ! -e dirt; test -e built"),
-        script("install", "test ! -e dirt; test -e built; test -z \"$(ls -A \"$DESTDIR\")\"; cp file \"$DESTDIR\""),
+        script(
+            "install",
+            "test ! -e dirt; test -e built; test -z \"$(ls -A \"$DESTDIR\")\"; cp file \"$DESTDIR\""
+        ),
     )
 }
 
@@ -144,7 +151,16 @@ fn a_retry_begins_with_a_clean_work_directory_and_what_restores_it_is_no_attempt
     );
     assert_eq!(
         space.read("log").lines().collect::<Vec<_>>(),
-        ["configure 1", "build 1", "configure 1", "build 2", "configure 1", "build 3", "check 1", "install 1"]
+        [
+            "configure 1",
+            "build 1",
+            "configure 1",
+            "build 2",
+            "configure 1",
+            "build 3",
+            "check 1",
+            "install 1"
+        ]
     );
     assert_eq!(space.sysroot().at("file"), "file 0644 as upstream made it");
 }
@@ -170,10 +186,7 @@ fn attempts_end_when_they_are_spent() {
     space.document(&text.replace("{delay", "{max_attempts: 2, delay"));
     space.run(1);
     let failed = |n: u32| format!("build {n}: compilation_failure");
-    assert_eq!(
-        space.ledger().story("broken"),
-        ["build 1", &failed(1), "build 2", &failed(2), "failed"]
-    );
+    assert_eq!(space.ledger().story("broken"), ["build 1", &failed(1), "build 2", &failed(2), "failed"]);
 }
 
 #[test]
@@ -197,7 +210,9 @@ fn the_next_attempt_is_due_after_the_delay() {
         space.gate("never").path()
     );
     space.recipes(&recipes);
-    space.document(&one_phase(&recipes, "").replace("delay_between_attempts: 0", "delay_between_attempts: 3600"));
+    space.document(
+        &one_phase(&recipes, "").replace("delay_between_attempts: 0", "delay_between_attempts: 3600"),
+    );
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1"]);
     here.wait();
     kiln.signal(Signal::INT);
@@ -296,10 +311,7 @@ fn who_ignores_term_is_killed_after_the_grace() {
     let mut command = space.command(&RUN);
     command.env("KILN_SET_GRACE", "1s");
     space.start_command(command).wait().exits(1);
-    assert_eq!(
-        space.ledger().story("stubborn"),
-        ["build 1", "build 1: resource_exhaustion", "failed"]
-    );
+    assert_eq!(space.ledger().story("stubborn"), ["build 1", "build 1: resource_exhaustion", "failed"]);
     assert!(!hold.is_held());
 }
 
@@ -310,7 +322,7 @@ fn what_a_task_leaves_running_ends_with_it() {
     let mut here = space.bell("here");
     let go = space.gate("go");
     space.packages(&format!(
-        r#"
+        r"
 package: sloppy
 version: 1
 tasks:
@@ -323,7 +335,7 @@ package: witness
 version: 1
 build_deps: [sloppy]
 tasks: {{build: 'echo here > {here}; read x < {go}'}}
-"#,
+",
         hold = hold.path(),
         here = here.path(),
         go = go.path()

@@ -19,7 +19,8 @@ fn archives_of_all_kinds_are_unpacked_and_other_files_copied() {
     let sources = kinds.map(|kind| space.tarball(kind, &[(&format!("in-{kind}"), kind), ("second", "2")]));
     let patch = space.source("fix.patch", b"--- a\n");
     // The first archive's single directory is `SRC` itself; each later archive gets one of its own.
-    let main = space.tarball("main-1.0.tgz", &[("main-1.0/configure", "#!/bin/sh"), ("main-1.0/doc/README", "!")]);
+    let main =
+        space.tarball("main-1.0.tgz", &[("main-1.0/configure", "#!/bin/sh"), ("main-1.0/doc/README", "!")]);
     let mut entries = main.entry(&[&main.url()]);
     for source in sources.iter().chain([&patch]) {
         entries.push_str(&source.entry(&[&source.url()]));

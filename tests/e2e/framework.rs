@@ -16,7 +16,8 @@ fn framework() -> Space {
     let disk = rustix::fs::statvfs(&space.definition()).unwrap();
     // A fifth more than the most that is required: others use this machine, too.
     if memory < 10 << 30 {
-        document = document.replace("memory: \"4G\"", "memory: \"1M\"").replace("memory: \"8G\"", "memory: \"1M\"");
+        document =
+            document.replace("memory: \"4G\"", "memory: \"1M\"").replace("memory: \"8G\"", "memory: \"1M\"");
     }
     if disk.f_bavail * disk.f_frsize < 36 << 30 {
         for required in ["15G", "20G", "30G"] {

@@ -10,14 +10,14 @@ use super::tree::Tree;
 fn recipes(space: &Space, hold: &Hold, here: &Bell) -> String {
     let stop = |task: &str| {
         format!(
-            r#"if test -p {go}.{task}; then
+            r"if test -p {go}.{task}; then
       exec 9> {hold}
       mkfifo ready.{task}
       setsid sh -c 'exec 9> {hold}; echo > ready.{task}; while :; do sleep 1000; done' > /dev/null 2>&1 &
       read x < ready.{task}
       echo here > {here}
       read x < {go}.{task}
-    fi"#,
+    fi",
             go = space.path("go").display(),
             hold = hold.path(),
             here = here.path(),

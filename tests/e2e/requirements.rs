@@ -41,14 +41,14 @@ fn check_and_plan_do_not_look_at_requirements() {
     space.start_command(check).wait().exits(0);
 }
 
-const TOOLCHAIN: &str = r#"
+const TOOLCHAIN: &str = r"
 build_phases:
   toolchain: {order: 1, critical: false, steps: [compiler]}
   base: {order: 2, requirements: {toolchain: complete}, steps: [user]}
 error_recovery:
   automatic_recovery: {enabled: false}
   manual_intervention: {required_for: []}
-"#;
+";
 
 fn toolchain(compiler: &str) -> String {
     format!(

@@ -158,5 +158,6 @@ pub(crate) fn one_phase(recipes: &str, phase: &str) -> String {
 /// The kiln under test. A target directory that several worktrees share has one `kiln` for all of them: then
 /// `KILN_BINARY` names the right one.
 pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("KILN_BINARY").map_or_else(|| Path::new(env!("CARGO_BIN_EXE_kiln")).to_owned(), PathBuf::from)
+    std::env::var_os("KILN_BINARY")
+        .map_or_else(|| Path::new(env!("CARGO_BIN_EXE_kiln")).to_owned(), PathBuf::from)
 }

@@ -17,7 +17,8 @@ struct Blocked {
 /// What `blocked` does while it builds: it says `here`, holds `hold`, and waits for an answer at `go`.
 const PATIENT: &str = "trap 'echo ended > ended; exit 1' TERM; exec 9> HOLD; echo here > HERE; read x < GO";
 /// One who will not hear of TERM, but says each time that it came.
-const STUBBORN: &str = "trap 'echo heard > HERE' TERM; exec 9> HOLD; echo here > HERE; while :; do read x < GO || :; done";
+const STUBBORN: &str =
+    "trap 'echo heard > HERE' TERM; exec 9> HOLD; echo here > HERE; while :; do read x < GO || :; done";
 
 impl Blocked {
     fn new(build: &str) -> Self {
@@ -104,7 +105,9 @@ fn sigint_and_sigterm_pause_the_run_and_the_next_goes_on_with_it() {
 
 #[test]
 fn the_second_signal_kills_at_once_who_ignores_the_first() {
-    for (first, second) in [(Signal::INT, Signal::INT), (Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM)] {
+    for (first, second) in
+        [(Signal::INT, Signal::INT), (Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM)]
+    {
         let mut blocked = Blocked::new(STUBBORN);
         let kiln = blocked.start();
         kiln.signal(first);
@@ -126,7 +129,8 @@ fn a_paused_run_goes_on_when_the_definition_has_changed() {
     kiln.wait().exits(130);
     let file = blocked.space.definition().join("packages/all.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("touch \"$DESTDIR/done\"", "echo changed > \"$DESTDIR/done\"")).unwrap();
+    std::fs::write(&file, text.replace("touch \"$DESTDIR/done\"", "echo changed > \"$DESTDIR/done\""))
+        .unwrap();
     blocked.finish();
     let ledger = blocked.space.ledger();
     assert_eq!(ledger.of("run_started").count(), 1, "the same run");
