@@ -65,7 +65,6 @@ tasks:
 package: tools
 version: 9.5
 build_deps: [compiler]
-optional_deps: [viewer]
 tasks: {install: mkdir -p "$DESTDIR/bin"; echo ls > "$DESTDIR/bin/ls"}
 ---
 package: config
@@ -76,6 +75,7 @@ tasks: {install: 'test -e "$SYSROOT/bin/ls"; mkdir -m 700 -p "$DESTDIR/etc/priva
 package: editor
 version: 1:9.1~rc2
 build_deps: [shell, "tools < 10"]
+optional_deps: [viewer]
 tasks: {install: mkdir -p "$DESTDIR/usr/bin"; echo vi > "$DESTDIR/usr/bin/vi"}
 ---
 package: viewer

@@ -1,7 +1,7 @@
 //! From `DESTDIR` into the sysroot: who owns what, and what may not be installed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::space::Space;
 
@@ -167,7 +167,6 @@ fn modes_hard_links_and_odd_names_survive() {
     assert_eq!(sysroot.at("new\nline"), "file 0644 x");
     assert_eq!(sysroot.at("fifo"), "fifo 0600");
     assert!(sysroot.has("with space") && sysroot.has("-dash"));
-    use std::os::unix::fs::MetadataExt as _;
     let inode = |name: &str| space.state().join("sysroot").join(name).metadata().unwrap().ino();
     assert_eq!(inode("a"), inode("b"));
 }
