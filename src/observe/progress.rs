@@ -21,8 +21,8 @@ use crate::plan::{PackageId, Plan, TaskKind};
 use super::counters::Counters;
 use super::durations::{Expectations, History};
 use super::failures::{Failed, Failures};
-use super::human;
 use super::forecast::{Estimate, Forecast, Outlook, View};
+use super::human;
 
 /// A task of a package, by names: records may be of another plan.
 pub(super) type Work = (Arc<str>, TaskKind);
@@ -239,11 +239,7 @@ impl Progress {
         let (at, wall) = (entry.at, entry.wall);
         match &entry.record {
             Record::RunStarted { definition, .. } => {
-                self.run = Run {
-                    definition: Arc::clone(definition),
-                    started: Some(wall),
-                    ..Run::default()
-                };
+                self.run = Run { definition: Arc::clone(definition), started: Some(wall), ..Run::default() };
                 self.forget_flying();
             }
             Record::RunResumed { afresh, .. } => {
@@ -340,7 +336,9 @@ impl Progress {
                 self.run.missing = missing.len() as u64;
                 self.outlook.invalidate();
             }
-            Record::RequirementUnmet { .. } | Record::MergeRecovered { .. } | Record::PackageRemoved { .. } => {}
+            Record::RequirementUnmet { .. }
+            | Record::MergeRecovered { .. }
+            | Record::PackageRemoved { .. } => {}
         }
     }
 
