@@ -152,8 +152,12 @@ impl Told {
                 self.phase = Some(Arc::clone(phase));
                 self.text = match outcome {
                     PhaseOutcome::Completed => format!("phase {phase} is completed"),
-                    PhaseOutcome::Failed => format!("phase {phase} failed: not all of its packages are there"),
-                    PhaseOutcome::Skipped => format!("phase {phase} ends without packages that are not wanted"),
+                    PhaseOutcome::Failed => {
+                        format!("phase {phase} failed: not all of its packages are there")
+                    }
+                    PhaseOutcome::Skipped => {
+                        format!("phase {phase} ends without packages that are not wanted")
+                    }
                 };
                 if *outcome == PhaseOutcome::Failed {
                     self.level = Level::WARN;
@@ -304,13 +308,21 @@ fn unmet(phase: &str, requirement: Requirement, required: u64, available: u64) -
     let sizes = (human::size(required), human::size(available));
     match requirement {
         Requirement::DiskSpace => {
-            format!("phase {phase} cannot start: it requires {} of free disk space, there are {}", sizes.0, sizes.1)
+            format!(
+                "phase {phase} cannot start: it requires {} of free disk space, there are {}",
+                sizes.0, sizes.1
+            )
         }
         Requirement::Memory => {
-            format!("phase {phase} cannot start: it requires {} of available memory, there are {}", sizes.0, sizes.1)
+            format!(
+                "phase {phase} cannot start: it requires {} of available memory, there are {}",
+                sizes.0, sizes.1
+            )
         }
         Requirement::Toolchain => {
-            format!("phase {phase} cannot start: the phase toolchain is not completed, or its archives do not verify")
+            format!(
+                "phase {phase} cannot start: the phase toolchain is not completed, or its archives do not verify"
+            )
         }
     }
 }

@@ -75,7 +75,8 @@ fn every_route_answers_with_its_type() {
         assert!(head.contains(&format!("content-type: {kind}\r\n")), "{path}: {head}");
         assert!(body.contains(text), "{path}: {body}");
     }
-    let live = ["kiln_filesystem_avail_bytes{role=\"cache\"}", "kiln_memory_available_bytes", "process_threads"];
+    let live =
+        ["kiln_filesystem_avail_bytes{role=\"cache\"}", "kiln_memory_available_bytes", "process_threads"];
     let (_, metrics) = get(&server, "/metrics");
     for name in live {
         assert!(metrics.contains(name), "{name}");
@@ -153,11 +154,7 @@ fn scrapes_of_the_final_state_are_counted_and_no_others() {
 #[test]
 fn what_is_folded_later_is_seen_later() {
     let story = finished();
-    let observer = Observer::new(
-        story.progress_after(2),
-        StateDir::new(std::env::temp_dir()),
-        Runner::Here,
-    );
+    let observer = Observer::new(story.progress_after(2), StateDir::new(std::env::temp_dir()), Runner::Here);
     let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let server = bound.serve(Arc::clone(&observer), BuildInfo::default()).unwrap();
     assert!(get(&server, "/metrics").1.contains("kiln_run_state{state=\"running\"} 1\n"));

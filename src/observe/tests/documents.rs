@@ -152,7 +152,8 @@ fn each_metric_of_an_update_is_there_when_it_is_named_and_only_then() {
 fn each_level_says_what_it_should() {
     let low = "error_count=1 phase_packages=1/2 packages_running=1 packages_failed=0 packages_skipped=0";
     let normal = "estimated_completion=2023-11-14T22:52:10Z..2023-11-14T22:53:02Z running=\"gcc.build 15s of 1m (attempt 2)\"";
-    let high = "attempts=6 failed_attempts=1 slots=1/2 cpu_time=8m15s memory_available=3.0G disk_available=20G";
+    let high =
+        "attempts=6 failed_attempts=1 slots=1/2 cpu_time=8m15s memory_available=3.0G disk_available=20G";
     let metrics = [ProgressMetric::ErrorCount];
     assert_eq!(update(DetailLevel::Low, &metrics), low);
     assert_eq!(update(DetailLevel::Normal, &metrics), format!("{low} {normal}"));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::failure::Category;
 use crate::observe::Progress;
 use crate::observe::events::{STATUS_UPDATE, Told, tell};
+use crate::plan::TaskKind;
 
 use super::story::{Play, Story, quick};
 
@@ -25,7 +26,8 @@ fn lines(story: &Story) -> String {
 
 #[test]
 fn a_run_reads_as_a_story() {
-    let mut story = Story::new("attempts 2\nphase base\n zlib: configure build\nphase? more\n a: build\n b: build < a");
+    let mut story =
+        Story::new("attempts 2\nphase base\n zlib: configure build\nphase? more\n a: build\n b: build < a");
     story.run(|task| match task {
         "zlib.build#1" | "a.build#1" | "a.build#2" => Play::Fail(5, Category::CompilationFailure),
         _ => Play::Ok(65),
@@ -68,7 +70,7 @@ fn an_event_names_its_package_phase_task_attempt_and_category() {
     assert_eq!(&*failed.build_id, "run1");
     assert_eq!(failed.phase.as_deref(), Some("base"));
     assert_eq!(failed.package.as_deref(), Some("zlib"));
-    assert_eq!((failed.task.map(|task| task.name()), failed.attempt), (Some("build"), Some(1)));
+    assert_eq!((failed.task.map(TaskKind::name), failed.attempt), (Some("build"), Some(1)));
     assert_eq!(failed.category, Some(Category::LinkFailure));
     assert_eq!(&*told[0].build_id, "run1", "the first record already names its run");
 }
@@ -125,12 +127,18 @@ fn what_is_said_reaches_tracing_with_its_fields() {
     let mut story = Story::new("attempts 1\nphase base\n zlib: build");
     story.run(|_| Play::Fail(5, Category::LinkFailure));
     let page = Page::default();
-    let subscriber =
-        tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(page.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(page.clone())
+        .finish();
     tracing::subscriber::with_default(subscriber, || told(&story).iter().for_each(Told::emit));
     let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    let failed: serde_json::Value =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).find(|line: &serde_json::Value| line["level"] == "ERROR").unwrap();
+    let failed: serde_json::Value = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .find(|line: &serde_json::Value| line["level"] == "ERROR")
+        .unwrap();
     let fields = &failed["fields"];
     assert_eq!(fields["MESSAGE_ID"], "1171721583064511af10d0ff98596c76");
     assert_eq!((&fields["BUILD_ID"], &fields["PHASE"]), (&"run1".into(), &"base".into()));

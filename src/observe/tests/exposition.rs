@@ -26,7 +26,7 @@ const WORDS: &str = "
       gcc: fetch unpack configure build check? install < binutils
     phase? desktop
       needs memory 4096
-      \"odd\\name\": build
+      odd: build
       xorg: build install < gcc";
 
 fn build() -> BuildInfo {
@@ -47,14 +47,20 @@ fn sample() -> Sample {
             threads: 4,
             start: 1_700_000_000.5,
         }),
-        collectors: [(Duration::from_micros(50), true), (Duration::from_micros(100), true), (Duration::ZERO, false)],
+        collectors: [
+            (Duration::from_micros(50), true),
+            (Duration::from_micros(100), true),
+            (Duration::ZERO, false),
+        ],
     }
 }
 
 /// What a scrape at `now` gets.
 pub(super) fn text(progress: &mut Progress, now: i64) -> String {
     progress.estimate(now);
-    render(build(), progress.snapshot(now, true), sample()).unwrap()
+    let mut snapshot = progress.snapshot(now, true);
+    snapshot.run.digest = "0123abcd".into(); // the real one changes with what goes into it
+    render(build(), snapshot, sample()).unwrap()
 }
 
 /// Series of counters and histograms, and their values.
@@ -80,8 +86,7 @@ fn series(text: &str) -> Vec<&str> {
 
 /// The second run, in the middle: a recovered package, a failed one, one that runs.
 fn halfway() -> (Story, i64) {
-    let words = WORDS.replace("\"odd\\name\"", "odd");
-    let mut story = Story::new(&words);
+    let mut story = Story::new(WORDS);
     story.run(|_| Play::Ok(30));
     story.sleep(600);
     story.lost = vec!["binutils", "gcc", "odd", "xorg"];
@@ -146,8 +151,7 @@ fn a_registry_takes_the_collector_and_gathers_the_same() {
     let mut progress = story.progress();
     progress.estimate(now);
     let exposition = Exposition::new(build(), progress.snapshot(now, true), sample()).unwrap();
-    let mut own: Vec<String> =
-        exposition.collect().iter().map(|family| family.name().to_owned()).collect();
+    let mut own: Vec<String> = exposition.collect().iter().map(|family| family.name().to_owned()).collect();
     own.sort();
     let registry = prometheus::Registry::new();
     registry.register(Box::new(exposition)).unwrap();
@@ -186,7 +190,9 @@ fn before_the_first_run_there_is_a_whole_exposition_with_no_time_in_it() {
     assert!(text.contains("kiln_run_state{state=\"idle\"} 1"));
     assert!(text.contains("kiln_errors_total{category=\"security_violation\"} 0"));
     assert!(text.contains("kiln_task_attempts_total{phase=\"base\",task=\"merge\"} 0"));
-    for absent in ["kiln_run_info", "kiln_run_start_", "kiln_run_estimated", "kiln_run_expected", "kiln_phase_start"] {
+    for absent in
+        ["kiln_run_info", "kiln_run_start_", "kiln_run_estimated", "kiln_run_expected", "kiln_phase_start"]
+    {
         assert!(!text.contains(absent), "{absent}");
     }
 }
@@ -199,20 +205,20 @@ fn the_number_of_series_is_bounded_whatever_the_size_of_the_plan() {
         if index % (packages / phases) == 0 && index / (packages / phases) < phases {
             writeln!(words, "phase? p{}", index / (packages / phases)).unwrap();
         }
-        writeln!(words, "k{index}: fetch unpack configure build check install").unwrap();
+        writeln!(words, "k{index}: build check").unwrap();
     }
     let mut story = Story::new(&words);
     story.limits = Limits { jobs: 3, fetches: 50, ..story.limits };
     story.run(|task| {
         let number = task.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        match number % 10 {
+        match number % 5 {
             0 => Play::Fail(1, Category::NetworkIssues),
             _ => Play::Ok(1),
         }
     });
     let failures = |progress: &Progress| progress.failures().list().len().min(100);
     let mut most = 0;
-    for count in (0..=story.entries.len()).step_by(story.entries.len() / 12) {
+    for count in (0..=story.entries.len()).step_by(story.entries.len() / 4) {
         let mut progress = story.progress_after(count);
         let now = story.entries[count.saturating_sub(1)].wall;
         let text = text(&mut progress, now);

@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::message::{
-    Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Time, Usage,
-};
+use crate::engine::message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Time, Usage};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Evidence, Failure};
 use crate::ledger::Entry;
 use crate::observe::Progress;
-use crate::plan::{Plan, TaskKind};
+use crate::plan::{Plan, TaskId, TaskKind};
 
 use super::sketch;
 
@@ -87,7 +85,7 @@ impl Story {
     }
 
     /// One life of kiln: `play` says of `package.task#attempt` how it goes. `None`: it was killed.
-    pub(crate) fn run(&mut self, mut play: impl FnMut(&str) -> Play) -> Option<Ending> {
+    pub(crate) fn run(&mut self, mut playing: impl FnMut(&str) -> Play) -> Option<Ending> {
         let mut state = State::new(&self.plan);
         for entry in &self.entries {
             state.apply(&self.plan, entry.at, &entry.record, &mut Vec::new());
@@ -102,9 +100,10 @@ impl Story {
         let start = self.wall;
         let info = RunInfo { build_id: format!("run{}", self.runs).into(), kiln: "test".into() };
         let plan = Arc::clone(&self.plan);
-        let mut engine = Engine::new(Arc::clone(&plan), self.limits, info, state, &vec![1; plan.packages.len()]);
-        let mut ends: BinaryHeap<Reverse<(Time, u8, crate::plan::TaskId)>> = BinaryHeap::new();
-        let mut plays: BTreeMap<crate::plan::TaskId, Play> = BTreeMap::new();
+        let mut engine =
+            Engine::new(Arc::clone(&plan), self.limits, info, state, &vec![1; plan.packages.len()]);
+        let mut ends: BinaryHeap<Reverse<(Time, u8, TaskId)>> = BinaryHeap::new();
+        let mut plays: BTreeMap<TaskId, Play> = BTreeMap::new();
         let mut now = base;
         let mut events = vec![Event::Begin(self.facts())];
         loop {
@@ -116,17 +115,17 @@ impl Story {
             for effect in effects {
                 match effect {
                     Effect::Record(record) => {
-                        let seq = self.entries.len() as i64 + 1;
+                        let seq = 1 + self.entries.last().map_or(0, |entry| entry.seq);
                         self.entries.push(Entry { seq, at: now, wall: self.wall, record });
                     }
                     Effect::Start(it) => {
                         let package = &plan.package(it.package).name;
-                        let play = play(&format!("{package}.{}#{}", it.kind.name(), it.attempt));
+                        let deed = playing(&format!("{package}.{}#{}", it.kind.name(), it.attempt));
                         let (Play::Ok(seconds)
                         | Play::Fail(seconds, _)
                         | Play::Crash(seconds)
-                        | Play::Stop(seconds)) = play;
-                        plays.insert(it.task, play);
+                        | Play::Stop(seconds)) = deed;
+                        plays.insert(it.task, deed);
                         ends.push(Reverse((now + Duration::from_secs(seconds), 0, it.task)));
                     }
                     Effect::Kill { task, .. } => {
@@ -149,11 +148,11 @@ impl Story {
             let end = ends.peek().map(|Reverse((at, ..))| *at);
             if end.is_some_and(|end| wakeup.is_none_or(|wakeup| end <= wakeup)) {
                 let Some(Reverse((at, _, task))) = ends.pop() else { unreachable!() };
-                let Some(play) = plays.remove(&task) else { continue };
+                let Some(deed) = plays.remove(&task) else { continue };
                 let seconds = at.since(now).as_secs();
                 now = now.max(at);
                 let usage = usage(plan.kind(task), seconds);
-                let outcome = match play {
+                let outcome = match deed {
                     Play::Ok(_) => Outcome::Success,
                     Play::Fail(_, category) => Outcome::Failure(failure(category)),
                     Play::Crash(_) => {
@@ -192,10 +191,14 @@ impl Story {
     fn left(&self, name: &str) -> Have {
         let mut have = Have::Nothing;
         for entry in &self.entries {
-            match &entry.record {
-                Record::PackageCompleted { package, .. } if **package == *name => have = Have::Everything,
-                Record::TaskStarted { package, .. } if **package == *name => have = Have::WorkDirectory,
-                _ => {}
+            if let Record::PackageCompleted { package, .. } = &entry.record
+                && **package == *name
+            {
+                have = Have::Everything;
+            } else if let Record::TaskStarted { package, .. } = &entry.record
+                && **package == *name
+            {
+                have = Have::WorkDirectory;
             }
         }
         have
