@@ -307,7 +307,6 @@ impl Progress {
                 self.open.remove(&(Arc::clone(package), *task));
                 self.ready.insert(Arc::clone(package), at);
             }
-            Record::WorkLost { .. } => {}
             Record::PackageCompleted { phase, package, .. } => {
                 self.counters.phase(phase).packages_completed += 1;
                 self.run.completed += 1;
@@ -336,7 +335,8 @@ impl Progress {
                 self.run.missing = missing.len() as u64;
                 self.outlook.invalidate();
             }
-            Record::RequirementUnmet { .. }
+            Record::WorkLost { .. }
+            | Record::RequirementUnmet { .. }
             | Record::MergeRecovered { .. }
             | Record::PackageRemoved { .. } => {}
         }
