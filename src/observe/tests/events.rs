@@ -34,7 +34,7 @@ fn a_run_reads_as_a_story() {
     });
     let expect = "\
 INFO run run1 of sketch starts: 3 packages
-INFO 0 packages are there already, 0 only have to be merged, 0 are not wanted
+INFO 3 packages: 3 to build
 INFO phase base starts
 DEBUG zlib: configure starts (attempt 1)
 DEBUG zlib: configure is done, after 1m05s
