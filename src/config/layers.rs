@@ -119,8 +119,8 @@ pub fn layered(inputs: &Inputs<'_>) -> Result<Layered, Problems> {
         .collect();
     if let Some(definition) = inputs.definition {
         let suggested = json(&definition.document.settings, &mut diagnostics);
-        let place = Place::document(FileId(0), 0).key("settings");
-        layers.extend(file_layer(&definition.files, &suggested, &place));
+        let place = definition.place.clone().key("settings");
+        layers.extend(file_layer(&definition.files, flatten(&suggested), &place));
     }
     for path in [&inputs.host_file, &inputs.local_file].into_iter().flatten() {
         match read::read(path) {
@@ -189,21 +189,29 @@ fn settings_file(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -
         diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
     }
     let Some(first) = values.first() else { return Vec::new() };
-    file_layer(files, &json(&first.value, diagnostics), &first.place)
+    if let Some(error) = &tree.error {
+        // Without positions it is not known which settings the file has.
+        diagnostics.push(Diagnostic::error(error.code, error.message.clone()).at(Spot::File(id)));
+    }
+    let mut values = flatten(&json(&first.value, diagnostics));
+    values.retain(|(key, _)| files.find(&written(&first.place, key)));
+    file_layer(files, values, &first.place).collect()
 }
 
-/// The settings that are written in the file, each with its position.
-fn file_layer(files: &Files, values: &Json, place: &Place) -> Vec<Layer> {
-    let written = |key: &str| {
-        let mut parts: Vec<_> = key.split('.').collect();
-        let last = parts.pop()?;
-        let place = parts.into_iter().fold(place.clone(), Place::key).key_itself(last);
-        files.find(&place).then(|| files.locate(&Spot::Node(place)))
-    };
-    flatten(values)
-        .into_iter()
-        .filter_map(|(key, value)| Some(Layer { origin: written(&key)?, key, value }))
-        .collect()
+/// Where a setting is written in a file.
+fn written(place: &Place, key: &str) -> Place {
+    match key.rsplit_once('.') {
+        Some((above, last)) => above.split('.').fold(place.clone(), Place::key).key_itself(last),
+        None => place.clone().key_itself(key),
+    }
+}
+
+/// These settings of a file, each with its position.
+fn file_layer(files: &Files, values: Vec<(String, Json)>, place: &Place) -> impl Iterator<Item = Layer> {
+    values.into_iter().map(move |(key, value)| {
+        let origin = files.locate(&Spot::Node(written(place, &key)));
+        Layer { key, value, origin }
+    })
 }
 
 /// A text from the environment or a flag, as the setting's type wants it. `name`: how a setting is called

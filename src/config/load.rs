@@ -42,6 +42,8 @@ pub struct Definition {
     pub root: Root,
     /// kiln.yaml.
     pub document: Document,
+    /// Its root.
+    pub place: Place,
     /// Packages and groups: files by name, documents in their order.
     pub recipes: Vec<Located<Recipe>>,
     /// The texts, for later diagnostics.
@@ -71,35 +73,36 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
     let mut diagnostics = Vec::new();
     let mut files = Files::default();
     let sources = read::sources(&root);
-    let mut readable = Vec::new();
+    let mut ids = Vec::new();
     for Found { name, text } in sources.files {
         let (id, problem) = read::add(&mut files, name, text);
         diagnostics.extend(problem);
-        readable.push(id);
+        ids.push(id);
     }
     for (name, diagnostic) in sources.remarks {
         let id = files.add_unreadable(name);
         diagnostics.push(diagnostic.at(Spot::File(id)));
     }
-    let Some((&kiln_yaml, packages)) = readable.split_first() else {
+    let Some((&kiln_yaml, packages)) = ids.split_first() else {
         return Err(Problems { files, diagnostics });
     };
     let document = one_document(&files, kiln_yaml, &mut diagnostics);
-    let tracking = document.as_ref().map(|document| document.dependency_tracking.clone()).unwrap_or_default();
+    let tracking = document.as_ref().map(|document| document.value.dependency_tracking.clone());
+    let tracking = tracking.unwrap_or_default();
     let circular = tracking.dependency_resolution.circular_handling;
     let recipes = all_recipes(&files, packages, circular, &mut diagnostics);
     diagnostics.extend(check::recipes(&recipes, &files));
     let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match document {
-        Some(document) if !wrong => {
+        Some(Located { value: document, place }) if !wrong => {
             let name = document.name.clone().unwrap_or_else(|| default_name(&root));
-            Ok((Definition { name, root, document, recipes, files }, diagnostics))
+            Ok((Definition { name, root, document, place, recipes, files }, diagnostics))
         }
         Some(_) | None => Err(Problems { files, diagnostics }),
     }
 }
 
-fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Option<Document> {
+fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Option<Located<Document>> {
     if !files.get(id).readable {
         return None;
     }
@@ -110,7 +113,7 @@ fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) ->
         let message = "kiln.yaml is one document; recipes stand in packages/";
         diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
     }
-    (!values.is_empty()).then(|| values.swap_remove(0).value)
+    (!values.is_empty()).then(|| values.swap_remove(0))
 }
 
 fn all_recipes(
@@ -127,8 +130,9 @@ fn all_recipes(
         .collect();
     let bytes = pieces.iter().map(|(_, piece)| piece.len()).sum();
     let parsed = parallel(&pieces, bytes, |(_, piece)| parse::documents::<Recipe>(piece));
+    let count = parsed.iter().map(|piece| piece.values.len()).sum();
     let mut parsed = pieces.iter().map(|(id, _)| *id).zip(parsed).peekable();
-    let mut recipes = Vec::new();
+    let mut recipes = Vec::with_capacity(count);
     for id in ids {
         let mut own = Vec::new();
         while let Some((_, pieces)) = parsed.next_if(|(of, _)| *of == id) {

@@ -176,6 +176,19 @@ fn every_setting_can_come_from_the_environment_and_from_flags() {
 }
 
 #[test]
+fn settings_count_in_whichever_document_they_stand() {
+    let space = tempfile::tempdir().unwrap();
+    let kiln = "# first\n---\n---\nbuild_phases: {all: {order: 1, steps: [a]}}\nsettings: {jobs: 3}\n";
+    fs::write(space.path().join("kiln.yaml"), kiln).unwrap();
+    let definition = load(Root::Directory(space.path().to_owned())).map_err(|p| p.diagnostics).unwrap().0;
+    let inputs = Inputs { definition: Some(&definition), ..Inputs::default() };
+    let layered = layered(&inputs).map_err(|problems| problems.diagnostics).unwrap();
+    assert_eq!(layered.settings.jobs, Some(3));
+    let jobs = layered.origins.iter().find(|origin| origin.setting == "jobs").unwrap();
+    assert!(jobs.origin.ends_with("kiln.yaml:5:12"), "{}", jobs.origin);
+}
+
+#[test]
 fn an_empty_value_takes_a_setting_back() {
     let host = Host::new("settings: {jobs: 3}\n", Some("listen: localhost:80\n"), None);
     let layered = host.layered(&[("KILN_SET_JOBS", ""), ("KILN_SET_LISTEN", "")], &[]).unwrap();
