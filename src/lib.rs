@@ -1,4 +1,54 @@
-//! kiln
+//! kiln builds Linux systems from source and lets Prometheus watch.
+//!
+//! ```text
+//! kiln.yaml, packages/*.yaml                                   ┌─> /metrics, status, page
+//!         │                                                    │
+//!       config ──> graph ──> plan ──> engine <══events══> driver ──> processes, files, kernel
+//!                                       │ └──effects──────^
+//!                                       └─records─> ledger ──> observe (folds records) ─┘
+//! ```
+//!
+//! # Map
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`config`] | definitions and host settings, and what is wrong with them at which line and column |
+//! | [`graph`] | who needs whom, cycles, exports |
+//! | [`plan`] | the immutable, ordered DAG, and the keys of archives |
+//! | [`engine`] | every decision about a run; pure |
+//! | [`failure`] | what went wrong, in the framework's words |
+//! | [`driver`] | the loop around the engine; processes, files, sources, the sysroot |
+//! | [`ledger`] | records on disk, the runner's lock, where everything of a state directory is |
+//! | [`observe`] | what records mean to those who watch: progress, metrics, documents, estimates |
+//! | [`web`] | the server in front of that |
+//! | [`cli`] | the command line |
+//!
+//! # Flow of a run
+//!
+//! 1. `cli` loads a definition (`config`), resolves it (`graph`) and orders it (`plan`).
+//! 2. `driver` takes the state directory's lock and replays the ledger: the engine's `State` and the observers
+//!    are folds over the same records, by the same functions as live.
+//! 3. A turn of the driver's loop: drain what has happened, `Engine::handle` each event, commit the records that
+//!    come out in one transaction, then act on the effects (start, kill, measure).
+//! 4. Committed records go to the observers, which never talk back.
+//!
+//! # Invariants
+//!
+//! - **Imports run one way**: config → graph → plan → engine → driver. `observe` imports plan, engine state and
+//!   ledger, never the driver: what it shows can be shown by another process that reads the same ledger.
+//! - **Nothing is done before the record that says so is written**, and nothing is recorded as complete before
+//!   its files are on disk.
+//! - **The engine has no clock, no I/O, no randomness and no hash order.** Time is an argument.
+//! - **A state changes only through `State::apply`**, with a record; replaying the records gives the same state.
+//! - **A task's failure is data**; an `Err` means that kiln itself cannot go on.
+//! - **Nothing that kiln started outlives it**, and no task's descendants outlive the task.
+//! - Deliberately absent: global state, a daemon, a plug-in interface, a second crate.
+//!
+//! # Reading order
+//!
+//! `engine/message.rs` (everything that can be said), a few stories in `engine/tests/script.rs`,
+//! `engine/state.rs`, `driver/run.rs`; then whatever you came for.
+
 pub mod cli;
 pub mod config;
 pub mod driver;
@@ -6,4 +56,6 @@ pub mod engine;
 pub mod failure;
 pub mod graph;
 pub mod ledger;
+pub mod observe;
 pub mod plan;
+pub mod web;

@@ -5,14 +5,19 @@
 
 mod check;
 mod clean;
+mod display;
 mod exit;
 mod fetch;
 mod graph;
 mod log;
+mod logging;
 mod output;
 mod plan;
 mod run;
+mod signals;
+mod status;
 mod target;
+mod watch;
 mod why;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +44,8 @@ enum Command {
     Fetch(fetch::Fetch),
     /// Build
     Run(run::Run),
+    /// Say how far the run is
+    Status(status::StatusCommand),
     /// Show what tasks printed
     Log(log::Log),
     /// Say why a package is built or not, and who needs it
@@ -63,6 +70,7 @@ pub fn main() -> Exit {
         Command::Graph(command) => command.run(),
         Command::Fetch(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Status(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Why(command) => command.run(),
         Command::Clean(command) => command.run(),

@@ -1,11 +1,14 @@
 //! `kiln plan`: what would be built, in which order, and why.
 
+use std::sync::Arc;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::target::StateTarget;
 use super::{Exit, output};
 use crate::driver::look::{self, Decision};
+use crate::observe::Progress;
 use crate::plan::{DroppedEdge, path};
 
 /// Arguments.
@@ -46,9 +49,10 @@ impl PlanCommand {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let facts = look::look(&job, |_| {})?.facts;
+        let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
+        let facts = look::look(&job, |entry| progress.fold(entry))?.facts;
         let plan = &job.plan;
-        let expected: Vec<Option<f64>> = vec![None; plan.packages.len()];
+        let expectations = progress.expectations();
         let rows: Vec<Row<'_>> = plan
             .package_ids()
             .map(|id| {
@@ -61,14 +65,13 @@ impl PlanCommand {
                     step: &package.step,
                     order: at,
                     depends_on: package.depends_on.iter().map(|d| &*plan.package(*d).name).collect(),
-                    expected_seconds: expected[at],
+                    expected_seconds: expectations.package_time(id).map(|span| span.as_secs_f64()),
                     decision: facts[at].decision(),
                     reason: facts[at].reason,
                 }
             })
             .collect();
-        let nanos: Vec<u64> = vec![1; plan.packages.len()];
-        let critical_path = look::names(plan, &path::critical_path(plan, &nanos));
+        let critical_path = look::names(plan, &path::critical_path(plan, expectations.packages()));
         if self.json {
             output::answer_json(&Answer {
                 definition: &plan.definition,

@@ -1,12 +1,35 @@
-//! `kiln run`: builds.
+//! `kiln run`: builds, and lets itself be watched.
+//!
+//! Owns: what stands around a run: arguments, the server, signals, the watcher, what is left when it is over.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Context as _;
 use clap::Args;
 
+use super::display::Display;
 use super::target::{self, StateTarget};
-use super::{Exit, output};
+use super::watch::Watch;
+use super::{Exit, logging, output, signals};
+use crate::config::layers::Flag;
+use crate::driver::Job;
 use crate::driver::look;
 use crate::driver::run::Driver;
 use crate::engine::message::Ending;
+use crate::observe::human;
+use crate::observe::metrics::{self, BuildInfo};
+use crate::observe::observer::{self, Observer, Runner};
+use crate::observe::{Progress, Snapshot};
+use crate::plan::PackageId;
+use crate::web::{self, Bound, ServerHandle};
+
+/// Where `/metrics` is unless something else is said.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
+/// Scrapes of the final state after which nobody is waited for.
+const FINAL_SCRAPES: u32 = 2;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -16,6 +39,12 @@ pub(super) struct Run {
     /// Job slots [default: all cores]
     #[arg(long, short, value_name = "N")]
     jobs: Option<String>,
+    /// Address of /metrics and the API [default: 127.0.0.1:10978, if it is free]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Serve nothing
+    #[arg(long, conflicts_with = "listen")]
+    no_listen: bool,
     /// Build only this phase, and what it needs
     #[arg(long, value_name = "NAME")]
     phase: Option<String>,
@@ -28,24 +57,62 @@ pub(super) struct Run {
     /// Use the source cache alone
     #[arg(long)]
     offline: bool,
+    /// After the end, serve /metrics for so many seconds, or until two scrapes have seen the final state
+    #[arg(long, value_name = "SECONDS")]
+    linger: Option<String>,
+    /// After the end, write the metrics to this file, for node_exporter's textfile collector
+    #[arg(long, value_name = "FILE")]
+    textfile: Option<PathBuf>,
+    /// How messages are written: text, json or journald [default: journald where it reads our output, else text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
 }
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        let flags = target::flag("--jobs", "jobs", self.jobs.clone())
-            .chain(target::flag("--offline", "offline", self.offline.then(|| "true".to_owned())))
-            .collect();
-        let (job, _) = match self.target.job(flags) {
+        let (mut job, _) = match self.target.job(self.flags()) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let driver = Driver::open(job, |_| {})?;
-        let _ = look::names;
-        let ending = driver.run(&[], |entries| {
-            for entry in entries {
-                output::say(&format!("{:?}", entry.record));
-            }
-        })?;
+        if let Err(exit) = self.select(&mut job) {
+            return Ok(exit);
+        }
+        if job.settings.sandbox == crate::config::settings::Sandbox::Require {
+            output::say("kiln: `sandbox: require`, but this kiln has no sandbox yet: set it to on or off");
+            return Ok(Exit::Requirements);
+        }
+        let display = Display::new();
+        logging::set_up(job.settings.log_format, &display)?;
+        let server = self.bind(&job)?;
+
+        let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
+        let linger = job.settings.linger.0;
+        let state = job.state.clone();
+        let sysroot = state.sysroot();
+        let driver = Driver::open(job, |entry| progress.fold(entry))?;
+        let expected = progress.expected();
+        let observer = Observer::new(progress, state.clone(), Runner::Here);
+        let server = server.map(|bound| serve(bound, &observer)).transpose()?;
+        let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
+        signals::stop_on_signals(driver.remote())?;
+
+        let (sender, entries) = mpsc::channel();
+        let watch = Watch::new(Arc::clone(&observer), state, display, address);
+        let watcher = std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || watch.until_the_end(&entries))
+            .context("cannot start a thread")?;
+        let ending = driver.run(&expected, |committed| {
+            // A watcher that is gone has panicked; the build goes on without.
+            let _ = sender.send(committed);
+        });
+        drop(sender);
+        if watcher.join().is_err() {
+            output::say("kiln: the display has failed; the run was not touched by that");
+        }
+        let ending = ending?;
+        output::answer(&summary(&observer.snapshot(observer::now()), ending, &sysroot));
+        self.leave(&observer, server, linger)?;
         Ok(match ending {
             Ending::Completed => Exit::Completed,
             Ending::Error => Exit::Error,
@@ -53,4 +120,134 @@ impl Run {
             Ending::Stopped => Exit::Interrupted,
         })
     }
+
+    fn flags(&self) -> Vec<Flag> {
+        let offline = self.offline.then(|| "true".to_owned());
+        target::flag("--jobs", "jobs", self.jobs.clone())
+            .chain(target::flag("--listen", "listen", self.listen.clone()))
+            .chain(target::flag("--offline", "offline", offline))
+            .chain(target::flag("--linger", "linger", self.linger.clone()))
+            .chain(target::flag("--log-format", "log_format", self.log_format.clone()))
+            .collect()
+    }
+
+    /// `--phase`, `--package` and `--force`.
+    fn select(&self, job: &mut Job) -> Result<(), Exit> {
+        let mut wanted: Vec<PackageId> = Vec::new();
+        if let Some(name) = &self.phase {
+            let Some(phase) = job.plan.find_phase(name) else {
+                let keys: Vec<&str> = job.plan.phases.iter().map(|phase| &*phase.key).collect();
+                output::say(&format!("kiln: `{name}` is no phase: one of {}", keys.join(", ")));
+                return Err(Exit::Usage);
+            };
+            wanted.extend(&job.plan.phase(phase).packages);
+        }
+        if let Some(name) = &self.package {
+            wanted.push(target::package(job, name)?);
+        }
+        if self.phase.is_some() || self.package.is_some() {
+            job.selection = Some(look::with_dependencies(&job.plan, &wanted));
+        }
+        if let Some(name) = &self.force {
+            job.forced.push(target::package(job, name)?);
+        }
+        Ok(())
+    }
+
+    /// An address that was asked for must be had; the default one may be taken, by a sidecar for instance.
+    fn bind(&self, job: &Job) -> anyhow::Result<Option<Bound>> {
+        if self.no_listen {
+            return Ok(None);
+        }
+        match job.settings.listen {
+            Some(listen) => Ok(Some(web::bind(listen.0)?)),
+            None => match web::bind(DEFAULT_LISTEN.into()) {
+                Ok(bound) => Ok(Some(bound)),
+                Err(error) => {
+                    let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    tracing::warn!("{error} ({why}): going on without; --listen names another address");
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// What is left when the run is over: the final state, for those who come late.
+    fn leave(
+        &self,
+        observer: &Arc<Observer>,
+        server: Option<ServerHandle>,
+        linger: Duration,
+    ) -> anyhow::Result<()> {
+        if let Some(file) = &self.textfile {
+            let now = observer::now();
+            let text = metrics::render(BuildInfo::default(), observer.snapshot(now), observer.sample())?;
+            write_atomically(file, &text).with_context(|| format!("cannot write `{}`", file.display()))?;
+        }
+        if let Some(server) = server {
+            if !linger.is_zero() {
+                server.wait_for_final_scrapes(FINAL_SCRAPES, linger);
+            }
+            server.shutdown();
+        }
+        Ok(())
+    }
+}
+
+/// What a person wants to know when it is over.
+fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
+    let packages = snapshot.packages;
+    let mut text = format!("{}: ", snapshot.run.definition);
+    let took = snapshot
+        .run
+        .started
+        .map(|started| human::duration(human::between(started, snapshot.run.ended.unwrap_or(snapshot.now))));
+    let took = took.unwrap_or_default();
+    text.push_str(&match ending {
+        Ending::Completed if snapshot.run.attempts == 0 => {
+            format!("COMPLETED, nothing to do: all {} packages were there", packages.completed)
+        }
+        Ending::Completed => {
+            format!("COMPLETED in {took}, {} of {} packages", packages.completed, packages.total)
+        }
+        Ending::Error => format!("ERROR after {took}, {} of {} packages", packages.completed, packages.total),
+        Ending::Requirements => "ERROR, a phase's requirements are not met".to_owned(),
+        Ending::Stopped => format!(
+            "PAUSED after {took}, {} of {} packages; run it again to go on",
+            packages.completed, packages.total
+        ),
+    });
+    let missing: Vec<&str> =
+        snapshot.failed.iter().filter(|failed| failed.level > 0).map(|failed| &*failed.package).collect();
+    if ending == Ending::Completed && packages.failed + packages.skipped > 0 {
+        text.push_str(&format!("; missing: {}", missing.join(", ")));
+        if packages.skipped > 0 {
+            text.push_str(&format!(" and {} that need them", packages.skipped));
+        }
+    }
+    if ending == Ending::Completed {
+        text.push_str(&format!("\nsysroot: {}", sysroot.display()));
+    }
+    for name in missing.iter().filter(|_| ending != Ending::Stopped) {
+        text.push_str(&format!("\n{name} failed: kiln log {name}"));
+    }
+    text.push('\n');
+    text
+}
+
+fn serve(bound: Bound, observer: &Arc<Observer>) -> anyhow::Result<ServerHandle> {
+    Ok(bound.serve(Arc::clone(observer), BuildInfo::default())?)
+}
+
+/// Whoever reads the file sees the old text or the new one.
+fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".kiln-").tempfile_in(directory)?;
+    file.write_all(text.as_bytes())?;
+    // node_exporter runs as another user.
+    use std::os::unix::fs::PermissionsExt as _;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
 }

@@ -38,7 +38,8 @@ pub(super) struct Target {
 pub(super) struct StateTarget {
     #[command(flatten)]
     pub(super) target: Target,
-    /// Where the definition's runs are kept [default: $XDG_STATE_HOME/kiln/NAME, /var/lib/kiln/NAME under systemd]
+    /// Where the definition's runs are kept [default: kiln/NAME in the user's state directory, /var/lib/kiln/NAME
+    /// under systemd]
     #[arg(long, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
 }

@@ -92,7 +92,13 @@ impl Files {
         &self.files[id.0 as usize]
     }
 
-    /// `FILE:LINE:COLUMN` of a place.
+    /// Line and column of a place.
+    pub fn position(&self, place: &Place) -> Option<Position> {
+        let file = self.get(place.file);
+        place::find(file.tree(), place).map(|span| file.position(span.start))
+    }
+
+    /// `FILE:LINE:COLUMN` of a spot.
     pub fn locate(&self, spot: &Spot) -> String {
         let (file, span) = self.span(spot);
         match span {

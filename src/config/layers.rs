@@ -18,7 +18,8 @@ use super::parse;
 use super::read::{self, ReadError};
 use super::schema::{self, alternatives, has_type, resolve};
 use super::settings::Settings;
-use super::suggest::hint;
+use super::suggest::similar;
+use super::tree::NodeId;
 use super::walk::walk_scalar;
 use super::yaml::{Meaning, meaning};
 
@@ -175,7 +176,9 @@ fn merged(layers: Vec<Layer>) -> Result<Layered, Box<figment::Error>> {
 /// A settings file, as the types read it; only what it holds itself.
 fn settings_file(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Vec<Layer> {
     let file = files.get(id);
-    if !file.readable || file.tree().roots.is_empty() && file.tree().error.is_none() {
+    let tree = file.tree();
+    let nothing = |root: &NodeId| tree.text(*root).is_some_and(|text| meaning(text, true) == Meaning::Null);
+    if !file.readable || (tree.roots.iter().all(nothing) && tree.error.is_none()) {
         return Vec::new();
     }
     let documents = vec![parse::documents::<Settings>(&file.text)];
@@ -208,13 +211,14 @@ fn file_layer(files: &Files, values: &Json, place: &Place) -> Vec<Layer> {
 fn typed(key: &str, text: &str, name: impl Fn(&str) -> String) -> Result<Json, Vec<Diagnostic>> {
     let root = schema::settings();
     let Some(leaf) = leaf(root, key) else {
-        let known: Vec<String> = flatten(&json(&Settings::default(), &mut Vec::new()))
-            .into_iter()
-            .map(|(key, _)| name(&key))
-            .collect();
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let known = flatten(&json(&Settings::default(), &mut Vec::new()));
+        let known: Vec<&str> = known.iter().map(|(key, _)| key.as_str()).collect();
+        let hint = match similar(key, &known) {
+            Some(meant) => format!("did you mean `{}`?", name(meant)),
+            None => format!("settings: {}", known.iter().map(|key| name(key)).collect::<Vec<_>>().join(", ")),
+        };
         let diagnostic = Diagnostic::error("unknown-setting", format!("unknown setting `{key}`"));
-        return Err(vec![diagnostic.hint(hint(&name(key), &known, "known settings"))]);
+        return Err(vec![diagnostic.hint(hint)]);
     };
     let problems = walk_scalar(text, root, leaf);
     if !problems.is_empty() {

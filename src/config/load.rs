@@ -104,8 +104,8 @@ fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) ->
         return None;
     }
     let parsed = parse::documents::<Document>(&files.get(id).text);
-    let mut values =
-        parse::collect(files, id, vec![parsed], schema::kiln_yaml(), check::document, diagnostics);
+    let check = |document: &Document, place: &Place| check::document(document, place, files);
+    let mut values = parse::collect(files, id, vec![parsed], schema::kiln_yaml(), check, diagnostics);
     if let Some(second) = values.get(1) {
         let message = "kiln.yaml is one document; recipes stand in packages/";
         diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));

@@ -11,7 +11,7 @@ use super::diagnostic::{Diagnostic, FileId, Place, Spot};
 use super::files::{File, Files};
 use super::load::Located;
 use super::repair;
-use super::tree::{Tree, Value};
+use super::tree::{Tree, TreeError, UNPARSED, Value};
 use super::walk::walk;
 use super::yaml::{Meaning, meaning};
 
@@ -21,7 +21,7 @@ const PIECE_MIN: usize = 64 * 1024;
 /// What the types say to each document of a piece.
 pub(super) struct Documents<T> {
     /// `None` for an empty document.
-    values: Vec<Result<Option<T>, serde_yaml::Error>>,
+    pub(super) values: Vec<Result<Option<T>, serde_yaml::Error>>,
     /// Line breaks in the piece.
     lines: usize,
 }
@@ -29,18 +29,22 @@ pub(super) struct Documents<T> {
 /// Cuts a file between documents. `---` at the start of a line always begins one, even within what looks
 /// like a block or quoted scalar.
 pub(super) fn pieces(text: &str) -> Vec<&str> {
+    cut(text, PIECE_MIN)
+}
+
+fn cut(text: &str, piece_min: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     // A directive belongs to the document after it.
-    if text.len() < 2 * PIECE_MIN || text.starts_with('%') || text.contains("\n%") {
+    if text.len() < 2 * piece_min || text.starts_with('%') || text.contains("\n%") {
         return vec![text];
     }
-    let (mut start, mut from) = (0, PIECE_MIN);
+    let (mut start, mut from) = (0, piece_min);
     while let Some(found) = text.as_bytes().get(from..).and_then(marker) {
         // The line break stays with the piece before.
         let end = from + found + 1;
         pieces.push(&text[start..end]);
         start = end;
-        from = end + PIECE_MIN;
+        from = end + piece_min;
     }
     pieces.push(&text[start..]);
     // Comments alone make no document, which serde_yaml cannot say: they go with what follows.
@@ -64,7 +68,17 @@ pub(super) fn documents<T: DeserializeOwned>(piece: &str) -> Documents<T> {
         // The walk parses again, and says where.
         return Documents { values: vec![Err(serde::de::Error::custom("too much nesting"))], lines };
     }
-    let values = serde_yaml::Deserializer::from_str(piece).map(Option::<T>::deserialize).collect();
+    let mut values = Vec::new();
+    let mut complete = None;
+    for document in serde_yaml::Deserializer::from_str(piece) {
+        let value = Option::<T>::deserialize(document);
+        let refused = value.is_err();
+        values.push(value);
+        // After an error of syntax serde_yaml goes on for ever, or panics: the tree knows whether it was one.
+        if refused && values.len() > *complete.get_or_insert_with(|| Tree::parse(piece).roots.len()) {
+            break;
+        }
+    }
     Documents { values, lines }
 }
 
@@ -89,7 +103,8 @@ fn excessive(piece: &str) -> bool {
         before = b;
     }
     let suspect = deepest > 100 || (anchor && alias);
-    suspect && Tree::parse(piece).error.is_some_and(|error| error.code != "syntax")
+    let bounds = |error: TreeError| matches!(error.code, "alias" | "alias-bomb" | "too-deep" | "too-large");
+    suspect && Tree::parse(piece).error.is_some_and(bounds)
 }
 
 /// Puts a file's pieces together and checks each document; where the types refused one, reports everything
@@ -162,7 +177,7 @@ fn examine<T: DeserializeOwned>(
         }
         found.extend(walked.found);
     }
-    if let Some(error) = &tree.error {
+    if let Some(error) = tree.error.as_ref().filter(|error| error.code != UNPARSED) {
         let spot = Spot::Text(id, error.at.clone());
         let mut diagnostic = Diagnostic::error(error.code, error.message.clone()).at(spot);
         diagnostic.hint = error.hint.map(str::to_owned);

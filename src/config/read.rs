@@ -72,7 +72,7 @@ fn directory(root: &Root, path: &Path) -> Sources {
     let mut remarks = Vec::new();
     let mut paths = vec![(root.display("kiln.yaml"), path.join("kiln.yaml"))];
     if path.join("kiln.yml").exists() {
-        remarks.push((root.display("kiln.yml"), not_read("kiln.yaml")));
+        remarks.push((root.display("kiln.yml"), not_read("be `kiln.yaml`")));
     }
     match listing(&path.join("packages")) {
         Ok(names) => {
@@ -81,7 +81,7 @@ fn directory(root: &Root, path: &Path) -> Sources {
                 if is_yaml(Path::new(&name)) {
                     paths.push((shown, path.join("packages").join(&name)));
                 } else if Path::new(&name).extension() == Some(OsStr::new("yml")) {
-                    remarks.push((shown, not_read(".yaml")));
+                    remarks.push((shown, not_read("end in `.yaml`")));
                 }
             }
         }
@@ -99,8 +99,8 @@ fn directory(root: &Root, path: &Path) -> Sources {
     Sources { files, remarks }
 }
 
-fn not_read(instead: &str) -> Diagnostic {
-    Diagnostic::warning("not-read", format!("this file is not read: its name must end in `{instead}`"))
+fn not_read(must: &str) -> Diagnostic {
+    Diagnostic::warning("not-read", format!("this file is not read: its name must {must}"))
 }
 
 fn is_yaml(path: &Path) -> bool {

@@ -2,10 +2,11 @@
 //!
 //! Owns: every key of a recipe and its range. Does not know: other recipes, phases, positions in files.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -245,13 +246,20 @@ fn text_or_entry<'de, D: Deserializer<'de>, T, E: Deserialize<'de>>(
 }
 
 /// What may stand as a value of `env`: the schema's side of "becomes its text".
-#[derive(JsonSchema)]
-#[schemars(untagged, inline)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum EnvValue {
-    Text(String),
-    Number(f64),
-    Bool(bool),
+struct EnvValue;
+
+impl JsonSchema for EnvValue {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EnvValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
 }
 
 fn yes() -> bool {

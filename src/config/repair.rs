@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::diagnostic::{Diagnostic, Place, Segment, Spot};
+use super::suggest::similar;
 use super::tree::{NodeId, Tree, Value};
 use super::yaml::{Meaning, meaning};
 
@@ -59,7 +60,9 @@ pub(super) fn relocate(
     let here = Place::document(place.file, place.document);
     let removed = |key: &str| {
         let Value::Mapping(entries) = tree.value(root) else { return false };
-        entries.iter().filter(|(k, _)| tree.text(*k) == Some(key)).any(|(_, value)| {
+        // A misspelt key is bad, too.
+        let meant = |k: &NodeId| tree.text(*k).is_some_and(|text| similar(text, &[key]).is_some());
+        entries.iter().filter(|(k, _)| meant(k)).any(|(_, value)| {
             let below = match tree.value(*value) {
                 Value::Mapping(entries) => entries.iter().any(|(_, value)| bad.contains(value)),
                 Value::Scalar { .. } | Value::Sequence(_) | Value::Alias(_) => false,
@@ -68,8 +71,8 @@ pub(super) fn relocate(
         })
     };
     match diagnostic.code {
-        "missing-key" if removed("version") => return None,
-        "no-task" if removed("tasks") => return None,
+        "missing-key" if removed("version") || removed("group") => return None,
+        "no-task" if removed("tasks") || removed("group") => return None,
         "needs-install" | "no-place" | "no-phases" | "unmeetable-requirement" => return None,
         _ => {}
     }

@@ -5,7 +5,9 @@
 //! a file has aliases, to bound them first). Does not know: what any key means.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::ops::Range;
+use std::panic;
 
 use libyaml_safer::{Error, Event, EventData, Parser, ScalarStyle};
 
@@ -17,6 +19,9 @@ const GROWTH_MAX: u64 = 10;
 
 /// Below this, no alias is too much.
 const NODES_FREE: u64 = 100_000;
+
+/// The code of what is no error of the text.
+pub(super) const UNPARSED: &str = "unparsed";
 
 /// Index into a [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +80,12 @@ pub struct TreeError {
 impl Tree {
     /// Parses; never fails: `error` says where the tree ends early.
     pub fn parse(text: &str) -> Self {
-        Builder::default().build(text)
+        // The parser panics on a few texts that `serde_yaml` reads or refuses properly, such as `[!a,b]`.
+        panic::catch_unwind(|| Builder::default().build(text)).unwrap_or_else(|_| {
+            let message = "cannot be parsed for positions".to_owned();
+            let error = Some(TreeError { at: 0..0, code: UNPARSED, message, hint: None });
+            Self { error, ..Self::default() }
+        })
     }
 
     /// A tree of one plain scalar, for values that come from no file.
@@ -128,8 +138,9 @@ struct Builder {
 impl Builder {
     fn build(mut self, text: &str) -> Tree {
         let mut parser = Parser::new();
-        let mut input = text.as_bytes();
-        parser.set_input_string(&mut input);
+        // Without a last line break the parser looks past the end.
+        let mut input = text.as_bytes().chain(&b"\n"[usize::from(text.ends_with('\n'))..]);
+        parser.set_input(&mut input);
         loop {
             let event = match parser.parse() {
                 Ok(event) => event,
@@ -251,7 +262,12 @@ fn bytes(index: u64) -> usize {
 }
 
 fn syntax(error: &Error, text: &str) -> TreeError {
-    let mark = error.problem_mark().or(error.context_mark()).unwrap_or_default();
+    let mark = match error.problem() {
+        // Where it begins says more than where the file ends.
+        "found unexpected end of stream" => error.context_mark().or(error.problem_mark()),
+        _ => error.problem_mark().or(error.context_mark()),
+    };
+    let mark = mark.unwrap_or_default();
     let at = bytes(mark.index);
     let mut message = error.problem().to_owned();
     if let (Some(context), Some(begin)) = (error.context(), error.context_mark()) {

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use crate::config::load::Definition;
 use crate::config::settings::Settings;
+use crate::engine::Limits;
 use crate::ledger::LedgerError;
 use crate::ledger::lock::LockError;
 use crate::ledger::place::StateDir;
@@ -57,6 +58,13 @@ pub struct Job {
     pub selection: Option<Vec<PackageId>>,
     /// Packages to be built although nothing changed, ascending.
     pub forced: Vec<PackageId>,
+}
+
+impl Job {
+    /// What the engine is allowed.
+    pub fn limits(&self) -> Limits {
+        Limits { jobs: self.jobs, fetches: self.settings.fetches, grace: self.settings.grace.0 }
+    }
 }
 
 /// Why the driver itself could not go on. A task's failure is none of these.

@@ -8,11 +8,13 @@ use serde::Serialize;
 
 use super::super::diagnostic::{Diagnostic, Place};
 use super::super::document::Document;
+use super::super::files::Files;
+use super::super::name::Name;
 use super::twice;
 
-/// Everything that is wrong within this document; `place` is its root.
-pub fn document(document: &Document, place: &Place) -> Vec<Diagnostic> {
-    let mut found = phases(document, &place.clone().key("build_phases"));
+/// Everything that is wrong within this document; `place` is its root in `files`.
+pub fn document(document: &Document, place: &Place, files: &Files) -> Vec<Diagnostic> {
+    let mut found = phases(document, &place.clone().key("build_phases"), files);
     let graph = place.clone().key("dependency_graph");
     let nodes = names(&document.dependency_graph.nodes);
     found.extend(twice(&nodes, &graph.clone().key("nodes")));
@@ -30,7 +32,7 @@ pub fn document(document: &Document, place: &Place) -> Vec<Diagnostic> {
     found
 }
 
-fn phases(document: &Document, place: &Place) -> Vec<Diagnostic> {
+fn phases(document: &Document, place: &Place, files: &Files) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     if document.build_phases.is_empty() {
         found.push(Diagnostic::error("no-phases", "there is no phase to build").at(place.clone()));
@@ -39,9 +41,14 @@ fn phases(document: &Document, place: &Place) -> Vec<Diagnostic> {
     for (key, phase) in &document.build_phases {
         let at = place.clone().key(&**key);
         if let Some(other) = orders.insert(phase.order, key) {
-            let message = format!("phases `{other}` and `{key}` have the same order, {}", phase.order);
+            // The later one in the file; the map is sorted by name.
+            let order = |key: &Name| place.clone().key(&**key).key("order");
+            let mut both = [(other, order(other)), (key, order(key))];
+            both.sort_by_cached_key(|(_, place)| files.position(place));
+            let [(first, _), (second, at)] = both;
+            let message = format!("phase `{second}` has the order of phase `{first}`, {}", phase.order);
             let hint = "phases are built one after another: each has an order of its own";
-            found.push(Diagnostic::error("duplicate-order", message).at(at.clone().key("order")).hint(hint));
+            found.push(Diagnostic::error("duplicate-order", message).at(at).hint(hint));
         }
         found.extend(twice(&phase.steps, &at.clone().key("steps")));
         let toolchain = document.build_phases.get("toolchain").map(|toolchain| toolchain.order);

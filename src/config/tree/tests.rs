@@ -1,5 +1,7 @@
 //! Positions of every style of YAML, and bounds.
 
+use std::fmt::Write as _;
+
 use super::super::diagnostic::{FileId, Place};
 use super::super::files::Files;
 use super::super::place;
@@ -117,10 +119,10 @@ fn aliases_are_bounded() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let aliases = vec![format!("*a{}", i - 1); 10].join(", ");
-        bomb += &format!("a{i}: &a{i} [{aliases}]\n");
+        let _ = writeln!(bomb, "a{i}: &a{i} [{aliases}]");
     }
     refused(&bomb, "alias-bomb");
     refused("a: &a [*a]", "alias");
-    let fair: String = (0..1000).map(|i| format!("b{i}: *x\n")).collect();
+    let fair = (0..1000).map(|i| format!("b{i}: *x\n")).collect::<Vec<_>>().concat();
     assert_eq!(Tree::parse(&format!("a: &x [1, 2, 3]\n{fair}")).error, None);
 }

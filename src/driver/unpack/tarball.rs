@@ -61,7 +61,7 @@ fn unpack_entry<R: Read>(entry: &mut tar::Entry<'_, R>, target: &mut Target<'_>)
         b'5' | b'D' => target.directory(path?, mode, mtime),
         b'2' => {
             let to = link_name(entry)?;
-            target.symlink(&path?, &to)
+            target.symlink(&path?, &to, mtime)
         }
         b'1' => {
             let to = link_name(entry)?;

@@ -187,13 +187,25 @@ impl<'a> Target<'a> {
     }
 
     /// The link may point anywhere: nothing is ever written through it.
-    pub(super) fn symlink(&mut self, path: &RelPath, to: &[u8]) -> Result<(), Fault> {
+    pub(super) fn symlink(
+        &mut self,
+        path: &RelPath,
+        to: &[u8],
+        mtime: Option<Timespec>,
+    ) -> Result<(), Fault> {
         if to.is_empty() || to.contains(&0) {
             return Err(Fault::Damaged(format!("the symlink `{path}` points to no file name")));
         }
         make_room(&mut self.tree, path)?;
         let (parent, name) = self.tree.parent_or_create(path)?;
-        rustix::fs::symlinkat(to, parent, name).map_err(|error| Fault::io(path.as_bytes())(error.into()))
+        let fail = |error: Errno| Fault::io(path.as_bytes())(error.into());
+        rustix::fs::symlinkat(to, parent, name).map_err(fail)?;
+        match mtime {
+            Some(mtime) => {
+                rustix::fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) fn hard_link(&mut self, path: &RelPath, to: &RelPath) -> Result<(), Fault> {

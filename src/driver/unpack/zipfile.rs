@@ -47,7 +47,7 @@ fn unpack_entry<R: Read>(entry: &mut ZipFile<'_, R>, target: &mut Target<'_>) ->
             {
                 return Err(Fault::Damaged(format!("the symlink `{path}` is too long")));
             }
-            target.symlink(&path, &to)
+            target.symlink(&path, &to, mtime)
         }
         0o010_000 => Err(Fault::Escape("is a fifo")),
         0o020_000 | 0o060_000 => Err(Fault::Escape("is a device node")),

@@ -104,15 +104,13 @@ fn dependency(text: &str) -> Dependency {
 fn recipe(package: &str, own: &str, rest: &str) -> Recipe {
     let mut recipe: Recipe = serde_yaml::from_str(&format!("{{package: {package}, version: 1}}")).unwrap();
     let script = || Some(Task::Script(String::new()));
-    let mut words = own.split_whitespace();
-    while let Some(word) = words.next() {
+    for word in own.split_whitespace() {
         match word {
             "fetch" => recipe.sources.push(SourceFile {
                 file: "x.tar".into(),
                 sha256: "0".repeat(64).parse().unwrap(),
                 from: Vec::new(),
             }),
-            "unpack" => {}
             "configure" => recipe.tasks.configure = script(),
             "build" => recipe.tasks.build = script(),
             "check" => recipe.tasks.check = script(),
@@ -120,7 +118,7 @@ fn recipe(package: &str, own: &str, rest: &str) -> Recipe {
                 recipe.tasks.check = Some(Task::Entry(TaskEntry { run: String::new(), required: false }));
             }
             "install" => recipe.tasks.install = script(),
-            "<" => {}
+            "unpack" | "<" => {}
             other => {
                 if let Some(other) = other.strip_prefix('?') {
                     recipe.optional_deps.push(dependency(other));

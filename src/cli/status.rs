@@ -1,0 +1,63 @@
+//! `kiln status`: how far the run is, from the ledger, whether a runner is alive or not.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::target::StateTarget;
+use super::{Exit, output};
+use crate::engine::state::RunState;
+use crate::ledger::Ledger;
+use crate::observe::observer::{self, Observer, Runner};
+use crate::observe::progress::Progress;
+use crate::observe::status::BuildStatus;
+use crate::observe::updates::Update;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct StatusCommand {
+    #[command(flatten)]
+    target: StateTarget,
+    /// Answer with the framework's Build Status document
+    #[arg(long)]
+    json: bool,
+}
+
+impl StatusCommand {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
+        if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
+            ledger.replay(0, |entry| progress.fold(&entry))?;
+        }
+        if progress.state().run == RunState::Idle {
+            output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
+            return Ok(Exit::Usage);
+        }
+        let observer = Observer::new(progress, job.state.clone(), Runner::Elsewhere);
+        let snapshot = observer.snapshot(observer::now());
+        let Some(status) = BuildStatus::of(&snapshot) else {
+            output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
+            return Ok(Exit::Usage);
+        };
+        if self.json {
+            output::answer_json(&status)?;
+        } else {
+            let runner = if observer.alive() { "" } else { " (no runner)" };
+            output::answer(&format!("{} {}{runner}\n", status.build_id, status.status.name()));
+            output::answer(&format!("{}\n", Update::of(&snapshot, &observer.sample())));
+            for failed in &snapshot.failed {
+                output::answer(&format!(
+                    "failed: {} {} ({})\n",
+                    failed.package,
+                    failed.task.name(),
+                    failed.category().name()
+                ));
+            }
+        }
+        Ok(Exit::Completed)
+    }
+}

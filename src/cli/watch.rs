@@ -1,0 +1,107 @@
+//! Watches a run for the person in front of it: messages, status updates, the display.
+//!
+//! Owns: a thread's loop over committed records. It never talks back: a slow terminal does not slow the build.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::display::Display;
+use crate::engine::message::Record;
+use crate::ledger::Entry;
+use crate::ledger::place::StateDir;
+use crate::observe::events;
+use crate::observe::observer::{Observer, now};
+use crate::observe::updates::{Schedule, Update};
+
+/// Time between two drawings.
+const DRAW: Duration = Duration::from_millis(250);
+/// Lines of output that are shown when a package has failed.
+const TAIL_LINES: usize = 12;
+
+/// What it takes to watch.
+pub(super) struct Watch {
+    observer: Arc<Observer>,
+    state: StateDir,
+    display: Display,
+    address: Option<String>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        observer: Arc<Observer>,
+        state: StateDir,
+        display: Display,
+        address: Option<String>,
+    ) -> Self {
+        Self { observer, state, display, address }
+    }
+
+    /// Until nothing more comes.
+    pub(super) fn until_the_end(self, entries: &Receiver<Vec<Entry>>) {
+        if let Some(address) = &self.address {
+            tracing::info!("metrics at {address}");
+        }
+        let frequency = self.observer.with(|p| p.plan().document.progress_tracking.status_updates.frequency);
+        let mut updates = Schedule::new(frequency, now());
+        let live = self.display.is_live();
+        let mut drawn = 0;
+        loop {
+            let wait = updates.wait(now());
+            match entries.recv_timeout(if live { wait.min(DRAW) } else { wait }) {
+                Ok(committed) => self.take(committed),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            while let Ok(committed) = entries.try_recv() {
+                self.take(committed);
+            }
+            let at = now();
+            let due = updates.due(at);
+            if due || live && at - drawn >= i64::try_from(DRAW.as_nanos()).unwrap_or(i64::MAX) {
+                let snapshot = self.observer.snapshot(at);
+                if due {
+                    Update::of(&snapshot, &self.observer.sample()).emit();
+                }
+                self.display.draw(&snapshot, self.address.as_deref());
+                drawn = at;
+            }
+        }
+        self.display.clear();
+    }
+
+    fn take(&self, committed: Vec<Entry>) {
+        for entry in committed {
+            let told = self.observer.with(|progress| {
+                let told = events::is_told(&entry.record).then(|| events::tell(&entry, progress));
+                progress.fold(&entry);
+                told
+            });
+            if let Some(told) = told {
+                told.emit();
+            }
+            if let Record::TaskFailed { package, task, attempt, retry_at: None, tolerated: false, .. } =
+                &entry.record
+            {
+                let build_id = self.observer.with(|progress| Arc::clone(&progress.state().build_id));
+                let log = self.state.log(&build_id, package, *task, *attempt);
+                show_tail(&log);
+            }
+        }
+    }
+}
+
+/// The end of what a failed task printed, for people only: logs for machines have the evidence.
+fn show_tail(log: &std::path::Path) {
+    let Ok(bytes) = std::fs::read(log) else { return };
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(16 * 1024)..]).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut tail = String::new();
+    for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+        tail.push_str("    | ");
+        tail.extend(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }));
+        tail.push('\n');
+    }
+    tail.push_str(&format!("    the whole output: {}\n", log.display()));
+    tracing::info!(target: "kiln::tail", "the end of its output:\n{}", tail.trim_end());
+}

@@ -1,0 +1,128 @@
+//! What only grows: counters over the ledger's whole life.
+//!
+//! Owns: the figures. Does not know: when to count (see `progress`), how they are shown.
+//!
+//! Phases are keyed by name, those of earlier definitions included: a series that a scrape has seen stays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::message::Usage;
+use crate::failure::{CATEGORIES, Category};
+use crate::plan::{TASK_KINDS, TaskKind};
+
+use super::histogram::{DURATION_SECONDS, Histogram, MEMORY_BYTES, QUEUE_SECONDS};
+
+/// By `TaskKind`, in its order.
+pub type ByTask<T> = [T; TASK_KINDS.len()];
+
+/// Counters of the ledger's life.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counters {
+    /// Records written.
+    pub records: u64,
+    /// Runs that ended completed.
+    pub runs_completed: u64,
+    /// Runs that ended in error.
+    pub runs_error: u64,
+    /// By phase, of any definition.
+    pub phases: BTreeMap<Arc<str>, PhaseCounters>,
+    /// Failed attempts, by `Category` in its order.
+    pub errors: [u64; CATEGORIES.len()],
+    /// Seconds that counted attempts took.
+    pub durations: ByTask<Histogram>,
+    /// Seconds that tasks could have run and did not.
+    pub queued: ByTask<Histogram>,
+    /// Bytes that came over the network.
+    pub fetched: u64,
+    /// Sources asked for.
+    pub cache_requests: u64,
+    /// Sources that the cache had.
+    pub cache_hits: u64,
+}
+
+/// Counters of a phase.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseCounters {
+    /// Packages built; reused ones are not among them.
+    pub packages_completed: u64,
+    /// Attempts that ended by themselves.
+    pub attempts: ByTask<u64>,
+    /// Those that failed.
+    pub failures: ByTask<u64>,
+    /// Those that came after a failed one.
+    pub retries: ByTask<u64>,
+    /// CPU time, nanoseconds.
+    pub cpu: u64,
+    /// Bytes, of attempts that ran a process.
+    pub peak_memory: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            records: 0,
+            runs_completed: 0,
+            runs_error: 0,
+            phases: BTreeMap::new(),
+            errors: [0; CATEGORIES.len()],
+            durations: std::array::from_fn(|_| Histogram::new(DURATION_SECONDS)),
+            queued: std::array::from_fn(|_| Histogram::new(QUEUE_SECONDS)),
+            fetched: 0,
+            cache_requests: 0,
+            cache_hits: 0,
+        }
+    }
+}
+
+impl Default for PhaseCounters {
+    fn default() -> Self {
+        Self {
+            packages_completed: 0,
+            attempts: ByTask::default(),
+            failures: ByTask::default(),
+            retries: ByTask::default(),
+            cpu: 0,
+            peak_memory: Histogram::new(MEMORY_BYTES),
+        }
+    }
+}
+
+impl Counters {
+    /// Those of a phase.
+    pub fn phase(&mut self, phase: &Arc<str>) -> &mut PhaseCounters {
+        self.phases.entry(Arc::clone(phase)).or_default()
+    }
+
+    /// An attempt ended by itself after `nanoseconds`, the first or, as a retry, one after a failed one.
+    pub fn attempt(
+        &mut self,
+        phase: &Arc<str>,
+        task: TaskKind,
+        nanoseconds: u64,
+        retry: bool,
+        failed: Option<Category>,
+        usage: &Usage,
+    ) {
+        let at = task as usize;
+        self.durations[at].observe(nanoseconds as f64 / 1e9);
+        if let Some(category) = failed {
+            self.errors[category as usize] += 1;
+        }
+        let counters = self.phase(phase);
+        counters.attempts[at] += 1;
+        counters.failures[at] += u64::from(failed.is_some());
+        counters.retries[at] += u64::from(retry);
+        if usage.peak_memory > 0 {
+            counters.peak_memory.observe(usage.peak_memory as f64);
+        }
+    }
+
+    /// What an execution used, whether or not it counts as an attempt.
+    pub fn usage(&mut self, phase: &Arc<str>, usage: &Usage) {
+        self.fetched += usage.fetched;
+        self.cache_requests += usage.cache_requests;
+        self.cache_hits += usage.cache_hits;
+        self.phase(phase).cpu += usage.cpu;
+    }
+}

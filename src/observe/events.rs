@@ -1,0 +1,361 @@
+//! Records in plain words, for the log and the journal.
+//!
+//! Owns: the text, severity, fields and `MESSAGE_ID` of each kind of record. Does not know: where the log goes
+//! (the command line sets that up), what a record changes (see `progress`).
+//!
+//! What happens to packages, phases and the run is told at info, what tasks do at debug, failures at warning
+//! and, when attempts are spent, at error.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::engine::message::{PhaseOutcome, Record, Requirement, RunEnd, Time};
+use crate::failure::{Category, Failure};
+use crate::ledger::Entry;
+use crate::plan::TaskKind;
+
+use super::human::{self, plain};
+use super::progress::Progress;
+
+/// `MESSAGE_ID` of a status update, which is no record.
+pub const STATUS_UPDATE: &str = "6f72b090c3934e49acb5f330f6fd06d1";
+
+/// Target of events about records.
+pub const TARGET: &str = "kiln::run";
+
+/// Names that a list in a message has at most.
+const NAMES_MOST: usize = 12;
+
+/// A record, told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Names the kind of event, for ever: 32 hexadecimal digits.
+    pub message_id: &'static str,
+    /// How grave it is.
+    pub level: Level,
+    /// One line without control characters.
+    pub text: String,
+    /// Id of the run.
+    pub build_id: Arc<str>,
+    /// Phase that it is about.
+    pub phase: Option<Arc<str>>,
+    /// Package that it is about.
+    pub package: Option<Arc<str>>,
+    /// Task that it is about.
+    pub task: Option<TaskKind>,
+    /// Attempt that it is about, 1-based.
+    pub attempt: Option<u32>,
+    /// What went wrong.
+    pub category: Option<Category>,
+}
+
+/// One fixed id per kind of record.
+pub fn message_id(record: &Record) -> &'static str {
+    match record {
+        Record::RunStarted { .. } => "9e5c8db0d5a54b12b7f17f74b7760bf8",
+        Record::RunResumed { .. } => "58d2fce422db4024be999de7db502b41",
+        Record::Decided { .. } => "0ba1155bb8c44ef199ce47aa1080131d",
+        Record::PhaseStarted { .. } => "683a8e39a6ab4c839522d3a16b8d913b",
+        Record::PhaseFinished { .. } => "5a6b3503eec0427cb3d6c4ba54934e80",
+        Record::RequirementUnmet { .. } => "1c8b7894c53e4fdebd1578bb59b9d461",
+        Record::TaskStarted { .. } => "96ae8e906c294cbea21efa94fe842fe4",
+        Record::TaskFinished { .. } => "ef43ba7f768842de85e47f492bf82f5d",
+        Record::TaskFailed { .. } => "473ed99f90024da0a3619db43a687f47",
+        Record::TaskInterrupted { .. } => "4943cc8a505c43ef85c62a5ced10fc9b",
+        Record::WorkLost { .. } => "c5a301d8f31f4e8db08a44c86a88f72b",
+        Record::PackageCompleted { .. } => "6c49d9044f70479ba60281dbf63ef69d",
+        Record::PackageFailed { .. } => "1171721583064511af10d0ff98596c76",
+        Record::PackageSkipped { .. } => "3bb52c5bda65436d816c793915a6bec4",
+        Record::RunPaused { .. } => "8ac847f38a1a40cfa3567bb05524d6dd",
+        Record::RunEnded { .. } => "80a808803f85425a9591f1c58fa6ef98",
+        Record::MergeRecovered { .. } => "730c7a5419b649fda69ada166d436bb8",
+        Record::PackageRemoved { .. } => "052046a9e7424c1fb632205faa9f3e28",
+    }
+}
+
+/// Whether anybody listens to records of this kind: what tasks do is told at debug only, and telling costs.
+pub fn is_told(record: &Record) -> bool {
+    match record {
+        Record::TaskStarted { .. } | Record::TaskFinished { .. } | Record::TaskInterrupted { .. } => {
+            tracing::enabled!(target: TARGET, Level::DEBUG)
+        }
+        Record::RunStarted { .. }
+        | Record::RunResumed { .. }
+        | Record::Decided { .. }
+        | Record::PhaseStarted { .. }
+        | Record::PhaseFinished { .. }
+        | Record::RequirementUnmet { .. }
+        | Record::TaskFailed { .. }
+        | Record::WorkLost { .. }
+        | Record::PackageCompleted { .. }
+        | Record::PackageFailed { .. }
+        | Record::PackageSkipped { .. }
+        | Record::RunPaused { .. }
+        | Record::RunEnded { .. }
+        | Record::MergeRecovered { .. }
+        | Record::PackageRemoved { .. } => true,
+    }
+}
+
+/// Tells a record. `before` has folded every record before it, and not yet this one.
+pub fn tell(entry: &Entry, before: &Progress) -> Told {
+    let mut told = Told {
+        message_id: message_id(&entry.record),
+        level: Level::INFO,
+        text: String::new(),
+        build_id: Arc::clone(&before.state().build_id),
+        phase: None,
+        package: None,
+        task: None,
+        attempt: None,
+        category: None,
+    };
+    told.fill(entry, before);
+    told
+}
+
+impl Told {
+    /// Says it to whoever listens to `tracing`.
+    pub fn emit(&self) {
+        macro_rules! say {
+            ($level:expr) => {
+                tracing::event!(
+                    target: TARGET,
+                    $level,
+                    MESSAGE_ID = self.message_id,
+                    BUILD_ID = &*self.build_id,
+                    PHASE = self.phase.as_deref(),
+                    PACKAGE = self.package.as_deref(),
+                    TASK = self.task.map(TaskKind::name),
+                    ATTEMPT = self.attempt,
+                    CATEGORY = self.category.map(Category::name),
+                    "{}",
+                    self.text
+                )
+            };
+        }
+        // The level of an event is part of its call site.
+        if self.level == Level::ERROR {
+            say!(Level::ERROR);
+        } else if self.level == Level::WARN {
+            say!(Level::WARN);
+        } else if self.level == Level::INFO {
+            say!(Level::INFO);
+        } else {
+            say!(Level::DEBUG);
+        }
+    }
+
+    fn fill(&mut self, entry: &Entry, before: &Progress) {
+        match &entry.record {
+            Record::RunStarted { build_id, definition, .. } => {
+                self.build_id = Arc::clone(build_id);
+                let packages = before.plan().packages.len();
+                self.text = format!("run {build_id} of {definition} starts: {packages} packages");
+            }
+            Record::RunResumed { afresh, .. } => {
+                let why = if *afresh { "; its packages are decided again" } else { "" };
+                self.text = format!("run {} goes on{why}", self.build_id);
+            }
+            Record::Decided { reused, archived, skipped } => {
+                let packages = before.state().packages.len();
+                let build = packages.saturating_sub(reused.len() + archived.len() + skipped.len());
+                let mut parts = vec![format!("{build} to build")];
+                let others = [
+                    (reused.len(), "there already"),
+                    (archived.len(), "to merge only"),
+                    (skipped.len(), "not wanted"),
+                ];
+                parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+                self.text = format!("{packages} packages: {}", parts.join(", "));
+            }
+            Record::PhaseStarted { phase } => {
+                self.phase = Some(Arc::clone(phase));
+                self.text = format!("phase {phase} starts");
+            }
+            Record::PhaseFinished { phase, outcome } => {
+                self.phase = Some(Arc::clone(phase));
+                self.text = match outcome {
+                    PhaseOutcome::Completed => format!("phase {phase} is completed"),
+                    PhaseOutcome::Failed => {
+                        format!("phase {phase} failed: not all of its packages are there")
+                    }
+                    PhaseOutcome::Skipped => {
+                        format!("phase {phase} ends without packages that are not wanted")
+                    }
+                };
+                if *outcome == PhaseOutcome::Failed {
+                    self.level = Level::WARN;
+                }
+            }
+            Record::RequirementUnmet { phase, requirement, required, available } => {
+                self.phase = Some(Arc::clone(phase));
+                self.level = Level::ERROR;
+                self.text = unmet(phase, *requirement, *required, *available);
+            }
+            Record::TaskStarted { phase, package, task, attempt, restore, .. } => {
+                self.about(package, *task, *attempt, before);
+                self.phase = Some(Arc::clone(phase));
+                let again = if *restore { ", again, to restore the work directory" } else { "" };
+                self.text = format!("{package}: {} starts (attempt {attempt}{again})", task.name());
+            }
+            Record::TaskFinished { package, task, attempt, .. } => {
+                self.about(package, *task, *attempt, before);
+                let took = took(package, *task, entry.at, before);
+                self.text = format!("{package}: {} is done{took}", task.name());
+            }
+            Record::TaskFailed { package, task, attempt, failure, retry_at, tolerated, .. } => {
+                self.about(package, *task, *attempt, before);
+                self.level = Level::WARN;
+                self.category = Some(failure.category);
+                let most = before.plan().document.error_recovery.automatic_recovery.max_attempts;
+                let next = match retry_at {
+                    Some(at) => format!(", again in {}", pause(at.since(entry.at))),
+                    None if *tolerated => ", which its recipe allows".to_owned(),
+                    None => ", not tried again".to_owned(),
+                };
+                // A person may have granted more than the rule.
+                let most = if *attempt <= most { format!(" of {most}") } else { String::new() };
+                self.text = format!(
+                    "{package}: {} failed ({}, attempt {attempt}{most}{next}): {}",
+                    task.name(),
+                    failure.category.name(),
+                    evidence(failure)
+                );
+            }
+            Record::TaskInterrupted { package, task, attempt } => {
+                self.about(package, *task, *attempt, before);
+                self.text = format!("{package}: {} was cut off, which counts as nothing", task.name());
+            }
+            Record::WorkLost { package } => {
+                self.package(package, before);
+                self.text = format!("{package}: its work directory is gone, its tasks run again");
+            }
+            Record::PackageCompleted { phase, package, version, degraded, .. } => {
+                self.phase = Some(Arc::clone(phase));
+                self.package = Some(Arc::clone(package));
+                let spent = human::duration(before.spent_on(package));
+                let degraded = if *degraded { ", without something optional" } else { "" };
+                self.text = format!("{package} {version}: completed in {spent}{degraded}");
+            }
+            Record::PackageFailed { package, task } => self.package_failed(package, *task, before),
+            Record::PackageSkipped { package, because } => {
+                self.package(package, before);
+                self.level = Level::WARN;
+                self.text = format!("{package}: skipped, since {because} is not there");
+            }
+            Record::RunPaused { reason } => {
+                self.text = format!("run {} is paused: {}", self.build_id, plain(reason));
+            }
+            Record::RunEnded { state, missing } => self.run_ended(*state, missing),
+            Record::MergeRecovered { package, .. } => {
+                self.package(package, before);
+                self.text = format!("{package}: its merge had been cut off, and was finished");
+            }
+            Record::PackageRemoved { package } => {
+                self.package(package, before);
+                self.text = format!("{package}: taken out of the sysroot");
+            }
+        }
+    }
+
+    fn about(&mut self, package: &Arc<str>, task: TaskKind, attempt: u32, before: &Progress) {
+        self.level = Level::DEBUG;
+        self.package(package, before);
+        if let Some(open) = before.running(package, task) {
+            self.phase = Some(Arc::clone(&open.phase));
+        }
+        self.task = Some(task);
+        self.attempt = Some(attempt);
+    }
+
+    fn package(&mut self, package: &Arc<str>, before: &Progress) {
+        let plan = before.plan();
+        self.phase = plan.find(package).map(|id| Arc::clone(&plan.phase(plan.package(id).phase).key));
+        self.package = Some(Arc::clone(package));
+    }
+
+    fn package_failed(&mut self, package: &Arc<str>, task: TaskKind, before: &Progress) {
+        self.package(package, before);
+        self.level = Level::ERROR;
+        self.task = Some(task);
+        self.text = format!("{package}: failed at {}", task.name());
+        if let Some(failed) = before.failures().find(package) {
+            self.phase = Some(Arc::clone(&failed.phase));
+            self.attempt = Some(failed.attempt);
+            self.category = Some(failed.category());
+            let plural = if failed.failures == 1 { "" } else { "s" };
+            // Writing to a string cannot fail.
+            let _ = write!(
+                self.text,
+                " after {} failed attempt{plural} ({}): {}",
+                failed.failures,
+                failed.category().name(),
+                evidence(&failed.failure)
+            );
+        }
+    }
+
+    fn run_ended(&mut self, state: RunEnd, missing: &[Arc<str>]) {
+        let (level, how) = match state {
+            RunEnd::Completed if missing.is_empty() => (Level::INFO, "is completed"),
+            RunEnd::Completed => (Level::WARN, "is completed"),
+            RunEnd::Error => (Level::ERROR, "ended in error"),
+        };
+        self.level = level;
+        self.text = format!("run {} {how}", self.build_id);
+        if !missing.is_empty() {
+            let _ = write!(self.text, ", without {} packages: {}", missing.len(), names(missing));
+        }
+    }
+}
+
+fn names(all: &[Arc<str>]) -> String {
+    let mut out = all.iter().take(NAMES_MOST).map(|name| &**name).collect::<Vec<_>>().join(", ");
+    if all.len() > NAMES_MOST {
+        let _ = write!(out, " and {} more", all.len() - NAMES_MOST);
+    }
+    out
+}
+
+fn evidence(failure: &Failure) -> String {
+    let line = failure.evidence.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+    let hint = failure.hint.as_ref().map(|hint| format!("; {}", plain(hint))).unwrap_or_default();
+    format!("{}{line}{hint}", plain(&failure.evidence.text))
+}
+
+fn took(package: &Arc<str>, task: TaskKind, at: Time, before: &Progress) -> String {
+    let open = before.running(package, task);
+    open.map(|open| format!(", after {}", human::duration(at.since(open.at)))).unwrap_or_default()
+}
+
+fn unmet(phase: &str, requirement: Requirement, required: u64, available: u64) -> String {
+    let sizes = (human::size(required), human::size(available));
+    match requirement {
+        Requirement::DiskSpace => {
+            format!(
+                "phase {phase} cannot start: it requires {} of free disk space, there are {}",
+                sizes.0, sizes.1
+            )
+        }
+        Requirement::Memory => {
+            format!(
+                "phase {phase} cannot start: it requires {} of available memory, there are {}",
+                sizes.0, sizes.1
+            )
+        }
+        Requirement::Toolchain => {
+            format!(
+                "phase {phase} cannot start: the phase toolchain is not completed, or its archives do not verify"
+            )
+        }
+    }
+}
+
+/// `60 s`, and larger units from two minutes on.
+fn pause(span: Duration) -> String {
+    if span.as_secs() < 120 { format!("{} s", span.as_secs()) } else { human::duration(span) }
+}

@@ -1,0 +1,154 @@
+//! Packages in which something failed during the current run.
+//!
+//! Owns: the escalation level of each, as far as failures alone decide it: 0 recovered, 1 after the first
+//! failure, 2 when failed attempts reach `escalation_threshold`. Does not know: gates (level 3).
+//!
+//! A failed `check` that its recipe allows is counted as an error, and escalates nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::failure::{Category, Failure};
+use crate::plan::TaskKind;
+
+/// A package in which something failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailedPackage {
+    /// Its phase.
+    pub phase: Arc<str>,
+    /// The package.
+    pub package: Arc<str>,
+    /// The task that failed last.
+    pub task: TaskKind,
+    /// Its last attempt, 1-based.
+    pub attempt: u32,
+    /// The last failure.
+    pub failure: Failure,
+    /// Failed attempts since the package was last well.
+    pub failures: u32,
+    /// 0 none or recovered, 1, 2.
+    pub level: u8,
+    /// When it failed first in this run, nanoseconds since 1970.
+    pub since: i64,
+    /// When the level last changed, nanoseconds since 1970.
+    pub changed: i64,
+    /// It has spent its attempts.
+    pub over: bool,
+}
+
+/// All of them, in the order in which they failed first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Failures {
+    list: Vec<FailedPackage>,
+    by_name: BTreeMap<Arc<str>, usize>,
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub struct Failed<'a> {
+    /// Phase of the package.
+    pub phase: &'a Arc<str>,
+    /// The package.
+    pub package: &'a Arc<str>,
+    /// The task.
+    pub task: TaskKind,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Why.
+    pub failure: &'a Failure,
+}
+
+impl Failures {
+    /// In the order in which they failed first.
+    pub fn list(&self) -> &[FailedPackage] {
+        &self.list
+    }
+
+    /// The one of this name.
+    pub fn find(&self, package: &str) -> Option<&FailedPackage> {
+        self.by_name.get(package).map(|at| &self.list[*at])
+    }
+
+    /// Highest level of any.
+    pub fn level(&self) -> u8 {
+        self.list.iter().map(|failed| failed.level).max().unwrap_or(0)
+    }
+
+    /// An attempt failed.
+    pub fn failed(&mut self, failed: &Failed<'_>, threshold: u32, wall: i64) {
+        let at = *self.by_name.entry(Arc::clone(failed.package)).or_insert_with(|| {
+            self.list.push(FailedPackage {
+                phase: Arc::clone(failed.phase),
+                package: Arc::clone(failed.package),
+                task: failed.task,
+                attempt: failed.attempt,
+                failure: failed.failure.clone(),
+                failures: 0,
+                level: 0,
+                since: wall,
+                changed: wall,
+                over: false,
+            });
+            self.list.len() - 1
+        });
+        let entry = &mut self.list[at];
+        entry.task = failed.task;
+        entry.attempt = failed.attempt;
+        entry.failure = failed.failure.clone();
+        entry.failures += 1;
+        let level = if entry.failures >= threshold { 2 } else { 1 };
+        entry.set_level(level, wall);
+    }
+
+    /// A task succeeded; if it is the one that had failed, its package is well again.
+    pub fn succeeded(&mut self, package: &str, task: TaskKind, wall: i64) {
+        if let Some(entry) = self.find_mut(package).filter(|entry| entry.task == task) {
+            entry.recover(wall);
+        }
+    }
+
+    /// A package is complete.
+    pub fn completed(&mut self, package: &str, wall: i64) {
+        if let Some(entry) = self.find_mut(package) {
+            entry.recover(wall);
+        }
+    }
+
+    /// A package has spent its attempts.
+    pub fn spent(&mut self, package: &str) {
+        if let Some(entry) = self.find_mut(package) {
+            entry.over = true;
+        }
+    }
+
+    /// Packages are decided again, and have all their attempts again.
+    pub fn afresh(&mut self, wall: i64) {
+        for entry in &mut self.list {
+            entry.recover(wall);
+        }
+    }
+
+    fn find_mut(&mut self, package: &str) -> Option<&mut FailedPackage> {
+        self.by_name.get(package).map(|at| &mut self.list[*at])
+    }
+}
+
+impl FailedPackage {
+    /// What went wrong last.
+    pub fn category(&self) -> Category {
+        self.failure.category
+    }
+
+    fn recover(&mut self, wall: i64) {
+        self.failures = 0;
+        self.over = false;
+        self.set_level(0, wall);
+    }
+
+    fn set_level(&mut self, level: u8, wall: i64) {
+        if self.level != level {
+            self.level = level;
+            self.changed = wall;
+        }
+    }
+}

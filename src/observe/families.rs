@@ -1,0 +1,147 @@
+//! Every metric family, named once: its name, type, labels and help.
+//!
+//! Owns: the table. Does not know: values (see `metrics`).
+
+use prometheus::proto::MetricType;
+
+/// A metric family.
+#[derive(Debug, Clone, Copy)]
+pub struct FamilyInfo {
+    /// As scraped.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: MetricType,
+    /// Names of its labels, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// One line for people.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($id:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        /// Names a metric family; the order is the order of the exposition.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "see each family's help")]
+        pub enum Family { $($id),* }
+
+        /// Every metric family, in the order of `Family`.
+        pub const FAMILIES: &[FamilyInfo] = &[$(FamilyInfo {
+            name: $name,
+            kind: MetricType::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        }),*];
+    };
+}
+
+families! {
+    BuildInfo GAUGE "kiln_build_info" ["version", "revision", "rustversion"]
+        "This kiln; always 1.";
+    RunInfo GAUGE "kiln_run_info" ["build_id", "definition", "definition_digest"]
+        "The current or last run; always 1.";
+    RunState GAUGE "kiln_run_state" ["state"]
+        "Whether the run is in this state, as its records say.";
+    RunProgress GAUGE "kiln_run_progress_ratio" []
+        "Part of the wanted work that is done, weighted by expected duration; what failed or was skipped stays undone.";
+    RunStart GAUGE "kiln_run_start_timestamp_seconds" []
+        "When the run started.";
+    RunLastProgress GAUGE "kiln_run_last_progress_timestamp_seconds" []
+        "When a task or package of the run was last completed.";
+    RunCompletion GAUGE "kiln_run_completion_timestamp_seconds" []
+        "When the run ended.";
+    RunRemaining GAUGE "kiln_run_estimated_remaining_seconds" ["estimate"]
+        "Simulated time to the end of the run if nothing fails; absent while no duration is known.";
+    RunExpected GAUGE "kiln_run_expected_completion_timestamp_seconds" ["estimate"]
+        "When the run is expected to end, or has ended; absent while unknown or paused.";
+    Runs COUNTER "kiln_runs_total" ["state"]
+        "Runs that ended like this.";
+    PhaseState GAUGE "kiln_phase_state" ["phase", "state"]
+        "Whether the phase is in this state.";
+    PhaseStart GAUGE "kiln_phase_start_timestamp_seconds" ["phase"]
+        "When the phase started in this run.";
+    PhaseCompletion GAUGE "kiln_phase_completion_timestamp_seconds" ["phase"]
+        "When the phase finished in this run.";
+    Packages GAUGE "kiln_packages" ["phase", "state"]
+        "Packages of the run in this state; completed ones were built or reused.";
+    Tasks GAUGE "kiln_tasks" ["phase", "state"]
+        "Tasks of the run in this state.";
+    PackagesCompleted COUNTER "kiln_packages_completed_total" ["phase"]
+        "Packages built, over all runs.";
+    TaskAttempts COUNTER "kiln_task_attempts_total" ["phase", "task"]
+        "Attempts that ended by themselves, over all runs; neither interrupted nor restoring ones.";
+    TaskFailures COUNTER "kiln_task_failures_total" ["phase", "task"]
+        "Attempts that failed, over all runs.";
+    TaskRetries COUNTER "kiln_task_retries_total" ["phase", "task"]
+        "Attempts after a failed one, over all runs.";
+    TaskDuration HISTOGRAM "kiln_task_duration_seconds" ["task"]
+        "What attempts took, failed ones included.";
+    TaskQueue HISTOGRAM "kiln_task_queue_duration_seconds" ["task"]
+        "How long tasks waited that could have run: fetches, retries, and tasks that follow another of their package.";
+    Errors COUNTER "kiln_errors_total" ["category"]
+        "Failed attempts, over all runs.";
+    EscalationLevel GAUGE "kiln_escalation_level" ["phase", "package"]
+        "Packages in which something failed in this run: 0 recovered, 1 failed, 2 failed escalation_threshold times.";
+    EscalationTime GAUGE "kiln_escalation_timestamp_seconds" ["phase", "package"]
+        "When the escalation level last changed.";
+    FailedPackage GAUGE "kiln_failed_package_info" ["phase", "package", "task", "category", "reason"]
+        "What failed last in a package whose escalation level is above 0; reason is that of its gate. Always 1.";
+    ActiveStart GAUGE "kiln_active_task_start_timestamp_seconds" ["phase", "package", "task"]
+        "When a running task began; the longest running ones, at most twice as many as job slots and eight more.";
+    ActiveExpected GAUGE "kiln_active_task_expected_duration_seconds" ["phase", "package", "task"]
+        "How long a running task is expected to take in all; absent while unknown.";
+    JobSlots GAUGE "kiln_job_slots" []
+        "Tasks that may run at once; fetches and merges have slots of their own.";
+    JobSlotsInUse GAUGE "kiln_job_slots_in_use" []
+        "Tasks that hold a job slot.";
+    TaskCpu COUNTER "kiln_task_cpu_seconds_total" ["phase"]
+        "CPU time, user and system, of executions that ended by themselves, waited-for descendants included.";
+    TaskMemory HISTOGRAM "kiln_task_peak_memory_bytes" ["phase"]
+        "Peak resident memory of attempts, by wait4: that of the largest single process, not of the task.";
+    PhaseRequired GAUGE "kiln_phase_required_bytes" ["phase", "resource"]
+        "What must be free when the phase starts; 0 where nothing is required.";
+    FilesystemAvail GAUGE "kiln_filesystem_avail_bytes" ["role"]
+        "Bytes free for kiln on the filesystem that holds this.";
+    FilesystemSize GAUGE "kiln_filesystem_size_bytes" ["role"]
+        "Size of the filesystem that holds this.";
+    FilesystemInodes GAUGE "kiln_filesystem_free_inodes" ["role"]
+        "Inodes free for kiln on the filesystem that holds this; 0 where it has no fixed number.";
+    MemoryAvailable GAUGE "kiln_memory_available_bytes" []
+        "Memory that can be used without swapping, capped by the cgroup's limit.";
+    FetchedBytes COUNTER "kiln_fetched_bytes_total" []
+        "Bytes that came over the network.";
+    CacheRequests COUNTER "kiln_cache_requests_total" []
+        "Sources that were asked for.";
+    CacheHits COUNTER "kiln_cache_hits_total" []
+        "Sources that the cache had.";
+    LedgerWrites COUNTER "kiln_ledger_writes_total" []
+        "Records in the ledger.";
+    ChannelEnabled GAUGE "kiln_notification_channel_enabled" ["channel"]
+        "Whether notification_channels of the definition names the channel.";
+    CollectorDuration GAUGE "kiln_collector_duration_seconds" ["collector"]
+        "How long it took to read live facts.";
+    CollectorSuccess GAUGE "kiln_collector_success" ["collector"]
+        "Whether live facts could be read.";
+    Series GAUGE "kiln_series" []
+        "Series in this exposition, this one included.";
+    ProcessCpu COUNTER "process_cpu_seconds_total" []
+        "CPU time of kiln itself, user and system.";
+    ProcessOpenFds GAUGE "process_open_fds" []
+        "Open file descriptors.";
+    ProcessMaxFds GAUGE "process_max_fds" []
+        "Most file descriptors that may be open.";
+    ProcessVirtual GAUGE "process_virtual_memory_bytes" []
+        "Virtual memory.";
+    ProcessResident GAUGE "process_resident_memory_bytes" []
+        "Resident memory.";
+    ProcessThreads GAUGE "process_threads" []
+        "Threads.";
+    ProcessStart GAUGE "process_start_time_seconds" []
+        "When kiln started.";
+}
+
+impl Family {
+    /// Its row in `FAMILIES`.
+    pub fn info(self) -> &'static FamilyInfo {
+        &FAMILIES[self as usize]
+    }
+}

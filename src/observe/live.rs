@@ -1,0 +1,129 @@
+//! Live facts about the host and about kiln itself, read when somebody asks.
+//!
+//! Owns: reading them, and whether that worked. Does not know: how they are shown.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::ledger::place::StateDir;
+
+/// Roles of filesystems, in the order of `Sample::filesystems`.
+pub const ROLES: [&str; 4] = ["build", "sysroot", "state", "cache"];
+
+/// Readers of live facts, in the order of `Sample::collectors`.
+pub const COLLECTORS: [&str; 3] = ["filesystem", "memory", "process"];
+
+/// The host at one moment. `None` is what could not be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sample {
+    /// By role.
+    pub filesystems: [Option<Filesystem>; 4],
+    /// Bytes that can be used without swapping, capped by the cgroup's limit.
+    pub memory_available: Option<u64>,
+    /// kiln itself.
+    pub process: Option<Process>,
+    /// By reader: how long it took, and whether it worked.
+    pub collectors: [(Duration, bool); 3],
+}
+
+/// A filesystem.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Free bytes for us.
+    pub available: u64,
+    /// Bytes in all.
+    pub size: u64,
+    /// Free inodes for us.
+    pub free_inodes: u64,
+}
+
+/// A process.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Process {
+    /// CPU time, seconds.
+    pub cpu: f64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// Most that may be open; `None` without a limit.
+    pub max_fds: Option<u64>,
+    /// Bytes of virtual memory.
+    pub virtual_memory: u64,
+    /// Bytes of resident memory.
+    pub resident_memory: u64,
+    /// Threads.
+    pub threads: u64,
+    /// When it started, seconds since 1970.
+    pub start: f64,
+}
+
+impl Sample {
+    /// Reads everything.
+    pub fn take(place: &StateDir) -> Self {
+        let paths = [place.work(), place.sysroot(), place.root().to_owned(), place.sources()];
+        let (filesystems, filesystem_cost) = timed(|| paths.map(|path| filesystem(&path).ok()));
+        let (memory_available, memory_cost) = timed(|| memory_available().ok());
+        let (process, process_cost) = timed(|| Process::own().ok());
+        Self {
+            filesystems,
+            memory_available,
+            process,
+            collectors: [
+                (filesystem_cost, filesystems.iter().all(Option::is_some)),
+                (memory_cost, memory_available.is_some()),
+                (process_cost, process.is_some()),
+            ],
+        }
+    }
+}
+
+impl Process {
+    /// This process.
+    fn own() -> procfs::ProcResult<Self> {
+        let own = procfs::process::Process::myself()?;
+        let stat = own.stat()?;
+        let ticks = procfs::ticks_per_second() as f64;
+        let boot = procfs::boot_time_secs()? as f64;
+        let max_fds = match own.limits()?.max_open_files.soft_limit {
+            procfs::process::LimitValue::Unlimited => None,
+            procfs::process::LimitValue::Value(most) => Some(most),
+        };
+        Ok(Self {
+            cpu: (stat.utime + stat.stime) as f64 / ticks,
+            open_fds: own.fd_count()? as u64,
+            max_fds,
+            virtual_memory: stat.vsize,
+            resident_memory: stat.rss.saturating_mul(procfs::page_size()),
+            threads: u64::try_from(stat.num_threads).unwrap_or(0),
+            start: boot + stat.starttime as f64 / ticks,
+        })
+    }
+}
+
+/// The filesystem of `path`, or of the nearest directory above it that exists.
+fn filesystem(path: &Path) -> io::Result<Filesystem> {
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
+    let stat = rustix::fs::statvfs(there)?;
+    Ok(Filesystem {
+        available: stat.f_bavail.saturating_mul(stat.f_frsize),
+        size: stat.f_blocks.saturating_mul(stat.f_frsize),
+        free_inodes: stat.f_favail,
+    })
+}
+
+fn memory_available() -> io::Result<u64> {
+    let mut system = sysinfo::System::new().map_err(|error| io::Error::other(error.to_string()))?;
+    system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
+    let available = system.available_memory();
+    Ok(match system.cgroup_limits() {
+        // Without a limit the crate repeats the host's total.
+        Some(limits) if limits.total_memory < system.total_memory() => available.min(limits.free_memory),
+        Some(_) | None => available,
+    })
+}
+
+fn timed<T>(read: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    let out = read();
+    (out, began.elapsed())
+}

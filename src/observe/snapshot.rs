@@ -1,0 +1,316 @@
+//! A run at one moment: what metrics, documents, updates and the page are made of.
+//!
+//! Owns: what each of them may look at. Does not know: how it is shown, the host (see `live`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::document::{NotificationChannel, ProgressTracking};
+use crate::engine::message::PhaseOutcome;
+use crate::engine::state::{Counts, PhaseState, RunState};
+use crate::plan::{PhaseId, TaskId, TaskKind};
+
+use super::counters::Counters;
+use super::failures::FailedPackage;
+use super::forecast::Estimate;
+use super::human;
+use super::progress::{Progress, mean};
+
+/// Failed packages that a snapshot tells of one by one.
+pub const FAILED_MOST: usize = 100;
+
+/// A run at one moment. Times are nanoseconds since 1970.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The moment.
+    pub now: i64,
+    /// Whether a runner is there. Without one, nothing that the records call running is.
+    pub alive: bool,
+    /// The current run, or the last.
+    pub run: RunView,
+    /// Phases of the plan, in order.
+    pub phases: Vec<PhaseView>,
+    /// Packages wanted, and what became of them.
+    pub packages: Packages,
+    /// Running tasks, the longest running first.
+    pub running: Vec<RunningTask>,
+    /// Packages in which something failed in this run, the first `FAILED_MOST`, recovered ones too.
+    pub failed: Vec<FailedPackage>,
+    /// Highest escalation level of any package.
+    pub level: u8,
+    /// Counters of the ledger's life.
+    pub counters: Counters,
+    /// Job slots.
+    pub slots: u32,
+    /// Job slots in use.
+    pub slots_in_use: u32,
+    /// How a person hears of things.
+    pub channels: Vec<NotificationChannel>,
+    /// What a status update says.
+    pub tracking: ProgressTracking,
+}
+
+/// The current run, or the last.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// Where it is, as far as records tell.
+    pub state: RunState,
+    /// Its id; empty before the first.
+    pub build_id: Arc<str>,
+    /// Name of the definition.
+    pub definition: Arc<str>,
+    /// Digest of the definition.
+    pub digest: Arc<str>,
+    /// When it started.
+    pub started: Option<i64>,
+    /// When something last succeeded.
+    pub last_progress: Option<i64>,
+    /// When it ended.
+    pub ended: Option<i64>,
+    /// The phase that started last; the first one before that.
+    pub phase: Arc<str>,
+    /// Part of the wanted work that is done, 0 to 1.
+    pub ratio: f64,
+    /// How long the rest takes; nothing after the end, `None` while unknown.
+    pub remaining: Option<Estimate>,
+    /// Counted attempts.
+    pub attempts: u64,
+    /// Those that failed.
+    pub failed_attempts: u64,
+    /// Those that came after a failed one.
+    pub retries: u64,
+    /// What a package took that was built in this run, one task after another; zero while there is none.
+    pub average_package_time: Duration,
+    /// CPU time of its executions.
+    pub cpu: Duration,
+}
+
+/// What became of the packages of this run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Packages {
+    /// Wanted.
+    pub total: u64,
+    /// Built or reused.
+    pub completed: u64,
+    /// They have spent their attempts.
+    pub failed: u64,
+    /// They could not be built because of others.
+    pub skipped: u64,
+}
+
+/// A phase.
+#[derive(Debug, Clone)]
+pub struct PhaseView {
+    /// Its key.
+    pub key: Arc<str>,
+    /// For people.
+    pub title: Arc<str>,
+    /// Where it is.
+    pub state: PhaseState,
+    /// Its packages and tasks, by state.
+    pub counts: Counts,
+    /// When it started in this run.
+    pub started: Option<i64>,
+    /// When it finished in this run.
+    pub finished: Option<i64>,
+    /// Bytes of disk that it requires.
+    pub disk: Option<u64>,
+    /// Bytes of memory that it requires.
+    pub memory: Option<u64>,
+}
+
+/// A running task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningTask {
+    /// Its phase.
+    pub phase: Arc<str>,
+    /// Its package.
+    pub package: Arc<str>,
+    /// What it does.
+    pub task: TaskKind,
+    /// Which attempt, 1-based.
+    pub attempt: u32,
+    /// It runs again only to restore a work directory.
+    pub restore: bool,
+    /// When it began, nanoseconds since 1970.
+    pub since: i64,
+    /// How long it takes, if that is known.
+    pub expected: Option<Duration>,
+}
+
+impl Progress {
+    /// The run at `now`, nanoseconds since 1970. Cheap: looks ahead only as far as `estimate` already has.
+    pub fn snapshot(&self, now: i64, alive: bool) -> Snapshot {
+        // Where no runner is, time stands still at its last record.
+        let clock = if alive { now } else { self.last.wall };
+        let running = self.running_tasks(alive);
+        let elapsed: Vec<(TaskId, Duration)> = running
+            .iter()
+            .filter_map(|task| Some((self.task_id(task)?, human::between(task.since, clock))))
+            .collect();
+        let ratio = self.outlook.ratio(&elapsed).unwrap_or(0.0);
+        let slots_in_use = running.iter().filter(|task| self.takes_slot(task)).count();
+        let first_phase = || self.plan.phases.first().map_or_else(|| "".into(), |p| Arc::clone(&p.key));
+        let run = RunView {
+            state: self.state.run,
+            build_id: Arc::clone(&self.state.build_id),
+            definition: Arc::clone(if self.run.definition.is_empty() {
+                &self.plan.definition
+            } else {
+                &self.run.definition
+            }),
+            digest: self.state.digest().into(),
+            started: self.run.started,
+            last_progress: self.run.last_progress,
+            ended: self.run.ended,
+            phase: self.run.phase.clone().unwrap_or_else(first_phase),
+            // What another definition's run did cannot be weighed; its packages can be counted.
+            ratio: if self.is_foreign() { self.counted_ratio() } else { ratio },
+            remaining: self.outlook.estimate(clock),
+            attempts: self.run.attempts,
+            failed_attempts: self.run.failed_attempts,
+            retries: self.run.retries,
+            average_package_time: mean(self.run.built.1, self.run.built.0),
+            cpu: Duration::from_nanos(self.run.cpu),
+        };
+        let manual = &self.plan.document.error_recovery.manual_intervention;
+        Snapshot {
+            now,
+            alive,
+            run,
+            phases: self.plan.phase_ids().map(|id| self.phase_view(id)).collect(),
+            packages: Packages {
+                total: self.wanted(),
+                completed: self.run.completed,
+                failed: self.run.failed,
+                skipped: self.run.skipped,
+            },
+            running,
+            failed: self.run.failures.list().iter().take(FAILED_MOST).cloned().collect(),
+            level: self.run.failures.level(),
+            counters: self.counters.clone(),
+            slots: self.limits.jobs,
+            slots_in_use: u32::try_from(slots_in_use).unwrap_or(u32::MAX),
+            channels: manual.notification_channels.clone(),
+            tracking: self.plan.document.progress_tracking.clone(),
+        }
+    }
+
+    fn running_tasks(&self, alive: bool) -> Vec<RunningTask> {
+        let mut running: Vec<RunningTask> = self
+            .open
+            .iter()
+            .filter(|_| alive)
+            .map(|((package, task), open)| RunningTask {
+                phase: Arc::clone(&open.phase),
+                package: Arc::clone(package),
+                task: *task,
+                attempt: open.attempt,
+                restore: open.restore,
+                since: open.wall,
+                expected: None,
+            })
+            .collect();
+        for task in &mut running {
+            let id = self.task_id(task);
+            task.expected = self.outlook.expectations().zip(id).and_then(|(all, id)| all.time(id));
+        }
+        running.sort_by_key(|task| task.since); // stable: then by name
+        running
+    }
+
+    fn task_id(&self, task: &RunningTask) -> Option<TaskId> {
+        self.plan.task(self.plan.find(&task.package)?, task.task)
+    }
+
+    /// Fetches and what writes the sysroot do not compete for job slots.
+    fn takes_slot(&self, task: &RunningTask) -> bool {
+        match task.task {
+            TaskKind::Fetch | TaskKind::Merge => false,
+            TaskKind::Install => self.plan.find(&task.package).is_none_or(|id| !self.plan.package(id).direct),
+            TaskKind::Unpack | TaskKind::Configure | TaskKind::Build | TaskKind::Check => true,
+        }
+    }
+
+    fn counted_ratio(&self) -> f64 {
+        let total = self.wanted();
+        if total == 0 { 0.0 } else { (self.run.completed as f64 / total as f64).min(1.0) }
+    }
+
+    fn phase_view(&self, id: PhaseId) -> PhaseView {
+        let phase = self.plan.phase(id);
+        let times = self.run.phases.get(&phase.key).copied().unwrap_or_default();
+        PhaseView {
+            key: Arc::clone(&phase.key),
+            title: Arc::clone(&phase.title),
+            state: self.state.phase(id),
+            counts: self.state.counts[id.0 as usize],
+            started: times.started,
+            finished: times.finished,
+            disk: phase.disk_space,
+            memory: phase.memory,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The run is not going on: it has ended, or was stopped.
+    pub fn is_final(&self) -> bool {
+        match self.run.state {
+            RunState::Paused | RunState::Completed | RunState::Error => true,
+            RunState::Idle | RunState::Running => false,
+        }
+    }
+
+    /// When the run will end or has ended, nanoseconds since 1970: as likely before as after, and at the
+    /// latest nine times out of ten. `None` while unknown, or while it does not go on.
+    pub fn completion(&self) -> Option<(i64, i64)> {
+        if let Some(ended) = self.run.ended {
+            return Some((ended, ended));
+        }
+        let moving = self.alive && self.run.state == RunState::Running;
+        let remaining = self.run.remaining.filter(|_| moving)?;
+        let at = |span: Duration| self.now.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
+        Some((at(remaining.p50), at(remaining.p90)))
+    }
+
+    /// The state of the run in one word; a run that goes on, but has no runner, is paused.
+    pub fn state(&self) -> RunState {
+        match self.run.state {
+            RunState::Running if !self.alive => RunState::Paused,
+            state @ (RunState::Idle
+            | RunState::Running
+            | RunState::Paused
+            | RunState::Completed
+            | RunState::Error) => state,
+        }
+    }
+}
+
+/// Names of run states, in the order of `run_state_index`.
+pub const RUN_STATES: [&str; 5] = ["idle", "running", "paused", "completed", "error"];
+
+/// Names of phase states, in the order of `phase_state_index`.
+pub const PHASE_STATES: [&str; 5] = ["pending", "running", "completed", "failed", "skipped"];
+
+/// Position in `RUN_STATES`.
+pub fn run_state_index(state: RunState) -> usize {
+    match state {
+        RunState::Idle => 0,
+        RunState::Running => 1,
+        RunState::Paused => 2,
+        RunState::Completed => 3,
+        RunState::Error => 4,
+    }
+}
+
+/// Position in `PHASE_STATES`.
+pub fn phase_state_index(state: PhaseState) -> usize {
+    match state {
+        PhaseState::Pending => 0,
+        PhaseState::Running => 1,
+        PhaseState::Finished(PhaseOutcome::Completed) => 2,
+        PhaseState::Finished(PhaseOutcome::Failed) => 3,
+        PhaseState::Finished(PhaseOutcome::Skipped) => 4,
+    }
+}

@@ -1,0 +1,195 @@
+//! The web server: what is seen of a run, over HTTP.
+//!
+//! Owns: the listening socket, the thread that serves it, what a client may take of both. Does not know: what
+//! a run is (see `observe`), who may listen where (the command line decides that).
+//!
+//! | path | answer |
+//! | --- | --- |
+//! | `/` | a page for people |
+//! | `/metrics` | Prometheus's text format |
+//! | `/-/healthy` | 200 while the server runs |
+//! | `/-/ready` | 200 if a snapshot can be taken in time |
+//! | `/api/v1/status` | the Build Status document; 404 before the first run |
+//! | `/api/v1/monitoring` | the Monitoring Integration document |
+//!
+//! Everything is read-only.
+
+mod page;
+mod patient;
+mod routes;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::observe::Observer;
+use crate::observe::metrics::BuildInfo;
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{addr}`")]
+    Bind {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The thread or its runtime cannot be made.
+    #[error("cannot start the web server")]
+    Start(#[source] io::Error),
+}
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub head: usize,
+    /// From the start, or the end of the last answer, to the end of a request's head.
+    pub read: Duration,
+    /// From a request to its answer.
+    pub answer: Duration,
+    /// How long a client may take no byte of an answer.
+    pub write: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            head: 16 * 1024,
+            read: Duration::from_secs(20),
+            answer: Duration::from_secs(10),
+            write: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A socket that listens, and is not served yet: clients wait.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+/// Listens on an address; port 0 takes any that is free.
+pub fn bind(addr: SocketAddr) -> Result<Bound, WebError> {
+    let wrap = |source| WebError::Bind { addr, source };
+    let listener = TcpListener::bind(addr).map_err(wrap)?;
+    listener.set_nonblocking(true).map_err(wrap)?;
+    let addr = listener.local_addr().map_err(wrap)?;
+    Ok(Bound { listener, addr })
+}
+
+impl Bound {
+    /// The address, with the port that was taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves on a thread of its own until the handle is shut down or dropped.
+    pub fn serve(self, observer: Arc<Observer>, build: BuildInfo) -> Result<ServerHandle, WebError> {
+        self.serve_within(observer, build, Bounds::default())
+    }
+
+    /// The same with other bounds.
+    pub fn serve_within(
+        self,
+        observer: Arc<Observer>,
+        build: BuildInfo,
+        bounds: Bounds,
+    ) -> Result<ServerHandle, WebError> {
+        let scrapes = Arc::new(Scrapes::default());
+        let routes = routes::Routes { observer, build, scrapes: Arc::clone(&scrapes) };
+        let (stop, stopped) = oneshot::channel();
+        let server = server::Server::new(self.listener, Arc::new(routes), bounds).map_err(WebError::Start)?;
+        let thread = std::thread::Builder::new()
+            .name("web".into())
+            .spawn(move || server.run(stopped))
+            .map_err(WebError::Start)?;
+        Ok(ServerHandle { addr: self.addr, stop: Some(stop), thread: Some(thread), scrapes })
+    }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct ServerHandle {
+    addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    scrapes: Arc<Scrapes>,
+}
+
+/// How many answers of `/metrics` showed a run that has ended or was stopped.
+#[derive(Debug, Default)]
+struct Scrapes {
+    last: Mutex<u32>,
+    more: Condvar,
+}
+
+impl ServerHandle {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How many answers of `/metrics` showed a run that has ended or was stopped.
+    pub fn final_scrapes(&self) -> u32 {
+        *self.scrapes.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there were that many, or for `most`. Returns whether there were.
+    pub fn wait_for_final_scrapes(&self, count: u32, most: Duration) -> bool {
+        let until = Instant::now() + most;
+        let mut seen = self.scrapes.last.lock().unwrap_or_else(PoisonError::into_inner);
+        while *seen < count {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            seen = self.scrapes.more.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Accepts no more, finishes what is being answered, and ends.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // A server that is gone has ended already.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::warn!("the web server's thread panicked");
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Scrapes {
+    fn count(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.more.notify_all();
+    }
+}

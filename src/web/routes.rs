@@ -1,0 +1,189 @@
+//! What each path answers.
+//!
+//! Owns: paths, methods, headers. Does not know: sockets (see `server`), what documents say (see `observe`).
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use crate::observe::metrics::{self, BuildInfo};
+use crate::observe::observer::now;
+use crate::observe::status::{BuildStatus, Monitoring};
+use crate::observe::{Observer, Snapshot};
+
+use super::{Scrapes, page};
+
+/// Answers below this many bytes are not worth compressing.
+const COMPRESS_FROM: usize = 1024;
+
+/// What answers are made from.
+#[derive(Debug)]
+pub(super) struct Routes {
+    pub(super) observer: Arc<Observer>,
+    pub(super) build: BuildInfo,
+    pub(super) scrapes: Arc<Scrapes>,
+}
+
+/// A path that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Page,
+    Metrics,
+    Healthy,
+    Ready,
+    Status,
+    Monitoring,
+}
+
+/// An answer before it is on the wire.
+struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    body: Vec<u8>,
+    gzip: bool,
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            "/" => Some(Self::Page),
+            "/metrics" => Some(Self::Metrics),
+            "/-/healthy" => Some(Self::Healthy),
+            "/-/ready" => Some(Self::Ready),
+            "/api/v1/status" => Some(Self::Status),
+            "/api/v1/monitoring" => Some(Self::Monitoring),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a request, within `limit`.
+pub(super) async fn answer(
+    routes: Arc<Routes>,
+    request: Request<Incoming>,
+    limit: Duration,
+) -> Response<Full<Bytes>> {
+    let Some(route) = Route::of(request.uri().path()) else {
+        return respond(Answer::text(StatusCode::NOT_FOUND, "not found\n"));
+    };
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = respond(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    if route == Route::Healthy {
+        return respond(Answer::text(StatusCode::OK, "healthy\n"));
+    }
+    let gzip = route == Route::Metrics && takes_gzip(request.headers());
+    let made = tokio::task::spawn_blocking(move || routes.make(route, gzip));
+    match tokio::time::timeout(limit, made).await {
+        Ok(Ok(answer)) => respond(answer),
+        Ok(Err(error)) => {
+            tracing::error!("cannot answer a request: {error}");
+            respond(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot answer\n"))
+        }
+        Err(_) => respond(Answer::text(StatusCode::SERVICE_UNAVAILABLE, "took too long\n")),
+    }
+}
+
+impl Routes {
+    fn make(&self, route: Route, gzip: bool) -> Answer {
+        let snapshot = self.observer.snapshot(now());
+        match route {
+            Route::Page => Answer::new("text/html; charset=utf-8", page::render(&snapshot).into_bytes()),
+            Route::Metrics => self.metrics(snapshot, gzip),
+            Route::Healthy => Answer::text(StatusCode::OK, "healthy\n"),
+            Route::Ready => Answer::text(StatusCode::OK, "ready\n"),
+            Route::Status => match BuildStatus::of(&snapshot) {
+                Some(status) => Answer::json(StatusCode::OK, &status),
+                None => Answer::json(
+                    StatusCode::NOT_FOUND,
+                    &serde_json::json!({"error": "there has been no run yet"}),
+                ),
+            },
+            Route::Monitoring => Answer::json(StatusCode::OK, &Monitoring::of(&snapshot)),
+        }
+    }
+
+    fn metrics(&self, snapshot: Snapshot, gzip: bool) -> Answer {
+        let is_final = snapshot.is_final();
+        let answer = match metrics::render(self.build.clone(), snapshot, self.observer.sample()) {
+            Ok(text) => Answer::new(metrics::CONTENT_TYPE, text.into_bytes()),
+            Err(error) => return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        };
+        if is_final {
+            self.scrapes.count();
+        }
+        if gzip { answer.compressed() } else { answer }
+    }
+}
+
+impl Answer {
+    fn new(kind: &'static str, body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, kind, body, gzip: false }
+    }
+
+    fn text(status: StatusCode, text: &str) -> Self {
+        Self { status, ..Self::new("text/plain; charset=utf-8", text.into()) }
+    }
+
+    fn json(status: StatusCode, document: &impl Serialize) -> Self {
+        match serde_json::to_vec_pretty(document) {
+            Ok(mut body) => {
+                body.push(b'\n');
+                Self { status, ..Self::new("application/json", body) }
+            }
+            Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        }
+    }
+
+    fn compressed(self) -> Self {
+        if self.body.len() < COMPRESS_FROM {
+            return self;
+        }
+        let mut encoder = GzEncoder::new(Vec::with_capacity(self.body.len() / 4), Compression::fast());
+        match encoder.write_all(&self.body).and_then(|()| encoder.finish()) {
+            Ok(body) => Self { body, gzip: true, ..self },
+            Err(_) => self, // memory does not fail; plain is right anyway
+        }
+    }
+}
+
+fn respond(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    );
+    if answer.gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    response
+}
+
+/// Whether `Accept-Encoding` names gzip, and not with a quality of 0.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let refused = parts
+            .filter_map(|part| part.strip_prefix("q="))
+            .any(|quality| quality.parse::<f32>().is_ok_and(|quality| quality == 0.0));
+        named && !refused
+    })
+}

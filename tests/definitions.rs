@@ -1,0 +1,8 @@
+//! Definitions from outside: the framework's document, and golden diagnostics.
+
+#[cfg(test)]
+mod definitions {
+    mod framework;
+    mod golden;
+    mod space;
+}
