@@ -138,7 +138,10 @@ impl Driver {
 
         let sender = self.remote.0.clone();
         let spawner = Spawner::start(spawn::Options::new(state_id), move |report| {
-            let _ = sender.send(Message::Report(report));
+            // For the engine a task runs from the moment that it says so: the loop need not wake for this.
+            if !matches!(report, Report::Started { .. }) {
+                let _ = sender.send(Message::Report(report));
+            }
         })
         .map_err(prepare("start the spawning thread"))?;
         if let Confinement::ProcessGroups { reason } = spawner.confinement() {
