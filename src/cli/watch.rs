@@ -96,6 +96,9 @@ fn show_tail(log: &std::path::Path) {
     let Ok(bytes) = std::fs::read(log) else { return };
     let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(16 * 1024)..]).into_owned();
     let lines: Vec<&str> = text.lines().collect();
+    if lines.is_empty() {
+        return;
+    }
     let mut tail = String::new();
     for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
         tail.push_str("    | ");

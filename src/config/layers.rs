@@ -156,7 +156,7 @@ pub fn layered(inputs: &Inputs<'_>) -> Result<Layered, Problems> {
             Err(error) => diagnostics.push(Diagnostic::error("settings", error.to_string())),
         }
     }
-    Err(Problems { files, diagnostics })
+    Err(Problems { files, diagnostics, rest: None })
 }
 
 fn merged(layers: Vec<Layer>) -> Result<Layered, Box<figment::Error>> {

@@ -4,6 +4,7 @@
 //! the types read it first (fast); only a file that they refuse is walked for every problem and its position.
 //! Does not know: what any key means.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use include_dir::Dir;
@@ -18,6 +19,7 @@ use super::parse;
 use super::read::{self, Found};
 use super::recipe::Recipe;
 use super::schema;
+use super::tree::Value;
 
 /// Where a definition is.
 #[derive(Debug, Clone)]
@@ -66,6 +68,18 @@ pub struct Problems {
     pub files: Files,
     /// Errors and warnings, unsorted (see [`Files::render_all`]).
     pub diagnostics: Vec<Diagnostic>,
+    /// What could be read all the same, so that what is wrong between files is not hidden by what is wrong
+    /// within one.
+    pub rest: Option<Rest>,
+}
+
+/// What could be read of a definition with errors.
+#[derive(Debug)]
+pub struct Rest {
+    /// The definition, but for its files.
+    pub definition: Definition,
+    /// Packages whose recipes are wrong: they exist, and nothing else is known of them.
+    pub unread: BTreeSet<String>,
 }
 
 /// Reads a definition; with it come the warnings.
@@ -84,7 +98,7 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
         diagnostics.push(diagnostic.at(Spot::File(id)));
     }
     let Some((&kiln_yaml, packages)) = ids.split_first() else {
-        return Err(Problems { files, diagnostics });
+        return Err(Problems { files, diagnostics, rest: None });
     };
     let document = one_document(&files, kiln_yaml, &mut diagnostics);
     let tracking = document.as_ref().map(|document| document.value.dependency_tracking.clone());
@@ -98,8 +112,30 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
             let name = document.name.clone().unwrap_or_else(|| default_name(&root));
             Ok((Definition { name, root, document, place, recipes, files }, diagnostics))
         }
-        Some(_) | None => Err(Problems { files, diagnostics }),
+        Some(Located { value: document, place }) => {
+            let name = document.name.clone().unwrap_or_else(|| default_name(&root));
+            let unread = unread(&files, packages, &recipes);
+            let definition = Definition { name, root, document, place, recipes, files: Files::default() };
+            Err(Problems { files, diagnostics, rest: Some(Rest { definition, unread }) })
+        }
+        None => Err(Problems { files, diagnostics, rest: None }),
     }
+}
+
+/// Names that stand after `package:` in files of recipes, and are not among those that were read.
+fn unread(files: &Files, ids: &[FileId], recipes: &[Located<Recipe>]) -> BTreeSet<String> {
+    let read: BTreeSet<&str> = recipes.iter().map(|recipe| &*recipe.value.package).collect();
+    let mut names = BTreeSet::new();
+    for id in ids.iter().filter(|id| files.get(**id).readable) {
+        let tree = files.get(*id).tree();
+        for root in &tree.roots {
+            let Value::Mapping(entries) = tree.value(*root) else { continue };
+            let package = entries.iter().find(|(key, _)| tree.text(*key) == Some("package"));
+            names.extend(package.and_then(|(_, value)| tree.text(*value)).map(str::to_owned));
+        }
+    }
+    names.retain(|name| !read.contains(name.as_str()));
+    names
 }
 
 fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Option<Located<Document>> {

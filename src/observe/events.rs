@@ -308,7 +308,8 @@ impl Told {
         self.level = level;
         self.text = format!("run {} {how}", self.build_id);
         if !missing.is_empty() {
-            let _ = write!(self.text, ", without {} packages: {}", missing.len(), names(missing));
+            let packages = if missing.len() == 1 { "package" } else { "packages" };
+            let _ = write!(self.text, ", without {} {packages}: {}", missing.len(), names(missing));
         }
     }
 }
