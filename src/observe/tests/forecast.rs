@@ -159,6 +159,11 @@ fn a_paused_run_has_work_left_and_no_end() {
     let mut progress = story.progress();
     let later = story.now() + 1000 * SECOND;
     assert_eq!(progress.estimate(later).unwrap().p50, Duration::from_secs(100));
+    assert_eq!(
+        progress.estimate(later + SECOND / 2).unwrap().p50,
+        Duration::from_secs(100),
+        "nor does it shrink"
+    );
     assert_eq!(progress.snapshot(later, true).completion(), None);
 }
 
