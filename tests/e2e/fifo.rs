@@ -1,0 +1,149 @@
+//! Fifos between scripts and tests: a `Bell` rings here, a `Gate` lets a script go on, a `Hold` proves a life.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Display, Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+
+/// After this a test is stuck. Nothing depends on how long anything takes.
+const STUCK: Duration = Duration::from_mins(2);
+
+/// Scripts ring it with `echo > PATH`, which never blocks them.
+pub(crate) struct Bell {
+    path: PathBuf,
+    end: OwnedFd,
+    lines: usize,
+}
+
+impl Bell {
+    pub(crate) fn make(path: &Path) -> Self {
+        make(path);
+        // With a writer of our own it never looks as if everybody had gone.
+        let end = rustix::fs::open(path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+        Self { path: path.to_owned(), end: end.unwrap(), lines: 0 }
+    }
+
+    pub(crate) fn path(&self) -> Display<'_> {
+        self.path.display()
+    }
+
+    /// Blocks until it has rung.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) {
+        while self.lines == 0 {
+            wait(&[self.end.as_fd()], PollFlags::IN);
+            self.take();
+        }
+        self.lines -= 1;
+    }
+
+    /// Blocks until it has rung that often, or `other` is readable: whether it has.
+    #[track_caller]
+    pub(crate) fn wait_for_or(&mut self, count: usize, other: BorrowedFd<'_>) -> bool {
+        while self.lines < count {
+            if wait(&[other, self.end.as_fd()], PollFlags::IN) == 0 {
+                return false;
+            }
+            self.take();
+        }
+        self.lines -= count;
+        true
+    }
+
+    /// Forgets what it has rung so far.
+    pub(crate) fn silence(&mut self) {
+        while self.take() > 0 {}
+        self.lines = 0;
+    }
+
+    /// Reads what there is; the number of bytes.
+    fn take(&mut self) -> usize {
+        let mut buffer = [0_u8; 4096];
+        match rustix::io::read(&self.end, &mut buffer) {
+            Ok(n) => {
+                self.lines += buffer[..n].split(|byte| *byte == b'\n').count() - 1;
+                n
+            }
+            Err(error) => {
+                assert_eq!(error, rustix::io::Errno::AGAIN);
+                0
+            }
+        }
+    }
+}
+
+/// Scripts wait before it with `read x < PATH`.
+pub(crate) struct Gate(PathBuf);
+
+impl Gate {
+    pub(crate) fn make(path: &Path) -> Self {
+        make(path);
+        Self(path.to_owned())
+    }
+
+    pub(crate) fn path(&self) -> Display<'_> {
+        self.0.display()
+    }
+
+    /// Lets one script go on; blocks until it is there.
+    pub(crate) fn open(&self) {
+        fs::write(&self.0, "go\n").unwrap();
+    }
+}
+
+/// Processes hold it with `exec 9> PATH`, and leave go when they die.
+pub(crate) struct Hold {
+    path: PathBuf,
+    end: OwnedFd,
+}
+
+impl Hold {
+    pub(crate) fn make(path: &Path) -> Self {
+        make(path);
+        // Open before anybody holds it, so that holding it never blocks.
+        let end = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+        Self { path: path.to_owned(), end: end.unwrap() }
+    }
+
+    pub(crate) fn path(&self) -> Display<'_> {
+        self.path.display()
+    }
+
+    /// Whether somebody holds it.
+    pub(crate) fn is_held(&self) -> bool {
+        match rustix::io::read(&self.end, &mut [0_u8]) {
+            Ok(n) => {
+                assert_eq!(n, 0, "somebody has written");
+                false
+            }
+            Err(error) => {
+                assert_eq!(error, rustix::io::Errno::AGAIN);
+                true
+            }
+        }
+    }
+
+    /// Blocks until nobody holds it any more; somebody must have.
+    #[track_caller]
+    pub(crate) fn wait_until_free(&self) {
+        wait(&[self.end.as_fd()], PollFlags::empty());
+    }
+}
+
+fn make(path: &Path) {
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::empty(), 0).unwrap();
+    rustix::fs::chmod(path, Mode::from_bits_truncate(0o666)).unwrap();
+}
+
+/// Blocks until one of these is ready, and says which is the first.
+#[track_caller]
+pub(crate) fn wait(what: &[BorrowedFd<'_>], flags: PollFlags) -> usize {
+    let mut fds: Vec<PollFd<'_>> = what.iter().map(|fd| PollFd::from_borrowed_fd(*fd, flags)).collect();
+    let timeout = Timespec::try_from(STUCK).unwrap();
+    let ready = poll(&mut fds, Some(&timeout)).unwrap();
+    assert_ne!(ready, 0, "stuck");
+    fds.iter().position(|fd| !fd.revents().is_empty()).unwrap()
+}

@@ -1,0 +1,125 @@
+//! Whose kiln it is, and whom scripts run as.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use super::space::{RUN, Space};
+
+/// The ids of the host's `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// Whether this machine lets the test become somebody else; in CI it has to.
+fn root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    assert!(root || std::env::var_os("CI").is_none(), "{test} needs root");
+    if !root {
+        eprintln!("skipped: {test} needs root");
+    }
+    root
+}
+
+#[test]
+fn an_ordinary_user_can_build() {
+    if !root("an_ordinary_user_can_build") {
+        return;
+    }
+    let space = Space::new();
+    let (hold, mut here) = (space.hold("hold"), space.bell("here"));
+    let go = space.gate("go");
+    let source = space.tarball("s.tar.gz", &[("s/file", "content")]);
+    space.packages(&format!(
+        r#"
+package: a
+version: 1
+{source}tasks:
+  build: test $(id -u) = {NOBODY}
+  install: mkdir -m 2755 "$DESTDIR/bin"; cp file "$DESTDIR/bin/a"; ln -s a "$DESTDIR/bin/b"
+privileged: [bin]
+---
+package: b
+version: 1
+build_deps: [a]
+tasks:
+  build: |
+    exec 9> {hold}
+    setsid sh -c 'echo here > {here}; read x < {go}' > /dev/null 2>&1 &
+    read x < {go}
+  install: cp "$SYSROOT/bin/b" "$DESTDIR/c"
+"#,
+        source = source.as_sources(),
+        hold = hold.path(),
+        here = here.path(),
+        go = go.path()
+    ));
+    let run = || {
+        let kiln = space.command(&RUN);
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(kiln.get_program())
+            .args(kiln.get_args())
+            .env_clear()
+            .envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .current_dir("/");
+        space.start_command(command)
+    };
+    // Killed in the middle, with a daemon: without a namespace the next start ends what was left.
+    let kiln = run();
+    here.wait();
+    kiln.kill();
+    let kiln = run();
+    here.wait();
+    go.open();
+    go.open();
+    kiln.wait().exits(0);
+    assert!(!hold.is_held());
+    let state = space.state();
+    assert_eq!(fs::read_to_string(state.join("sysroot/c")).unwrap(), "content");
+    let a = state.join("sysroot/bin/a").metadata().unwrap();
+    assert_eq!((a.uid(), a.gid()), (NOBODY, NOBODY), "who cannot give files away keeps them");
+    run().wait().exits(0);
+    assert_eq!(space.ledger().last_start().worked_on(), [""; 0]);
+}
+
+#[test]
+fn scripts_run_as_the_build_user_and_what_they_stage_is_roots() {
+    if !root("scripts_run_as_the_build_user_and_what_they_stage_is_roots") {
+        return;
+    }
+    let space = Space::new();
+    let source = space.tarball("s.tar.gz", &[("s/dir/file", "content")]);
+    space.packages(&format!(
+        r#"
+package: a
+version: 1
+{source}owners: {{etc/mail: '8:12'}}
+tasks:
+  configure: test "$(id -u):$(id -g)" = {NOBODY}:{NOBODY}; touch dir/mine; touch "$HOME/mine"
+  build: echo changed > dir/file
+  install: |
+    mkdir -p "$DESTDIR/etc"
+    cp dir/file "$DESTDIR/etc/conf"; touch "$DESTDIR/etc/mail"
+    if touch "$SYSROOT/intruder"; then exit 1; fi
+"#,
+        source = source.as_sources()
+    ));
+    let mut command = space.command(&RUN);
+    command.env("KILN_SET_BUILD_USER", "nobody");
+    space.start_command(command).wait().exits(0);
+    let sysroot = space.sysroot();
+    assert_eq!(sysroot.at("etc"), "directory 0755");
+    assert_eq!(sysroot.at("etc/conf"), "file 0644 changed");
+    assert_eq!(sysroot.at("etc/mail"), "file 0644 8:12");
+}
+
+#[test]
+fn a_build_user_that_the_host_does_not_know_ends_the_run_before_it_begins() {
+    if !root("a_build_user_that_the_host_does_not_know_ends_the_run_before_it_begins") {
+        return;
+    }
+    let space = Space::with("package: a\nversion: 1\ntasks: {build: 'true'}\n");
+    let mut command = space.command(&RUN);
+    command.env("KILN_SET_BUILD_USER", "nobody_here");
+    space.start_command(command).wait().exits(1).says("nobody_here");
+}
