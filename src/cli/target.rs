@@ -16,8 +16,8 @@ use crate::config::layers::{Flag, Inputs, Layered, layered};
 use crate::config::load::{Definition, Problems, Rest, Root, load};
 use crate::config::render;
 use crate::config::settings::Settings;
-use crate::graph::resolve::resolve;
 use crate::driver::Job;
+use crate::graph::resolve::resolve;
 use crate::ledger::place::StateDir;
 use crate::plan::PackageId;
 use crate::plan::build::{Planned, plan};
@@ -95,7 +95,8 @@ impl Target {
 
 /// Adds what is wrong with the names in what is left of a definition with errors.
 fn with_names(mut problems: Problems) -> Problems {
-    let Some(Rest { mut definition, unread }) = problems.rest.take() else { return problems };
+    let Some(rest) = problems.rest.take() else { return problems };
+    let Rest { mut definition, unread } = *rest;
     definition.files = problems.files;
     let found = resolve(&definition).map_or_else(|found| found, |(_, warnings)| warnings);
     problems.files = definition.files;

@@ -70,7 +70,7 @@ pub struct Problems {
     pub diagnostics: Vec<Diagnostic>,
     /// What could be read all the same, so that what is wrong between files is not hidden by what is wrong
     /// within one.
-    pub rest: Option<Rest>,
+    pub rest: Option<Box<Rest>>,
 }
 
 /// What could be read of a definition with errors.
@@ -116,7 +116,7 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
             let name = document.name.clone().unwrap_or_else(|| default_name(&root));
             let unread = unread(&files, packages, &recipes);
             let definition = Definition { name, root, document, place, recipes, files: Files::default() };
-            Err(Problems { files, diagnostics, rest: Some(Rest { definition, unread }) })
+            Err(Problems { files, diagnostics, rest: Some(Box::new(Rest { definition, unread })) })
         }
         None => Err(Problems { files, diagnostics, rest: None }),
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::config::diagnostic::{Diagnostic, FileId, Place, Severity};
+use crate::config::diagnostic::{Diagnostic, Place, Severity};
 use crate::config::document::PackageType;
 use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
@@ -146,7 +146,7 @@ impl<'a> Resolver<'a> {
             let key = Arc::clone(&self.graph.phases[phase].key);
             for (i, step) in document.build_phases[&*key].steps.iter().enumerate() {
                 let place =
-                    Place::document(FileId(0), 0).key("build_phases").key(&*key).key("steps").index(i);
+                    self.definition.place.clone().key("build_phases").key(&*key).key("steps").index(i);
                 let Some(members) = self.expand(step) else {
                     let diagnostic = self.unknown("step", step).at(place);
                     self.diagnostics.push(diagnostic);

@@ -13,7 +13,7 @@ fn framework() -> Space {
     let memory = fs::read_to_string("/proc/meminfo").unwrap();
     let memory = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap().trim();
     let memory: u64 = memory.trim_end_matches(" kB").parse::<u64>().unwrap() << 10;
-    let disk = rustix::fs::statvfs(&space.definition()).unwrap();
+    let disk = rustix::fs::statvfs(space.definition()).unwrap();
     // A fifth more than the most that is required: others use this machine, too.
     if memory < 10 << 30 {
         document =

@@ -24,13 +24,14 @@ use crate::config::version::Dependency;
 use crate::plan::{Plan, build};
 
 /// The plan that the words describe.
-pub(super) fn plan(words: &str) -> Arc<Plan> {
+pub(crate) fn plan(words: &str) -> Arc<Plan> {
     let mut files = Files::default();
     files.add("sketch", words);
     let mut definition = Definition {
         name: name("sketch"),
         root: Root::Directory("sketch".into()),
         document: serde_yaml::from_str("{build_phases: {}}").unwrap(),
+        place: Place::document(FileId(0), 0),
         recipes: Vec::new(),
         files,
     };

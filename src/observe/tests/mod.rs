@@ -5,7 +5,4 @@ mod events;
 mod exposition;
 mod figures;
 mod forecast;
-#[expect(clippy::duplicate_mod, reason = "the engine's tests keep it to themselves")]
-#[path = "../../engine/tests/sketch.rs"]
-mod sketch;
 pub(crate) mod story;

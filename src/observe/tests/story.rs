@@ -13,7 +13,7 @@ use crate::ledger::Entry;
 use crate::observe::Progress;
 use crate::plan::{Plan, TaskId, TaskKind};
 
-use super::sketch;
+use crate::engine::tests::sketch;
 
 /// Wall time of the first record: 2023-11-14T22:13:20Z.
 pub(crate) const EPOCH: i64 = 1_700_000_000_000_000_000;
