@@ -66,10 +66,10 @@ impl Check {
             return Ok(Exit::Completed);
         }
         let rows = layered.origins.iter().map(|origin| {
-            let value = match &origin.value {
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Null => "-".to_owned(),
-                other => other.to_string(),
+            let value = match origin.value.as_str() {
+                Some(text) => text.to_owned(),
+                None if origin.value.is_null() => "-".to_owned(),
+                None => origin.value.to_string(),
             };
             [origin.setting.clone(), value, origin.origin.clone()]
         });

@@ -9,6 +9,7 @@ use crate::driver::tidy::{self, What};
 
 /// Arguments. Without options: work directories, and archives that are not in the sysroot.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct Clean {
     #[command(flatten)]
     target: StateTarget,

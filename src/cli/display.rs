@@ -33,7 +33,8 @@ pub(super) struct Display {
 impl Display {
     pub(super) fn new() -> Self {
         let terminal = output::is_terminal();
-        let target = if terminal { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target =
+            if terminal { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
         Self { bars: MultiProgress::with_draw_target(target), lines: Arc::default(), terminal }
     }
 
@@ -136,11 +137,9 @@ fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
         total.push_str(&format!("  {} elapsed", human::duration(human::between(started, snapshot.now))));
     }
     match run.remaining {
-        Some(rest) => total.push_str(&format!(
-            "  {} to {} left",
-            human::duration(rest.p50),
-            human::duration(rest.p90)
-        )),
+        Some(rest) => {
+            total.push_str(&format!("  {} to {} left", human::duration(rest.p50), human::duration(rest.p90)));
+        }
         None => total.push_str("  time left not known yet"),
     }
     if packages.failed + packages.skipped > 0 {

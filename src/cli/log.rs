@@ -52,12 +52,15 @@ impl Log {
         // Later runs first: an attempt's file is named by its run.
         let mut build_id = None;
         let mut attempts: Vec<(std::sync::Arc<str>, TaskKind, u32)> = Vec::new();
-        look::look(&job, |entry| match &entry.record {
-            Record::RunStarted { build_id: id, .. } => build_id = Some(id.clone()),
-            Record::TaskStarted { package, task, attempt, .. } if **package == *self.package => {
+        look::look(&job, |entry| {
+            if let Record::RunStarted { build_id: id, .. } = &entry.record {
+                build_id = Some(id.clone());
+            }
+            if let Record::TaskStarted { package, task, attempt, .. } = &entry.record
+                && **package == *self.package
+            {
                 attempts.extend(build_id.clone().map(|id| (id, *task, *attempt)));
             }
-            _ => {}
         })?;
         let matching = attempts.iter().rev().filter(|(_, kind, attempt)| {
             wanted.is_none_or(|wanted| wanted == *kind) && self.attempt.is_none_or(|n| n == *attempt)

@@ -22,7 +22,8 @@ use crate::config::settings::LogFormat;
 
 /// Sends messages where they belong. `KILN_LOG` filters them (`debug` shows every task).
 pub(super) fn set_up(format: Option<LogFormat>, display: &Display) -> anyhow::Result<()> {
-    let format = format.unwrap_or_else(|| if journald_listens() { LogFormat::Journald } else { LogFormat::Text });
+    let format =
+        format.unwrap_or_else(|| if journald_listens() { LogFormat::Journald } else { LogFormat::Text });
     let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let writer = display.clone();
     let layer = match format {
@@ -41,7 +42,10 @@ pub(super) fn set_up(format: Option<LogFormat>, display: &Display) -> anyhow::Re
             .with_field_prefix(None)
             .boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().context("cannot set up messages")
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init()
+        .context("cannot set up messages")
 }
 
 /// Whether standard error is the journal's (systemd.exec(5), `JOURNAL_STREAM`).

@@ -19,9 +19,9 @@ use crate::driver::Job;
 use crate::driver::look;
 use crate::driver::run::Driver;
 use crate::engine::message::Ending;
+use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::{self, Observer, Runner};
-use crate::observe::human;
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
 use crate::web::{self, Bound, ServerHandle};
@@ -198,15 +198,18 @@ impl Run {
 fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
     let packages = snapshot.packages;
     let mut text = format!("{}: ", snapshot.run.definition);
-    let took = snapshot.run.started.map(|started| {
-        human::duration(human::between(started, snapshot.run.ended.unwrap_or(snapshot.now)))
-    });
+    let took = snapshot
+        .run
+        .started
+        .map(|started| human::duration(human::between(started, snapshot.run.ended.unwrap_or(snapshot.now))));
     let took = took.unwrap_or_default();
     text.push_str(&match ending {
         Ending::Completed if snapshot.run.attempts == 0 => {
             format!("COMPLETED, nothing to do: all {} packages were there", packages.completed)
         }
-        Ending::Completed => format!("COMPLETED in {took}, {} of {} packages", packages.completed, packages.total),
+        Ending::Completed => {
+            format!("COMPLETED in {took}, {} of {} packages", packages.completed, packages.total)
+        }
         Ending::Error => format!("ERROR after {took}, {} of {} packages", packages.completed, packages.total),
         Ending::Requirements => "ERROR, a phase's requirements are not met".to_owned(),
         Ending::Stopped => format!(

@@ -13,10 +13,11 @@ use super::{Exit, output};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Files;
 use crate::config::layers::{Flag, Inputs, Layered, layered};
-use crate::config::load::{Definition, Problems, Root, load};
+use crate::config::load::{Definition, Problems, Rest, Root, load};
 use crate::config::render;
 use crate::config::settings::Settings;
 use crate::driver::Job;
+use crate::graph::resolve::resolve;
 use crate::ledger::place::StateDir;
 use crate::plan::PackageId;
 use crate::plan::build::{Planned, plan};
@@ -38,7 +39,8 @@ pub(super) struct Target {
 pub(super) struct StateTarget {
     #[command(flatten)]
     pub(super) target: Target,
-    /// Where the definition's runs are kept [default: $XDG_STATE_HOME/kiln/NAME, /var/lib/kiln/NAME under systemd]
+    /// Where the definition's runs are kept [default: kiln/NAME in the user's state directory, /var/lib/kiln/NAME
+    /// under systemd]
     #[arg(long, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
 }
@@ -63,7 +65,7 @@ impl Target {
 
     /// Loads and plans. Every problem is in `Err`.
     pub(super) fn load(&self) -> Result<Sound, Problems> {
-        let (definition, mut warnings) = load(self.root())?;
+        let (definition, mut warnings) = load(self.root()).map_err(with_names)?;
         match plan(&definition) {
             Ok(planned) => {
                 warnings.extend(planned.warnings.iter().cloned());
@@ -71,7 +73,7 @@ impl Target {
             }
             Err(problems) => {
                 warnings.extend(problems);
-                Err(Problems { files: definition.files, diagnostics: warnings })
+                Err(Problems { files: definition.files, diagnostics: warnings, rest: None })
             }
         }
     }
@@ -89,6 +91,20 @@ impl Target {
             }
         }
     }
+}
+
+/// Adds what is wrong with the names in what is left of a definition with errors.
+fn with_names(mut problems: Problems) -> Problems {
+    let Some(rest) = problems.rest.take() else { return problems };
+    let Rest { mut definition, unread } = *rest;
+    definition.files = problems.files;
+    let found = resolve(&definition).map_or_else(|found| found, |(_, warnings)| warnings);
+    problems.files = definition.files;
+    let about_unread = |diagnostic: &Diagnostic| {
+        unread.iter().any(|name| diagnostic.message.contains(&format!("`{name}` has no recipe")))
+    };
+    problems.diagnostics.extend(found.into_iter().filter(|diagnostic| !about_unread(diagnostic)));
+    problems
 }
 
 /// Prints diagnostics to standard error.

@@ -42,8 +42,7 @@ impl Watch {
         if let Some(address) = &self.address {
             tracing::info!("metrics at {address}");
         }
-        let frequency =
-            self.observer.with(|p| p.plan().document.progress_tracking.status_updates.frequency);
+        let frequency = self.observer.with(|p| p.plan().document.progress_tracking.status_updates.frequency);
         let mut updates = Schedule::new(frequency, now());
         let live = self.display.is_live();
         let mut drawn = 0;
@@ -81,26 +80,31 @@ impl Watch {
             if let Some(told) = told {
                 told.emit();
             }
-            if let Record::TaskFailed { package, task, attempt, retry_at: None, tolerated: false, .. } = &entry.record {
+            if let Record::TaskFailed { package, task, attempt, retry_at: None, tolerated: false, .. } =
+                &entry.record
+            {
                 let build_id = self.observer.with(|progress| Arc::clone(&progress.state().build_id));
                 let log = self.state.log(&build_id, package, *task, *attempt);
-                self.show_tail(&log);
+                show_tail(&log);
             }
         }
     }
+}
 
-    /// The end of what a failed task printed, for people only: logs for machines have the evidence.
-    fn show_tail(&self, log: &std::path::Path) {
-        let Ok(bytes) = std::fs::read(log) else { return };
-        let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(16 * 1024)..]).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        let mut tail = String::new();
-        for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
-            tail.push_str("    | ");
-            tail.extend(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }));
-            tail.push('\n');
-        }
-        tail.push_str(&format!("    the whole output: {}\n", log.display()));
-        tracing::info!(target: "kiln::tail", "the end of its output:\n{}", tail.trim_end());
+/// The end of what a failed task printed, for people only: logs for machines have the evidence.
+fn show_tail(log: &std::path::Path) {
+    let Ok(bytes) = std::fs::read(log) else { return };
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(16 * 1024)..]).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.is_empty() {
+        return;
     }
+    let mut tail = String::new();
+    for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+        tail.push_str("    | ");
+        tail.extend(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }));
+        tail.push('\n');
+    }
+    tail.push_str(&format!("    the whole output: {}\n", log.display()));
+    tracing::info!(target: "kiln::tail", "the end of its output:\n{}", tail.trim_end());
 }

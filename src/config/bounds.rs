@@ -1,6 +1,6 @@
 //! Lower bounds that the types alone do not have.
 //!
-//! Owns: refusing zero and nothing while reading; each use stands beside the same bound for the schema
+//! Owns: refusing zero and nothing while reading (and spare room); each use stands beside the same bound for the schema
 //! (`range`, `length`), and a property test holds the two together.
 
 use serde::de::{Deserialize, Deserializer, Error};
@@ -41,6 +41,21 @@ pub(super) fn at_least_one<'de, D: Deserializer<'de>, T: Deserialize<'de> + Amou
 ) -> Result<T, D::Error> {
     let value = T::deserialize(from)?;
     if value.at_least_one() { Ok(value) } else { Err(D::Error::custom("expected at least 1")) }
+}
+
+/// A list without spare room: there may be 100,000 recipes, and most lists are short.
+pub(super) fn compact<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    let mut list = Vec::deserialize(from)?;
+    list.shrink_to_fit();
+    Ok(list)
+}
+
+/// A list without spare room, of at least one element.
+pub(super) fn compact_some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    let list = compact(from)?;
+    if list.at_least_one() { Ok(list) } else { Err(D::Error::custom("expected at least 1")) }
 }
 
 /// A finite number above 0; `None` is fine.

@@ -18,7 +18,8 @@ use super::parse;
 use super::read::{self, ReadError};
 use super::schema::{self, alternatives, has_type, resolve};
 use super::settings::Settings;
-use super::suggest::hint;
+use super::suggest::similar;
+use super::tree::NodeId;
 use super::walk::walk_scalar;
 use super::yaml::{Meaning, meaning};
 
@@ -118,8 +119,8 @@ pub fn layered(inputs: &Inputs<'_>) -> Result<Layered, Problems> {
         .collect();
     if let Some(definition) = inputs.definition {
         let suggested = json(&definition.document.settings, &mut diagnostics);
-        let place = Place::document(FileId(0), 0).key("settings");
-        layers.extend(file_layer(&definition.files, &suggested, &place));
+        let place = definition.place.clone().key("settings");
+        layers.extend(file_layer(&definition.files, flatten(&suggested), &place));
     }
     for path in [&inputs.host_file, &inputs.local_file].into_iter().flatten() {
         match read::read(path) {
@@ -155,7 +156,7 @@ pub fn layered(inputs: &Inputs<'_>) -> Result<Layered, Problems> {
             Err(error) => diagnostics.push(Diagnostic::error("settings", error.to_string())),
         }
     }
-    Err(Problems { files, diagnostics })
+    Err(Problems { files, diagnostics, rest: None })
 }
 
 fn merged(layers: Vec<Layer>) -> Result<Layered, Box<figment::Error>> {
@@ -175,7 +176,9 @@ fn merged(layers: Vec<Layer>) -> Result<Layered, Box<figment::Error>> {
 /// A settings file, as the types read it; only what it holds itself.
 fn settings_file(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Vec<Layer> {
     let file = files.get(id);
-    if !file.readable || file.tree().roots.is_empty() && file.tree().error.is_none() {
+    let tree = file.tree();
+    let nothing = |root: &NodeId| tree.text(*root).is_some_and(|text| meaning(text, true) == Meaning::Null);
+    if !file.readable || (tree.roots.iter().all(nothing) && tree.error.is_none()) {
         return Vec::new();
     }
     let documents = vec![parse::documents::<Settings>(&file.text)];
@@ -186,21 +189,29 @@ fn settings_file(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -
         diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
     }
     let Some(first) = values.first() else { return Vec::new() };
-    file_layer(files, &json(&first.value, diagnostics), &first.place)
+    if let Some(error) = &tree.error {
+        // Without positions it is not known which settings the file has.
+        diagnostics.push(Diagnostic::error(error.code, error.message.clone()).at(Spot::File(id)));
+    }
+    let mut values = flatten(&json(&first.value, diagnostics));
+    values.retain(|(key, _)| files.find(&written(&first.place, key)));
+    file_layer(files, values, &first.place).collect()
 }
 
-/// The settings that are written in the file, each with its position.
-fn file_layer(files: &Files, values: &Json, place: &Place) -> Vec<Layer> {
-    let written = |key: &str| {
-        let mut parts: Vec<_> = key.split('.').collect();
-        let last = parts.pop()?;
-        let place = parts.into_iter().fold(place.clone(), Place::key).key_itself(last);
-        files.find(&place).then(|| files.locate(&Spot::Node(place)))
-    };
-    flatten(values)
-        .into_iter()
-        .filter_map(|(key, value)| Some(Layer { origin: written(&key)?, key, value }))
-        .collect()
+/// Where a setting is written in a file.
+fn written(place: &Place, key: &str) -> Place {
+    match key.rsplit_once('.') {
+        Some((above, last)) => above.split('.').fold(place.clone(), Place::key).key_itself(last),
+        None => place.clone().key_itself(key),
+    }
+}
+
+/// These settings of a file, each with its position.
+fn file_layer(files: &Files, values: Vec<(String, Json)>, place: &Place) -> impl Iterator<Item = Layer> {
+    values.into_iter().map(move |(key, value)| {
+        let origin = files.locate(&Spot::Node(written(place, &key)));
+        Layer { key, value, origin }
+    })
 }
 
 /// A text from the environment or a flag, as the setting's type wants it. `name`: how a setting is called
@@ -208,13 +219,14 @@ fn file_layer(files: &Files, values: &Json, place: &Place) -> Vec<Layer> {
 fn typed(key: &str, text: &str, name: impl Fn(&str) -> String) -> Result<Json, Vec<Diagnostic>> {
     let root = schema::settings();
     let Some(leaf) = leaf(root, key) else {
-        let known: Vec<String> = flatten(&json(&Settings::default(), &mut Vec::new()))
-            .into_iter()
-            .map(|(key, _)| name(&key))
-            .collect();
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let known = flatten(&json(&Settings::default(), &mut Vec::new()));
+        let known: Vec<&str> = known.iter().map(|(key, _)| key.as_str()).collect();
+        let hint = match similar(key, &known) {
+            Some(meant) => format!("did you mean `{}`?", name(meant)),
+            None => format!("settings: {}", known.iter().map(|key| name(key)).collect::<Vec<_>>().join(", ")),
+        };
         let diagnostic = Diagnostic::error("unknown-setting", format!("unknown setting `{key}`"));
-        return Err(vec![diagnostic.hint(hint(&name(key), &known, "known settings"))]);
+        return Err(vec![diagnostic.hint(hint)]);
     };
     let problems = walk_scalar(text, root, leaf);
     if !problems.is_empty() {

@@ -4,6 +4,7 @@
 //! the types read it first (fast); only a file that they refuse is walked for every problem and its position.
 //! Does not know: what any key means.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use include_dir::Dir;
@@ -18,6 +19,7 @@ use super::parse;
 use super::read::{self, Found};
 use super::recipe::Recipe;
 use super::schema;
+use super::tree::Value;
 
 /// Where a definition is.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct Definition {
     pub root: Root,
     /// kiln.yaml.
     pub document: Document,
+    /// Its root.
+    pub place: Place,
     /// Packages and groups: files by name, documents in their order.
     pub recipes: Vec<Located<Recipe>>,
     /// The texts, for later diagnostics.
@@ -64,6 +68,18 @@ pub struct Problems {
     pub files: Files,
     /// Errors and warnings, unsorted (see [`Files::render_all`]).
     pub diagnostics: Vec<Diagnostic>,
+    /// What could be read all the same, so that what is wrong between files is not hidden by what is wrong
+    /// within one.
+    pub rest: Option<Box<Rest>>,
+}
+
+/// What could be read of a definition with errors.
+#[derive(Debug)]
+pub struct Rest {
+    /// The definition, but for its files.
+    pub definition: Definition,
+    /// Packages whose recipes are wrong: they exist, and nothing else is known of them.
+    pub unread: BTreeSet<String>,
 }
 
 /// Reads a definition; with it come the warnings.
@@ -71,35 +87,58 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
     let mut diagnostics = Vec::new();
     let mut files = Files::default();
     let sources = read::sources(&root);
-    let mut readable = Vec::new();
+    let mut ids = Vec::new();
     for Found { name, text } in sources.files {
         let (id, problem) = read::add(&mut files, name, text);
         diagnostics.extend(problem);
-        readable.push(id);
+        ids.push(id);
     }
     for (name, diagnostic) in sources.remarks {
         let id = files.add_unreadable(name);
         diagnostics.push(diagnostic.at(Spot::File(id)));
     }
-    let Some((&kiln_yaml, packages)) = readable.split_first() else {
-        return Err(Problems { files, diagnostics });
+    let Some((&kiln_yaml, packages)) = ids.split_first() else {
+        return Err(Problems { files, diagnostics, rest: None });
     };
     let document = one_document(&files, kiln_yaml, &mut diagnostics);
-    let tracking = document.as_ref().map(|document| document.dependency_tracking.clone()).unwrap_or_default();
+    let tracking = document.as_ref().map(|document| document.value.dependency_tracking.clone());
+    let tracking = tracking.unwrap_or_default();
     let circular = tracking.dependency_resolution.circular_handling;
     let recipes = all_recipes(&files, packages, circular, &mut diagnostics);
     diagnostics.extend(check::recipes(&recipes, &files));
     let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match document {
-        Some(document) if !wrong => {
+        Some(Located { value: document, place }) if !wrong => {
             let name = document.name.clone().unwrap_or_else(|| default_name(&root));
-            Ok((Definition { name, root, document, recipes, files }, diagnostics))
+            Ok((Definition { name, root, document, place, recipes, files }, diagnostics))
         }
-        Some(_) | None => Err(Problems { files, diagnostics }),
+        Some(Located { value: document, place }) => {
+            let name = document.name.clone().unwrap_or_else(|| default_name(&root));
+            let unread = unread(&files, packages, &recipes);
+            let definition = Definition { name, root, document, place, recipes, files: Files::default() };
+            Err(Problems { files, diagnostics, rest: Some(Box::new(Rest { definition, unread })) })
+        }
+        None => Err(Problems { files, diagnostics, rest: None }),
     }
 }
 
-fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Option<Document> {
+/// Names that stand after `package:` in files of recipes, and are not among those that were read.
+fn unread(files: &Files, ids: &[FileId], recipes: &[Located<Recipe>]) -> BTreeSet<String> {
+    let read: BTreeSet<&str> = recipes.iter().map(|recipe| &*recipe.value.package).collect();
+    let mut names = BTreeSet::new();
+    for id in ids.iter().filter(|id| files.get(**id).readable) {
+        let tree = files.get(*id).tree();
+        for root in &tree.roots {
+            let Value::Mapping(entries) = tree.value(*root) else { continue };
+            let package = entries.iter().find(|(key, _)| tree.text(*key) == Some("package"));
+            names.extend(package.and_then(|(_, value)| tree.text(*value)).map(str::to_owned));
+        }
+    }
+    names.retain(|name| !read.contains(name.as_str()));
+    names
+}
+
+fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Option<Located<Document>> {
     if !files.get(id).readable {
         return None;
     }
@@ -110,7 +149,7 @@ fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) ->
         let message = "kiln.yaml is one document; recipes stand in packages/";
         diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
     }
-    (!values.is_empty()).then(|| values.swap_remove(0).value)
+    (!values.is_empty()).then(|| values.swap_remove(0))
 }
 
 fn all_recipes(
@@ -127,8 +166,9 @@ fn all_recipes(
         .collect();
     let bytes = pieces.iter().map(|(_, piece)| piece.len()).sum();
     let parsed = parallel(&pieces, bytes, |(_, piece)| parse::documents::<Recipe>(piece));
+    let count = parsed.iter().map(|piece| piece.values.len()).sum();
     let mut parsed = pieces.iter().map(|(id, _)| *id).zip(parsed).peekable();
-    let mut recipes = Vec::new();
+    let mut recipes = Vec::with_capacity(count);
     for id in ids {
         let mut own = Vec::new();
         while let Some((_, pieces)) = parsed.next_if(|(of, _)| *of == id) {

@@ -79,6 +79,8 @@ pub(super) fn documents<T: DeserializeOwned>(piece: &str) -> Documents<T> {
             break;
         }
     }
+    // Most files hold one recipe, and a vector's first allocation is for four.
+    values.shrink_to_fit();
     Documents { values, lines }
 }
 

@@ -11,7 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{above_zero, at_least_one};
+use super::bounds::{above_zero, at_least_one, compact, compact_some};
 use super::map::UniqueMap;
 use super::name::Name;
 pub use super::scalar::Jobs;
@@ -32,16 +32,16 @@ pub struct Recipe {
     #[schemars(length(min = 1))]
     pub group: Option<Vec<Name>>,
     /// What is fetched and unpacked into `SRC`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub sources: Vec<SourceFile>,
     /// Packages that must be complete before the first own task, each `NAME` or `NAME CONSTRAINT`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub build_deps: Vec<Dependency>,
     /// Packages that this one needs in order to be used.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub runtime_deps: Vec<Dependency>,
     /// Packages that are used when they are there.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub optional_deps: Vec<Dependency>,
     /// Environment of every task; a number or `true` becomes its text.
     #[serde(default)]
@@ -103,7 +103,7 @@ pub struct SourceFile {
     /// SHA-256 of its bytes.
     pub sha256: Digest,
     /// Where it can be had, tried in order.
-    #[serde(deserialize_with = "at_least_one")]
+    #[serde(deserialize_with = "compact_some")]
     #[schemars(length(min = 1))]
     pub from: Vec<Mirror>,
 }

@@ -81,7 +81,7 @@ fn one(rendered: &Rendered, colour: bool) -> String {
     let kind = severity(rendered.severity);
     let _ =
         writeln!(out, "{mark}{kind}[{}]{plain}: {strong}{}{plain}", rendered.code, escape(&rendered.message));
-    let mut margin = 2;
+    let mut margin = 1;
     if let (Some(line), Some(position)) = (&rendered.source_line, rendered.position) {
         let number = position.line.to_string();
         margin = number.len();

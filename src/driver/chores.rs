@@ -161,7 +161,7 @@ impl Chores {
 }
 
 fn replaces(recipe: &Recipe) -> Vec<String> {
-    recipe.replaces.iter().map(|name| name.to_string()).collect()
+    recipe.replaces.iter().map(ToString::to_string).collect()
 }
 
 /// A recipe's source with the defaults of its mirrors filled in.
@@ -174,7 +174,7 @@ pub(super) fn wanted(source: &SourceFile) -> fetch::Source {
         },
         Mirror::Entry(entry) => fetch::Mirror {
             place: match (&entry.apt, &entry.url) {
-                (Some(name), _) => fetch::Place::Apt(name.to_string()),
+                (Some(name), _) => fetch::Place::Apt(name.clone()),
                 (None, url) => fetch::Place::Url(url.clone().unwrap_or_default()),
             },
             file: entry.file.clone().unwrap_or_else(|| source.file.clone()),

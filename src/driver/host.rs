@@ -10,7 +10,7 @@ pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-/// Bytes of memory that can be used without swapping: MemAvailable, capped by the cgroup's limit.
+/// Bytes of memory that can be used without swapping: `MemAvailable`, capped by the cgroup's limit.
 pub(super) fn memory_available() -> io::Result<u64> {
     let mut system = sysinfo::System::new().map_err(|error| io::Error::other(error.to_string()))?;
     system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());

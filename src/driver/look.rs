@@ -106,10 +106,8 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
         };
         return Ok(Seen { facts: job.plan.package_ids().map(fact).collect(), state: past.state });
     }
-    let (mut store, _) = Store::open(&job.state, &past.installed).map_err(|source| DriverError::Prepare {
-        what: "open the sysroot",
-        source: Box::new(source),
-    })?;
+    let (mut store, _) = Store::open(&job.state, &past.installed)
+        .map_err(|source| DriverError::Prepare { what: "open the sysroot", source: Box::new(source) })?;
     Ok(Seen { facts: facts(job, &past.installed, &mut store), state: past.state })
 }
 
@@ -146,12 +144,13 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
         }
         let reason = match known {
             None => "never completed",
-            Some(merged) if *merged.key != *key => "its recipe, its sources or something that it needs changed",
+            Some(merged) if *merged.key != *key => {
+                "its recipe, its sources or something that it needs changed"
+            }
             Some(merged) if merged.degraded => "was built without something optional",
             Some(_) => "its archive is damaged or gone",
         };
-        let have =
-            if job.state.work_of(name).is_dir() { Have::WorkDirectory } else { Have::Nothing };
+        let have = if job.state.work_of(name).is_dir() { Have::WorkDirectory } else { Have::Nothing };
         Fact { have, reason }
     };
     plan.package_ids().map(fact).collect()

@@ -11,9 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::engine::message::{
-    Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage,
-};
+use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::{Category, Failure};
@@ -22,10 +20,10 @@ use crate::ledger::{Entry, Ledger};
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
+use super::look::{self, Past};
 use super::script::{self, Scripts};
 use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
 use super::stage::tree::Snapshot;
-use super::look::{self, Past};
 use super::store::Store;
 use super::{DriverError, Job, ahead, host, leftover, verdict};
 
@@ -133,19 +131,23 @@ impl Driver {
         let facts = Facts { packages: facts.iter().map(|fact| fact.have).collect() };
 
         let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };
-        let build_id =
-            if goes_on { self.past.state.build_id.to_string() } else { info.build_id.to_string() };
+        let build_id = if goes_on { self.past.state.build_id.to_string() } else { info.build_id.to_string() };
         let limits = self.job.limits();
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
 
         let sender = self.remote.0.clone();
         let spawner = Spawner::start(spawn::Options::new(state_id), move |report| {
-            let _ = sender.send(Message::Report(report));
+            // For the engine a task runs from the moment that it says so: the loop need not wake for this.
+            if !matches!(report, Report::Started { .. }) {
+                let _ = sender.send(Message::Report(report));
+            }
         })
         .map_err(prepare("start the spawning thread"))?;
         if let Confinement::ProcessGroups { reason } = spawner.confinement() {
-            tracing::info!("tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left");
+            tracing::info!(
+                "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
+            );
         }
         let fetcher = ahead::fetcher(&self.job)?;
         let chores = Chores {
@@ -199,11 +201,7 @@ impl Driver {
         let wall = wall_now();
         let last = self.ledger.append(at, wall, &records)?;
         let first = last - i64::try_from(records.len()).unwrap_or(i64::MAX) + 1;
-        Ok(records
-            .into_iter()
-            .zip(first..)
-            .map(|(record, seq)| Entry { seq, at, wall, record })
-            .collect())
+        Ok(records.into_iter().zip(first..).map(|(record, seq)| Entry { seq, at, wall, record }).collect())
     }
 
     /// Work directories that were on their way out when kiln ended.
@@ -257,29 +255,23 @@ impl Shift<'_> {
                 effects.extend(self.engine.handle(now, event));
             }
             let mut records = Vec::new();
-            effects = effects
-                .into_iter()
-                .filter_map(|effect| match effect {
-                    Effect::Record(record) => {
-                        records.push(record);
-                        None
-                    }
-                    other => Some(other),
-                })
-                .collect();
+            let mut deeds = Vec::with_capacity(effects.len());
+            for effect in effects {
+                if let Effect::Record(record) = effect { records.push(record) } else { deeds.push(effect) }
+            }
             let mut complete = Vec::new();
             if !records.is_empty() {
-                complete.extend(records.iter().filter_map(|record| match record {
-                    Record::PackageCompleted { package, .. } => Some(Arc::clone(package)),
-                    _ => None,
+                complete.extend(records.iter().filter_map(|record| {
+                    let Record::PackageCompleted { package, .. } = record else { return None };
+                    Some(Arc::clone(package))
                 }));
                 observe(self.driver.commit(now, records)?);
             }
             for package in complete {
                 self.clear_work(&package);
             }
-            for effect in effects {
-                match effect {
+            for deed in deeds {
+                match deed {
                     Effect::Start(start) => self.start(start, &mut events),
                     Effect::Kill { task, at_once } => self.kill(task, at_once),
                     Effect::Measure { phase } => self.measure(phase)?,
@@ -402,7 +394,10 @@ impl Shift<'_> {
             TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => {
                 let recipe = chores.recipe(&start);
                 let prepared = self.scripts.job(recipe, &start).map_err(|error| {
-                    verdict::spawn(&spawn::SpawnError::Exec { program: "work directory".into(), source: error })
+                    verdict::spawn(&spawn::SpawnError::Exec {
+                        program: "work directory".into(),
+                        source: error,
+                    })
                 });
                 let prepared = prepared.and_then(|job| {
                     if recipe.direct && start.kind == TaskKind::Install {
@@ -476,8 +471,7 @@ impl Shift<'_> {
     /// What there is for a phase. On a thread where archives have to be read.
     fn measure(&mut self, phase: PhaseId) -> Result<(), DriverError> {
         let root = self.driver.job.state.root().to_owned();
-        let disk = host::disk_available(&root)
-            .map_err(|source| DriverError::State { path: root, source })?;
+        let disk = host::disk_available(&root).map_err(|source| DriverError::State { path: root, source })?;
         let memory = host::memory_available().map_err(prepare("read the available memory"))?;
         let plan = Arc::clone(self.engine.plan());
         let sender = self.driver.remote.0.clone();
@@ -513,7 +507,9 @@ impl Shift<'_> {
     }
 }
 
-fn prepare<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> DriverError {
+fn prepare<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl FnOnce(E) -> DriverError {
     move |error| DriverError::Prepare { what, source: Box::new(error) }
 }
 

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::config::recipe::Recipe;
@@ -107,7 +107,8 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            for entry in walkdir::WalkDir::new(path).into_iter().flatten().filter(|e| e.file_type().is_dir()) {
+            for entry in walkdir::WalkDir::new(path).into_iter().flatten().filter(|e| e.file_type().is_dir())
+            {
                 use std::os::unix::fs::PermissionsExt as _;
                 fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700))?;
             }
@@ -219,13 +220,14 @@ pub(super) fn last_line(path: &Path) -> io::Result<Option<(u64, String)>> {
     let from = length.saturating_sub(TAIL_BYTES);
     let mut before = 0_u64;
     let mut head = io::BufReader::new(&file).take(from);
-    let mut buffer = [0_u8; 64 * 1024];
     loop {
-        let n = head.read(&mut buffer)?;
-        if n == 0 {
+        let read = head.fill_buf()?;
+        if read.is_empty() {
             break;
         }
-        before += buffer[..n].iter().filter(|b| **b == b'\n').count() as u64;
+        before += newlines(read);
+        let taken = read.len();
+        head.consume(taken);
     }
     file.seek(SeekFrom::Start(from))?;
     let mut tail = Vec::new();
@@ -233,6 +235,11 @@ pub(super) fn last_line(path: &Path) -> io::Result<Option<(u64, String)>> {
     let text = String::from_utf8_lossy(&tail);
     let last = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).last();
     Ok(last.map(|(index, line)| (before + index as u64 + 1, shorten(line.trim()))))
+}
+
+#[expect(clippy::naive_bytecount, reason = "outputs of many megabytes are rare, and a crate more is not")]
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// At most 400 characters, control characters out: records are read by people.

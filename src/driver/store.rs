@@ -11,6 +11,7 @@ use crate::engine::message::Record;
 use crate::ledger::place::StateDir;
 use crate::plan::TaskKind;
 
+use super::stage::StageError;
 use super::stage::archive;
 use super::stage::manifest::{Identity, Manifest};
 use super::stage::merge::{self, Sysroot, to_the_end};
@@ -19,7 +20,6 @@ use super::stage::plan::{self, MergeError};
 use super::stage::rules::StagingRules;
 use super::stage::tree::{self, CaptureError, Snapshot};
 use super::stage::verify::{Depth, verify_merged};
-use super::stage::StageError;
 
 /// What the ledger says is in the sysroot: a fold over records.
 #[derive(Debug, Clone, Default)]
@@ -42,19 +42,15 @@ pub(super) struct Merged {
 impl Installed {
     pub(super) fn fold(&mut self, record: &Record) {
         self.count += 1;
-        match record {
-            Record::TaskStarted { package, task: TaskKind::Merge, key: Some(key), .. } => {
-                self.merging.insert(Arc::clone(package), Arc::clone(key));
-            }
-            Record::PackageCompleted { package, key, degraded, .. } => {
-                self.put(package, key, *degraded);
-            }
-            Record::MergeRecovered { package, key } => self.put(package, key, false),
-            Record::PackageRemoved { package } => {
-                self.packages.remove(package);
-                self.merging.remove(package);
-            }
-            _ => {}
+        if let Record::TaskStarted { package, task: TaskKind::Merge, key: Some(key), .. } = record {
+            self.merging.insert(Arc::clone(package), Arc::clone(key));
+        } else if let Record::PackageCompleted { package, key, degraded, .. } = record {
+            self.put(package, key, *degraded);
+        } else if let Record::MergeRecovered { package, key } = record {
+            self.put(package, key, false);
+        } else if let Record::PackageRemoved { package } = record {
+            self.packages.remove(package);
+            self.merging.remove(package);
         }
     }
 
@@ -154,7 +150,9 @@ impl Store {
 
     /// Whether the sysroot has all files of a merged package, as far as `stat` can tell.
     pub(super) fn is_merged(&mut self, package: &str, key: &str) -> bool {
-        let Some(manifest) = self.manifests.get(package).filter(|m| m.identity.key == key) else { return false };
+        let Some(manifest) = self.manifests.get(package).filter(|m| m.identity.key == key) else {
+            return false;
+        };
         let manifest = Arc::clone(manifest);
         verify_merged(&mut self.sysroot, &self.ownership, &manifest, Depth::Stat).is_ok_and(|d| d.is_empty())
     }

@@ -44,7 +44,8 @@ pub struct Tidied {
 
 impl Tidied {
     fn delete(&mut self, path: PathBuf) -> Result<(), DriverError> {
-        let sizes = walkdir::WalkDir::new(&path).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
+        let sizes =
+            walkdir::WalkDir::new(&path).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
         let freed: u64 = sizes.filter(fs::Metadata::is_file).map(|meta| meta.len()).sum();
         let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
         let gone = if is_dir { remove_tree(&path) } else { fs::remove_file(&path) };
@@ -107,7 +108,12 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     }
     if what.sources {
         let named = digests(job);
-        for path in children(&state.sources().join("sha256"))?.iter().map(|dir| children(dir)).collect::<Result<Vec<_>, _>>()?.concat() {
+        for path in children(&state.sources().join("sha256"))?
+            .iter()
+            .map(|dir| children(dir))
+            .collect::<Result<Vec<_>, _>>()?
+            .concat()
+        {
             if !named.contains(&name(&path)) {
                 tidied.delete(path)?;
             }
@@ -142,7 +148,8 @@ fn children(dir: &Path) -> Result<Vec<PathBuf>, DriverError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(wrap(error)),
     };
-    let mut paths = entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(wrap)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(wrap)?;
     paths.sort();
     Ok(paths)
 }

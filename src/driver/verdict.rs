@@ -36,14 +36,16 @@ pub(super) fn chain(error: &dyn Error) -> String {
 
 fn io_category(error: &io::Error) -> Category {
     use io::ErrorKind as K;
-    match error.kind() {
-        K::StorageFull | K::QuotaExceeded => Category::DiskSpace,
-        K::OutOfMemory => Category::MemoryAllocation,
-        K::WouldBlock => Category::ProcessLimits,
-        _ if error.raw_os_error() == Some(libc::EMFILE) || error.raw_os_error() == Some(libc::ENFILE) => {
-            Category::ProcessLimits
-        }
-        _ => Category::ConfigurationError,
+    let kind = error.kind();
+    let errno = error.raw_os_error();
+    if [K::StorageFull, K::QuotaExceeded].contains(&kind) {
+        Category::DiskSpace
+    } else if kind == K::OutOfMemory {
+        Category::MemoryAllocation
+    } else if kind == K::WouldBlock || [Some(libc::EMFILE), Some(libc::ENFILE)].contains(&errno) {
+        Category::ProcessLimits
+    } else {
+        Category::ConfigurationError
     }
 }
 
@@ -131,7 +133,9 @@ pub(super) fn merge(error: &MergeError) -> Failure {
             .pointless_to_retry(),
         MergeError::SecurityViolation { .. } => fact(Category::SecurityViolation, error),
         MergeError::Io { source, .. } => fact(io_category(source), error),
-        _ => fact(Category::ConfigurationError, error),
+        MergeError::Damaged { .. } | MergeError::Blocked { .. } | MergeError::Interrupted => {
+            fact(Category::ConfigurationError, error)
+        }
     }
 }
 
@@ -144,8 +148,12 @@ pub(super) fn capture(error: &CaptureError) -> Failure {
 
 /// `provides` names what `install` did not make.
 pub(super) fn not_provided(path: &str) -> Failure {
-    Failure::fact(Category::ConfigurationError, KILN, format!("`provides` names `{path}`, which `install` did not make"))
-        .hint("correct the recipe's `install` or its `provides`")
+    Failure::fact(
+        Category::ConfigurationError,
+        KILN,
+        format!("`provides` names `{path}`, which `install` did not make"),
+    )
+    .hint("correct the recipe's `install` or its `provides`")
 }
 
 pub(super) fn usage(usage: &ProcessUsage) -> Usage {

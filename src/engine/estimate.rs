@@ -22,10 +22,8 @@ pub fn remaining(
     now: Time,
     expected: impl Fn(TaskId) -> u64,
 ) -> Duration {
-    let by_package: Vec<u64> = plan
-        .package_ids()
-        .map(|id| plan.tasks_of(id).map(&expected).fold(0, u64::saturating_add))
-        .collect();
+    let by_package: Vec<u64> =
+        plan.package_ids().map(|id| plan.tasks_of(id).map(&expected).fold(0, u64::saturating_add)).collect();
     let info = RunInfo { build_id: "".into(), kiln: "".into() };
     let mut engine = Engine::new(Arc::clone(plan), limits, info, state.clone(), &by_package);
     let mut ends: BinaryHeap<Reverse<(Time, TaskId)>> = BinaryHeap::new();

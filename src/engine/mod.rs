@@ -18,7 +18,7 @@ mod schedule;
 pub mod state;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -204,8 +204,7 @@ impl Engine {
         match self.state.package(id).state {
             PackageState::Completed { .. } => have != Have::Everything,
             PackageState::Pending | PackageState::Running => {
-                have == Have::Unselected
-                    || at_merge() && !matches!(have, Have::Archive | Have::Everything)
+                have == Have::Unselected || at_merge() && !matches!(have, Have::Archive | Have::Everything)
             }
             // Wanted now, or to be given up for another reason than before.
             PackageState::Skipped { unwanted } => unwanted && have != Have::Unselected,
@@ -232,8 +231,11 @@ impl Engine {
             for task in self.plan.tasks_of(id) {
                 if let TaskState::Running { attempt, .. } = self.state.task(task).state {
                     interrupted = true;
-                    let record =
-                        Record::TaskInterrupted { package: self.name(id), task: self.plan.kind(task), attempt };
+                    let record = Record::TaskInterrupted {
+                        package: self.name(id),
+                        task: self.plan.kind(task),
+                        attempt,
+                    };
                     self.record(now, record, out);
                 }
             }
@@ -306,11 +308,7 @@ impl Engine {
         let (package, attempt, restore) = (self.name(id), running.attempt, running.restore);
         let failure = match (outcome, running.ending) {
             (Outcome::Success, _) => {
-                self.record(
-                    now,
-                    Record::TaskFinished { package, task: kind, attempt, restore, usage },
-                    out,
-                );
+                self.record(now, Record::TaskFinished { package, task: kind, attempt, restore, usage }, out);
                 self.complete(now, id, out);
                 return;
             }
@@ -350,8 +348,7 @@ impl Engine {
         let rule: &AutomaticRecovery = &self.plan.document.error_recovery.automatic_recovery;
         let failures = self.state.task(task).failures + 1;
         let again = rule.enabled && failures < rule.max_attempts && failure.retryable && !tolerated && !over;
-        let retry_at =
-            again.then(|| now + Duration::from_secs_f64(rule.delay_between_attempts.0.min(1e9)));
+        let retry_at = again.then(|| now + Duration::from_secs_f64(rule.delay_between_attempts.0.min(1e9)));
         let package = self.name(id);
         let record = Record::TaskFailed {
             package: Arc::clone(&package),
@@ -414,9 +411,9 @@ impl Engine {
         let plan = Arc::clone(&self.plan);
         let wanted = plan.phase(phase);
         let complete = there.toolchain_verified
-            && plan
-                .find_phase("toolchain")
-                .is_some_and(|t| self.state.phase(t) == PhaseState::Finished(message::PhaseOutcome::Completed));
+            && plan.find_phase("toolchain").is_some_and(|t| {
+                self.state.phase(t) == PhaseState::Finished(message::PhaseOutcome::Completed)
+            });
         let unmet = [
             (Requirement::DiskSpace, wanted.disk_space, there.disk),
             (Requirement::Memory, wanted.memory, there.memory),

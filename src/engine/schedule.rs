@@ -45,13 +45,17 @@ pub(super) struct Queues {
 
 impl Pool {
     fn of(plan: &Plan, task: TaskId) -> Self {
+        // What writes the sysroot does so alone.
+        let writes_alone = || plan.package(plan.package_of(task)).direct;
         match plan.kind(task) {
             TaskKind::Fetch => Self::Fetch,
-            TaskKind::Unpack | TaskKind::Configure | TaskKind::Build | TaskKind::Check => Self::Work,
-            // What writes the sysroot does so alone.
-            TaskKind::Install if plan.package(plan.package_of(task)).direct => Self::Merge,
-            TaskKind::Install => Self::Work,
             TaskKind::Merge => Self::Merge,
+            TaskKind::Install if writes_alone() => Self::Merge,
+            TaskKind::Unpack
+            | TaskKind::Configure
+            | TaskKind::Build
+            | TaskKind::Check
+            | TaskKind::Install => Self::Work,
         }
     }
 }
@@ -292,8 +296,10 @@ impl Engine {
     /// Packages that were wanted and are not there.
     fn missing(&self) -> Vec<Arc<str>> {
         let missing = self.plan.package_ids().filter(|id| match self.state.package(*id).state {
-            PackageState::Failed | PackageState::Skipped { unwanted: false } => true,
-            PackageState::Pending | PackageState::Running => true,
+            PackageState::Failed
+            | PackageState::Skipped { unwanted: false }
+            | PackageState::Pending
+            | PackageState::Running => true,
             PackageState::Completed { .. } | PackageState::Skipped { unwanted: true } => false,
         });
         missing.map(|id| self.name(id)).collect()

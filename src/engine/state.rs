@@ -399,7 +399,9 @@ impl State {
                     self.give_up(plan, id, PackageState::Skipped { unwanted: false }, touched);
                 }
             }
-            Record::RequirementUnmet { .. } | Record::MergeRecovered { .. } | Record::PackageRemoved { .. } => {}
+            Record::RequirementUnmet { .. }
+            | Record::MergeRecovered { .. }
+            | Record::PackageRemoved { .. } => {}
         }
     }
 
@@ -504,10 +506,8 @@ impl State {
     /// The work directory can no longer be trusted before `task`: what made it is done again.
     fn rewind(&mut self, plan: &Plan, id: PackageId, task: TaskId, touched: &mut Vec<PackageId>) {
         if plan.kind(task).works() {
-            let again: Vec<TaskId> = plan
-                .tasks_of(id)
-                .filter(|t| *t <= task && plan.kind(*t).restores())
-                .collect();
+            let again: Vec<TaskId> =
+                plan.tasks_of(id).filter(|t| *t <= task && plan.kind(*t).restores()).collect();
             for t in &again {
                 match self.task(*t).state {
                     TaskState::Completed | TaskState::Ready => self.set_task(plan, *t, TaskState::Blocked),
@@ -538,10 +538,8 @@ impl State {
                     self.set_task(plan, task, TaskState::Skipped);
                 }
                 // A fetch may still be under way; what it says then changes no package.
-                TaskState::Running { .. }
-                | TaskState::Completed
-                | TaskState::Failed
-                | TaskState::Skipped => {}
+                TaskState::Running { .. } | TaskState::Completed | TaskState::Failed | TaskState::Skipped => {
+                }
             }
         }
         self.settle(plan, id, false, touched);

@@ -104,9 +104,10 @@ fn components(graph: &Graph, di: &Di) -> Vec<Vec<usize>> {
 
 fn shortest(graph: &Graph, di: &Di, members: &[usize]) -> Vec<usize> {
     let inside = |node: usize| members.binary_search(&node).is_ok();
-    let starts = members.iter().flat_map(|&from| di.edges(NodeIndex::new(from))).filter(|e| {
-        graph.edges[*e.weight()].waits() && inside(e.target().index())
-    });
+    let starts = members
+        .iter()
+        .flat_map(|&from| di.edges(NodeIndex::new(from)))
+        .filter(|e| graph.edges[*e.weight()].waits() && inside(e.target().index()));
     let mut best: Vec<usize> = Vec::new();
     for start in starts.take(STARTS_TRIED) {
         let (from, to) = (start.source().index(), start.target().index());

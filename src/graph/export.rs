@@ -41,7 +41,9 @@ pub fn json(planned: &Planned, status: &[NodeStatus]) -> Exported {
                 NodeAttribute::PackageName => ("package_name", &*package.name),
                 NodeAttribute::Version => ("version", &*package.version),
                 NodeAttribute::BuildStatus => ("build_status", status[id.0 as usize].build),
-                NodeAttribute::VerificationStatus => ("verification_status", status[id.0 as usize].verification),
+                NodeAttribute::VerificationStatus => {
+                    ("verification_status", status[id.0 as usize].verification)
+                }
             };
             node.insert(key.into(), value.into());
         }

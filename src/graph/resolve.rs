@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::config::diagnostic::{Diagnostic, FileId, Place, Severity};
+use crate::config::diagnostic::{Diagnostic, Place, Severity};
 use crate::config::document::PackageType;
 use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
@@ -24,7 +24,11 @@ pub fn resolve(definition: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<
     resolver.place_steps();
     resolver.connect();
     let Resolver { graph, diagnostics, .. } = resolver;
-    if diagnostics.iter().any(|d| d.severity == Severity::Error) { Err(diagnostics) } else { Ok((graph, diagnostics)) }
+    if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        Err(diagnostics)
+    } else {
+        Ok((graph, diagnostics))
+    }
 }
 
 struct Resolver<'a> {
@@ -43,8 +47,7 @@ struct Need {
 
 impl<'a> Resolver<'a> {
     fn new(definition: &'a Definition) -> Self {
-        let recipes =
-            definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect();
+        let recipes = definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect();
         let mut phases: Vec<_> = definition.document.build_phases.iter().collect();
         phases.sort_by_key(|(_, phase)| phase.order);
         let phases = phases.into_iter().map(|(key, _)| PhaseNode { key: (**key).into() }).collect();
@@ -142,11 +145,8 @@ impl<'a> Resolver<'a> {
         for phase in 0..self.graph.phases.len() {
             let key = Arc::clone(&self.graph.phases[phase].key);
             for (i, step) in document.build_phases[&*key].steps.iter().enumerate() {
-                let place = Place::document(FileId(0), 0)
-                    .key("build_phases")
-                    .key(&*key)
-                    .key("steps")
-                    .index(i);
+                let place =
+                    self.definition.place.clone().key("build_phases").key(&*key).key("steps").index(i);
                 let Some(members) = self.expand(step) else {
                     let diagnostic = self.unknown("step", step).at(place);
                     self.diagnostics.push(diagnostic);
@@ -242,9 +242,11 @@ impl<'a> Resolver<'a> {
         for (kind, list) in lists(self.recipe(recipe)) {
             for (index, dependency) in list.iter().enumerate() {
                 let members = self.expand(&dependency.name).unwrap_or_default();
-                needs.extend(
-                    members.into_iter().filter(|m| *m != recipe).map(|recipe| Need { recipe, kind, index }),
-                );
+                needs.extend(members.into_iter().filter(|m| *m != recipe).map(|recipe| Need {
+                    recipe,
+                    kind,
+                    index,
+                }));
             }
         }
         needs
@@ -322,7 +324,9 @@ impl<'a> Resolver<'a> {
         .at(self.place(recipe, need.kind, need.index))
         .hint(format!(
             "change the constraint, or the version in {}",
-            self.definition.files.locate(&self.definition.recipes[need.recipe].place.clone().key("version").into())
+            self.definition
+                .files
+                .locate(&self.definition.recipes[need.recipe].place.clone().key("version").into())
         ));
         self.diagnostics.push(diagnostic);
     }

@@ -164,8 +164,11 @@ impl Ledger {
             let at = Time(row.get::<_, i64>(1).map_err(wrap)?.cast_unsigned());
             let wall = row.get(2).map_err(wrap)?;
             let text = row.get_ref(3).map_err(wrap)?.as_str().map_err(|e| wrap(e.into()))?;
-            let record = serde_json::from_str(text)
-                .map_err(|source| LedgerError::Damaged { path: self.path.clone(), seq, source })?;
+            let record = serde_json::from_str(text).map_err(|source| LedgerError::Damaged {
+                path: self.path.clone(),
+                seq,
+                source,
+            })?;
             each(Entry { seq, at, wall, record });
         }
         Ok(())

@@ -155,11 +155,9 @@ impl Expectations {
             for task in &package.tasks {
                 let last = history.last.get(&(Arc::clone(&package.name), *task)).filter(|_| known);
                 tasks.push(match last {
-                    Some(took) => Expected {
-                        nanoseconds: *took,
-                        basis: Basis::History,
-                        spread: HISTORY_SPREAD,
-                    },
+                    Some(took) => {
+                        Expected { nanoseconds: *took, basis: Basis::History, spread: HISTORY_SPREAD }
+                    }
                     None => rates.expect(*task, package.weight),
                 });
             }

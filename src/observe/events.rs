@@ -164,8 +164,11 @@ impl Told {
                 let packages = before.state().packages.len();
                 let build = packages.saturating_sub(reused.len() + archived.len() + skipped.len());
                 let mut parts = vec![format!("{build} to build")];
-                let others =
-                    [(reused.len(), "there already"), (archived.len(), "to merge only"), (skipped.len(), "not wanted")];
+                let others = [
+                    (reused.len(), "there already"),
+                    (archived.len(), "to merge only"),
+                    (skipped.len(), "not wanted"),
+                ];
                 parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
                 self.text = format!("{packages} packages: {}", parts.join(", "));
             }
@@ -177,8 +180,12 @@ impl Told {
                 self.phase = Some(Arc::clone(phase));
                 self.text = match outcome {
                     PhaseOutcome::Completed => format!("phase {phase} is completed"),
-                    PhaseOutcome::Failed => format!("phase {phase} failed: not all of its packages are there"),
-                    PhaseOutcome::Skipped => format!("phase {phase} ends without packages that are not wanted"),
+                    PhaseOutcome::Failed => {
+                        format!("phase {phase} failed: not all of its packages are there")
+                    }
+                    PhaseOutcome::Skipped => {
+                        format!("phase {phase} ends without packages that are not wanted")
+                    }
                 };
                 if *outcome == PhaseOutcome::Failed {
                     self.level = Level::WARN;
@@ -301,7 +308,8 @@ impl Told {
         self.level = level;
         self.text = format!("run {} {how}", self.build_id);
         if !missing.is_empty() {
-            let _ = write!(self.text, ", without {} packages: {}", missing.len(), names(missing));
+            let packages = if missing.len() == 1 { "package" } else { "packages" };
+            let _ = write!(self.text, ", without {} {packages}: {}", missing.len(), names(missing));
         }
     }
 }
@@ -329,13 +337,21 @@ fn unmet(phase: &str, requirement: Requirement, required: u64, available: u64) -
     let sizes = (human::size(required), human::size(available));
     match requirement {
         Requirement::DiskSpace => {
-            format!("phase {phase} cannot start: it requires {} of free disk space, there are {}", sizes.0, sizes.1)
+            format!(
+                "phase {phase} cannot start: it requires {} of free disk space, there are {}",
+                sizes.0, sizes.1
+            )
         }
         Requirement::Memory => {
-            format!("phase {phase} cannot start: it requires {} of available memory, there are {}", sizes.0, sizes.1)
+            format!(
+                "phase {phase} cannot start: it requires {} of available memory, there are {}",
+                sizes.0, sizes.1
+            )
         }
         Requirement::Toolchain => {
-            format!("phase {phase} cannot start: the phase toolchain is not completed, or its archives do not verify")
+            format!(
+                "phase {phase} cannot start: the phase toolchain is not completed, or its archives do not verify"
+            )
         }
     }
 }

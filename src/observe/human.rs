@@ -58,11 +58,11 @@ mod tests {
 
     #[test]
     fn durations_have_two_units_at_most() {
-        let shown: Vec<String> =
-            [0, 59, 60, 61, 599, 600, 3599, 3600, 4800, 86_399, 86_400, 183_600]
-                .map(|s| duration(Duration::from_secs(s)))
-                .into();
-        let expect = ["0s", "59s", "1m", "1m01s", "9m59s", "10m", "59m", "1h00m", "1h20m", "23h59m", "1d00h", "2d03h"];
+        let shown: Vec<String> = [0, 59, 60, 61, 599, 600, 3599, 3600, 4800, 86_399, 86_400, 183_600]
+            .map(|s| duration(Duration::from_secs(s)))
+            .into();
+        let expect =
+            ["0s", "59s", "1m", "1m01s", "9m59s", "10m", "59m", "1h00m", "1h20m", "23h59m", "1d00h", "2d03h"];
         assert_eq!(shown, expect);
     }
 

@@ -87,11 +87,7 @@ impl Collector for Exposition {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut out = Sheet::new();
-        out.gauge(
-            Family::BuildInfo,
-            &[self.build.version, self.build.revision, self.build.rustversion],
-            1.0,
-        );
+        out.gauge(Family::BuildInfo, &[self.build.version, self.build.revision, self.build.rustversion], 1.0);
         out.run(&self.snapshot);
         out.phases(&self.snapshot);
         out.counters(&self.snapshot);

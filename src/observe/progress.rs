@@ -21,8 +21,8 @@ use crate::plan::{PackageId, Plan, TaskKind};
 use super::counters::Counters;
 use super::durations::{Expectations, History};
 use super::failures::{Failed, Failures};
-use super::human;
 use super::forecast::{Estimate, Forecast, Outlook, View};
+use super::human;
 
 /// A task of a package, by names: records may be of another plan.
 pub(super) type Work = (Arc<str>, TaskKind);
@@ -239,11 +239,7 @@ impl Progress {
         let (at, wall) = (entry.at, entry.wall);
         match &entry.record {
             Record::RunStarted { definition, .. } => {
-                self.run = Run {
-                    definition: Arc::clone(definition),
-                    started: Some(wall),
-                    ..Run::default()
-                };
+                self.run = Run { definition: Arc::clone(definition), started: Some(wall), ..Run::default() };
                 self.forget_flying();
             }
             Record::RunResumed { afresh, .. } => {
@@ -311,7 +307,6 @@ impl Progress {
                 self.open.remove(&(Arc::clone(package), *task));
                 self.ready.insert(Arc::clone(package), at);
             }
-            Record::WorkLost { .. } => {}
             Record::PackageCompleted { phase, package, .. } => {
                 self.counters.phase(phase).packages_completed += 1;
                 self.run.completed += 1;
@@ -340,7 +335,10 @@ impl Progress {
                 self.run.missing = missing.len() as u64;
                 self.outlook.invalidate();
             }
-            Record::RequirementUnmet { .. } | Record::MergeRecovered { .. } | Record::PackageRemoved { .. } => {}
+            Record::WorkLost { .. }
+            | Record::RequirementUnmet { .. }
+            | Record::MergeRecovered { .. }
+            | Record::PackageRemoved { .. } => {}
         }
     }
 

@@ -227,9 +227,7 @@ impl Progress {
     fn takes_slot(&self, task: &RunningTask) -> bool {
         match task.task {
             TaskKind::Fetch | TaskKind::Merge => false,
-            TaskKind::Install => {
-                self.plan.find(&task.package).is_none_or(|id| !self.plan.package(id).direct)
-            }
+            TaskKind::Install => self.plan.find(&task.package).is_none_or(|id| !self.plan.package(id).direct),
             TaskKind::Unpack | TaskKind::Configure | TaskKind::Build | TaskKind::Check => true,
         }
     }
@@ -272,9 +270,7 @@ impl Snapshot {
         }
         let moving = self.alive && self.run.state == RunState::Running;
         let remaining = self.run.remaining.filter(|_| moving)?;
-        let at = |span: Duration| {
-            self.now.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
-        };
+        let at = |span: Duration| self.now.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
         Some((at(remaining.p50), at(remaining.p90)))
     }
 

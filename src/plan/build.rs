@@ -389,8 +389,7 @@ impl Waits {
         let mut missing: Vec<usize> = self.awaited.iter().map(Vec::len).collect();
         // Closures come as soon as they can: they cost nothing, and packages wait for them.
         let rank = |node: usize| Reverse((graph.nodes.get(node).map(|n| n.phase), node));
-        let mut ready: BinaryHeap<_> =
-            (0..missing.len()).filter(|n| missing[*n] == 0).map(rank).collect();
+        let mut ready: BinaryHeap<_> = (0..missing.len()).filter(|n| missing[*n] == 0).map(rank).collect();
         let mut order = Vec::with_capacity(missing.len());
         while let Some(Reverse((_, node))) = ready.pop() {
             order.push(node);

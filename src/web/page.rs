@@ -86,14 +86,14 @@ fn summary(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         let what = if run.ended.is_some() { "Took" } else { "Started" };
         let span = duration(between(started, until));
         let text = if run.ended.is_some() { span } else { format!("{span} ago") };
-        write!(out, "<div><dt>{what}</dt><dd>{text}</dd></div>\n")?;
+        writeln!(out, "<div><dt>{what}</dt><dd>{text}</dd></div>")?;
     }
     if run.ended.is_none() {
         let left = match run.remaining {
             Some(left) => range(left.p50, left.p90),
             None => "not known yet".to_owned(),
         };
-        write!(out, "<div><dt>Left</dt><dd>{left}</dd></div>\n")?;
+        writeln!(out, "<div><dt>Left</dt><dd>{left}</dd></div>")?;
     }
     write!(
         out,
@@ -138,10 +138,10 @@ fn running(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     for task in &snapshot.running {
         let elapsed = duration(between(task.since, snapshot.now));
         let expected = task.expected.map(duration).unwrap_or_default();
-        write!(
+        writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{elapsed}</td>\
-             <td class=\"n\">{expected}</td></tr>\n",
+             <td class=\"n\">{expected}</td></tr>",
             Text(&task.package),
             task.task.name(),
             task.attempt

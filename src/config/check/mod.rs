@@ -47,6 +47,3 @@ fn twice<T: PartialEq + Display>(items: &[T], place: &Place) -> Vec<Diagnostic> 
         })
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -62,21 +62,43 @@ fn a_large_file_is_read_in_pieces_that_keep_their_places() {
 
 #[test]
 fn nothing_deep_or_swollen_reaches_the_types() {
-    let mut bomb = "package: a\nenv: &a0 {x: y}\n".to_owned();
-    let mut list = "provides: &p [".to_owned();
-    list += &"x, ".repeat(2000);
-    bomb += &list;
-    bomb += "]\n";
+    use std::fmt::Write as _;
+    // Every phase with all steps: right but for its size.
+    let mut bomb = "build_phases:\n".to_owned();
+    let names = (0..2000).map(|i| format!("p{i}, ")).collect::<Vec<_>>().concat();
     for i in 0..200 {
-        use std::fmt::Write as _;
-        let _ = writeln!(bomb, "k{i}: *p");
+        let steps = if i == 0 { format!("&all [{names}]") } else { "*all".to_owned() };
+        let _ = writeln!(bomb, "  phase{i}: {{order: {i}, steps: {steps}}}");
     }
-    let (_, problems) = read(&bomb);
-    assert!(problems.iter().any(|problem| problem.contains("alias-bomb")), "{problems:?}");
+    let refused = documents::<Document>(&bomb).values.remove(0).unwrap_err();
+    assert_eq!(refused.to_string(), "too much nesting");
+    let few = bomb.replace(&names, "a, b, ");
+    assert!(documents::<Document>(&few).values[0].is_ok());
     for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "? ".repeat(100_000)] {
         let (_, problems) = read(&text);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].contains("too-deep"), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_key_that_occurs_twice_is_refused_even_when_all_else_is_right() {
+    for (text, problem) in [
+        (
+            "package: a\nversion: 1\npackage: a\n",
+            "3:1 duplicate-key key `package` occurs twice: first in line 1",
+        ),
+        ("package: a\nenv: {A: 1, B: 2, A: 1}\n", "2:19 duplicate-key key `A` occurs twice: first in line 2"),
+        (
+            "package: a\nowners:\n  x: a:b\n  x: a:b\n",
+            "4:3 duplicate-key key `x` occurs twice: first in line 3",
+        ),
+        (
+            "package: a\ntasks: {check: {run: x, run: y}}\n",
+            "2:25 duplicate-key key `run` occurs twice: first in line 2",
+        ),
+    ] {
+        assert_eq!(read(text).1, [problem]);
     }
 }
 

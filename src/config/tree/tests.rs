@@ -126,3 +126,11 @@ fn aliases_are_bounded() {
     let fair = (0..1000).map(|i| format!("b{i}: *x\n")).collect::<Vec<_>>().concat();
     assert_eq!(Tree::parse(&format!("a: &x [1, 2, 3]\n{fair}")).error, None);
 }
+
+#[test]
+fn a_text_that_the_parser_cannot_bear_has_no_positions_and_no_error_of_its_own() {
+    // With a tag and a comma the parser panics; serde_yaml reads it.
+    refused("a: [!x,b]", UNPARSED);
+    // At the very end of an escape it would, without the line break that is added.
+    refused("a: \"\\", "syntax");
+}

@@ -3,4 +3,4 @@
 
 mod script;
 mod simulation;
-mod sketch;
+pub(crate) mod sketch;

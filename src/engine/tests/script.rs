@@ -4,9 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::message::{
-    Effect, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
-};
+use crate::engine::message::{Effect, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage};
 use crate::engine::state::State;
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Failure};
@@ -23,9 +21,8 @@ use super::sketch;
 #[track_caller]
 fn check(words: &str, jobs: u32, script: &str, expect: &str) {
     let trace = run(words, jobs, script);
-    let clean = |text: &str| {
-        text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n")
-    };
+    let clean =
+        |text: &str| text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n");
     assert!(clean(&trace) == clean(expect), "--- the engine said\n{trace}\n--- expected\n{expect}");
 }
 
@@ -119,9 +116,8 @@ fn measured(plan: &Plan, words: &[&str]) -> Event {
 }
 
 fn show(plan: &Plan, effect: &Effect) -> String {
-    let name = |task: TaskId| {
-        format!("{}.{}", plan.package(plan.package_of(task)).name, plan.kind(task).name())
-    };
+    let name =
+        |task: TaskId| format!("{}.{}", plan.package(plan.package_of(task)).name, plan.kind(task).name());
     match effect {
         Effect::Record(record) => format!("+ {}", show_record(record)),
         Effect::Start(Start { task, attempt, restore, fresh, jobs, degraded, .. }) => {

@@ -52,26 +52,32 @@ fn words(random: &mut Random) -> String {
     let method = if random.chance(30) { "topological" } else { "parallel" };
     writeln!(out, "method {method}\nattempts {}\ndelay {}", 1 + random.below(3), random.below(20)).unwrap();
     let mut names: Vec<String> = Vec::new();
-    for phase in 0..1 + random.below(3) {
+    for phase in 0..=random.below(3) {
         writeln!(out, "phase{} p{phase}", if random.chance(60) { "" } else { "?" }).unwrap();
         if random.chance(20) {
             writeln!(out, "needs disk 500").unwrap();
         }
-        for _ in 0..1 + random.below(5) {
+        for _ in 0..=random.below(5) {
             let name = format!("k{}", names.len());
             write!(out, "{name}: ").unwrap();
             if random.chance(40) {
                 write!(out, "fetch unpack ").unwrap();
             }
-            write!(out, "{} ", ["build", "configure build", "configure build check", "build check?"][usize::try_from(random.below(4)).unwrap()])
-                .unwrap();
+            write!(
+                out,
+                "{} ",
+                ["build", "configure build", "configure build check", "build check?"]
+                    [usize::try_from(random.below(4)).unwrap()]
+            )
+            .unwrap();
             if random.chance(70) {
                 write!(out, "install ").unwrap();
             }
             write!(out, "< ").unwrap();
             for other in &names {
                 if random.chance(25) {
-                    write!(out, "{}{other} ", ["", "", "?", "~"][usize::try_from(random.below(4)).unwrap()]).unwrap();
+                    write!(out, "{}{other} ", ["", "", "?", "~"][usize::try_from(random.below(4)).unwrap()])
+                        .unwrap();
                 }
             }
             if random.chance(20) {
@@ -169,13 +175,12 @@ impl World {
         }
         let mut todo = Vec::new();
         for effect in effects {
-            match effect {
-                Effect::Record(record) => {
-                    self.trace.push(format!("{} {record:?}", self.now));
-                    self.observe(&record);
-                    self.ledger.push((self.now, record));
-                }
-                other => todo.push(other),
+            if let Effect::Record(record) = effect {
+                self.trace.push(format!("{} {record:?}", self.now));
+                self.observe(&record);
+                self.ledger.push((self.now, record));
+            } else {
+                todo.push(effect);
             }
         }
         if kill {
@@ -209,32 +214,23 @@ impl World {
     }
 
     fn observe(&mut self, record: &Record) {
-        match record {
-            Record::RunStarted { .. } | Record::RunResumed { afresh: true, .. } => {
-                self.begun.clear();
-                self.succeeded.clear();
-            }
-            Record::PackageCompleted { package, degraded, .. } => {
-                let id = self.plan.find(package).unwrap();
-                // What was built without something optional is not taken for the whole thing later.
-                if !degraded {
-                    self.completed.insert(id);
-                }
-            }
-            Record::TaskFinished { package, task, .. } => {
-                let id = self.plan.find(package).unwrap();
-                self.succeeded.insert(self.plan.task(id, *task).unwrap());
-            }
-            Record::TaskStarted { package, task, attempt, restore, .. } => {
-                let task = self.plan.task(self.plan.find(package).unwrap(), *task).unwrap();
-                assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
-                assert_eq!(
-                    *restore,
-                    self.succeeded.contains(&task),
-                    "{package}: a task runs twice exactly to restore a work directory"
-                );
-            }
-            _ => {}
+        if let Record::RunStarted { .. } | Record::RunResumed { afresh: true, .. } = record {
+            self.begun.clear();
+            self.succeeded.clear();
+        } else if let Record::PackageCompleted { package, degraded: false, .. } = record {
+            // What was built without something optional is not taken for the whole thing later.
+            self.completed.insert(self.plan.find(package).unwrap());
+        } else if let Record::TaskFinished { package, task, .. } = record {
+            let id = self.plan.find(package).unwrap();
+            self.succeeded.insert(self.plan.task(id, *task).unwrap());
+        } else if let Record::TaskStarted { package, task, attempt, restore, .. } = record {
+            let task = self.plan.task(self.plan.find(package).unwrap(), *task).unwrap();
+            assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
+            assert_eq!(
+                *restore,
+                self.succeeded.contains(&task),
+                "{package}: a task runs twice exactly to restore a work directory"
+            );
         }
     }
 
@@ -433,6 +429,7 @@ fn run_seed(seed: u64) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test is no part of the engine")]
 fn random_runs_keep_every_promise() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     if let Some(seed) = number("KILN_SEED") {

@@ -24,13 +24,14 @@ use crate::config::version::Dependency;
 use crate::plan::{Plan, build};
 
 /// The plan that the words describe.
-pub(super) fn plan(words: &str) -> Arc<Plan> {
+pub(crate) fn plan(words: &str) -> Arc<Plan> {
     let mut files = Files::default();
     files.add("sketch", words);
     let mut definition = Definition {
         name: name("sketch"),
         root: Root::Directory("sketch".into()),
         document: serde_yaml::from_str("{build_phases: {}}").unwrap(),
+        place: Place::document(FileId(0), 0),
         recipes: Vec::new(),
         files,
     };
@@ -104,15 +105,13 @@ fn dependency(text: &str) -> Dependency {
 fn recipe(package: &str, own: &str, rest: &str) -> Recipe {
     let mut recipe: Recipe = serde_yaml::from_str(&format!("{{package: {package}, version: 1}}")).unwrap();
     let script = || Some(Task::Script(String::new()));
-    let mut words = own.split_whitespace();
-    while let Some(word) = words.next() {
+    for word in own.split_whitespace() {
         match word {
             "fetch" => recipe.sources.push(SourceFile {
                 file: "x.tar".into(),
                 sha256: "0".repeat(64).parse().unwrap(),
                 from: Vec::new(),
             }),
-            "unpack" => {}
             "configure" => recipe.tasks.configure = script(),
             "build" => recipe.tasks.build = script(),
             "check" => recipe.tasks.check = script(),
@@ -120,7 +119,7 @@ fn recipe(package: &str, own: &str, rest: &str) -> Recipe {
                 recipe.tasks.check = Some(Task::Entry(TaskEntry { run: String::new(), required: false }));
             }
             "install" => recipe.tasks.install = script(),
-            "<" => {}
+            "unpack" | "<" => {}
             other => {
                 if let Some(other) = other.strip_prefix('?') {
                     recipe.optional_deps.push(dependency(other));

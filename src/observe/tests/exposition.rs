@@ -1,0 +1,256 @@
+//! `/metrics`: the golden file, its rules, its size.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use prometheus::core::Collector as _;
+use prometheus::{Encoder as _, TextEncoder};
+
+use crate::engine::Limits;
+use crate::failure::Category;
+use crate::observe::Progress;
+use crate::observe::families::FAMILIES;
+use crate::observe::live::{Filesystem, Process, Sample};
+use crate::observe::metrics::{BuildInfo, Exposition, render};
+
+use super::story::{Play, SECOND, Story};
+
+const WORDS: &str = "
+    attempts 2
+    phase toolchain
+      needs disk 1073741824
+      binutils: fetch unpack configure build install
+      gcc: fetch unpack configure build check? install < binutils
+    phase? desktop
+      needs memory 4096
+      odd: build
+      xorg: build install < gcc";
+
+fn build() -> BuildInfo {
+    BuildInfo { version: "0.0.1", revision: "abc", rustversion: "1.2.3" }
+}
+
+fn sample() -> Sample {
+    let filesystem = Filesystem { available: 5_000_000_000, size: 10_000_000_000, free_inodes: 1234 };
+    Sample {
+        filesystems: [Some(filesystem); 4],
+        memory_available: Some(8_000_000_000),
+        process: Some(Process {
+            cpu: 1.25,
+            open_fds: 12,
+            max_fds: Some(1024),
+            virtual_memory: 300_000_000,
+            resident_memory: 20_000_000,
+            threads: 4,
+            start: 1_700_000_000.5,
+        }),
+        collectors: [
+            (Duration::from_micros(50), true),
+            (Duration::from_micros(100), true),
+            (Duration::ZERO, false),
+        ],
+    }
+}
+
+/// What a scrape at `now` gets.
+pub(super) fn text(progress: &mut Progress, now: i64) -> String {
+    progress.estimate(now);
+    let mut snapshot = progress.snapshot(now, true);
+    snapshot.run.digest = "0123abcd".into(); // the real one changes with what goes into it
+    render(build(), snapshot, sample()).unwrap()
+}
+
+/// Series of counters and histograms, and their values.
+pub(super) fn counters(text: &str) -> BTreeMap<String, f64> {
+    let mut kind = "";
+    let mut out = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            kind = rest.rsplit_once(' ').unwrap().1;
+        } else if !line.starts_with('#') && kind != "gauge" {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let old = out.insert(series.to_owned(), value.parse().unwrap());
+            assert_eq!(old, None, "{series} is there twice");
+        }
+    }
+    out.retain(|series, _| !series.starts_with("process_"));
+    out
+}
+
+fn series(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect()
+}
+
+/// The second run, in the middle: a recovered package, a failed one, one that runs.
+fn halfway() -> (Story, i64) {
+    let mut story = Story::new(WORDS);
+    story.run(|_| Play::Ok(30));
+    story.sleep(600);
+    story.lost = vec!["binutils", "gcc", "odd", "xorg"];
+    story.run(|task| match task {
+        "binutils.build#1" => Play::Fail(7, Category::LinkFailure),
+        "gcc.check#1" => Play::Fail(3, Category::CompilationFailure),
+        "odd.build#1" | "odd.build#2" => Play::Fail(200, Category::DiskSpace),
+        "xorg.install#1" => Play::Crash(300),
+        _ => Play::Ok(90),
+    });
+    let now = story.now() + 5 * SECOND;
+    (story, now)
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+#[test]
+fn the_exposition_is_the_golden_one() {
+    let (story, now) = halfway();
+    let text = text(&mut story.progress(), now);
+    let path = golden("metrics.prom");
+    if std::env::var_os("KILN_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expect = std::fs::read_to_string(&path).unwrap();
+    for (line, (is, should)) in text.lines().zip(expect.lines()).enumerate() {
+        assert_eq!(is, should, "line {} of {} (KILN_BLESS=1 rewrites it)", line + 1, path.display());
+    }
+    assert_eq!(text.lines().count(), expect.lines().count());
+}
+
+#[test]
+fn every_family_is_in_the_golden_exposition() {
+    let (story, now) = halfway();
+    let mut text = text(&mut story.progress(), now);
+    // A run that has ended has what a running one has not.
+    let mut ended = Story::new("phase base\n a: build");
+    ended.run(super::story::quick);
+    text += &self::text(&mut ended.progress(), ended.now());
+    for family in FAMILIES {
+        assert!(text.contains(&format!("# TYPE {} ", family.name)), "{} is never exported", family.name);
+    }
+}
+
+#[test]
+fn families_are_named_once_and_as_prometheus_wants_them() {
+    let names: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(names.len(), FAMILIES.len());
+    for family in FAMILIES {
+        assert!(family.help.ends_with('.'), "{}", family.name);
+        let counter = family.kind == prometheus::proto::MetricType::COUNTER;
+        assert_eq!(family.name.ends_with("_total"), counter, "{}", family.name);
+    }
+}
+
+#[test]
+fn a_registry_takes_the_collector_and_gathers_the_same() {
+    let (story, now) = halfway();
+    let mut progress = story.progress();
+    progress.estimate(now);
+    let snapshot = progress.snapshot(now, true);
+    let text = render(build(), snapshot.clone(), sample()).unwrap();
+    let exposition = Exposition::new(build(), snapshot, sample()).unwrap();
+    let mut own: Vec<String> = exposition.collect().iter().map(|family| family.name().to_owned()).collect();
+    own.sort();
+    let registry = prometheus::Registry::new();
+    registry.register(Box::new(exposition)).unwrap();
+    let gathered = registry.gather();
+    assert_eq!(gathered.iter().map(|family| family.name().to_owned()).collect::<Vec<_>>(), own);
+    let mut encoded = Vec::new();
+    TextEncoder::new().encode(&gathered, &mut encoded).unwrap();
+    let encoded = String::from_utf8(encoded).unwrap();
+    let sorted = |text: &str| series(text).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(sorted(&encoded).symmetric_difference(&sorted(&text)).count(), 0);
+}
+
+#[test]
+fn labels_are_escaped() {
+    let (story, now) = halfway();
+    let mut snapshot = story.progress().snapshot(now, true);
+    snapshot.run.definition = "a\"b\\c\nd".into();
+    let text = render(build(), snapshot, sample()).unwrap();
+    assert!(text.contains(r#"definition="a\"b\\c\nd""#), "{text}");
+}
+
+#[test]
+fn kiln_series_is_the_number_of_series() {
+    let (story, now) = halfway();
+    let text = text(&mut story.progress(), now);
+    let said = text.lines().find_map(|line| line.strip_prefix("kiln_series ")).unwrap();
+    assert_eq!(said.parse::<usize>().unwrap(), series(&text).len());
+    assert_eq!(series(&text).iter().collect::<BTreeSet<_>>().len(), series(&text).len(), "no series twice");
+}
+
+#[test]
+fn before_the_first_run_there_is_a_whole_exposition_with_no_time_in_it() {
+    let story = Story::new("phase base\n a: build");
+    let text = text(&mut story.progress(), SECOND);
+    assert!(text.contains("kiln_run_state{state=\"idle\"} 1"));
+    assert!(text.contains("kiln_errors_total{category=\"security_violation\"} 0"));
+    assert!(text.contains("kiln_task_attempts_total{phase=\"base\",task=\"merge\"} 0"));
+    for absent in
+        ["kiln_run_info", "kiln_run_start_", "kiln_run_estimated", "kiln_run_expected", "kiln_phase_start"]
+    {
+        assert!(!text.contains(absent), "{absent}");
+    }
+}
+
+#[test]
+fn the_number_of_series_is_bounded_whatever_the_size_of_the_plan() {
+    let (phases, packages) = (6, 2000);
+    let mut words = String::from("method parallel\nattempts 3\ndelay 0\n");
+    for index in 0..packages {
+        if index % (packages / phases) == 0 && index / (packages / phases) < phases {
+            writeln!(words, "phase? p{}", index / (packages / phases)).unwrap();
+        }
+        writeln!(words, "k{index}: fetch unpack build").unwrap();
+    }
+    let mut story = Story::new(&words);
+    story.limits = Limits { jobs: 3, fetches: 50, ..story.limits };
+    story.run(|task| {
+        let number = task.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        match number % 5 {
+            0 => Play::Fail(1, Category::NetworkIssues),
+            _ => Play::Ok(1),
+        }
+    });
+    let failures = |progress: &Progress| progress.failures().list().len().min(100);
+    let mut most = 0;
+    // After 60 records fifty fetches are under way.
+    for count in (0..=story.entries.len()).step_by(story.entries.len() / 4).chain([60]) {
+        let mut progress = story.progress_after(count);
+        let now = story.entries[count.saturating_sub(1)].wall;
+        let text = text(&mut progress, now);
+        let bound = 350 + 60 * phases + 4 * 3 + 3 * failures(&progress);
+        assert!(series(&text).len() <= bound, "{} series, {bound} allowed", series(&text).len());
+        let active = series(&text).iter().filter(|series| series.starts_with("kiln_active_")).count();
+        assert!(active <= 2 * (2 * 3 + 8), "{active} series of running tasks");
+        most = most.max(failures(&progress));
+    }
+    assert_eq!(most, 100, "the test is about something");
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let promtool = std::env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into());
+    let command = Command::new(&promtool)
+        .args(["check", "metrics"])
+        .stdin(std::fs::File::open(golden("metrics.prom")).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = match command {
+        Ok(child) => child,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "promtool cannot be run: {error}");
+            println!("promtool_has_nothing_to_say: skipped, there is no promtool");
+            return;
+        }
+    };
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
