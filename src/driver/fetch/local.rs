@@ -6,8 +6,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+
+use rustix::fs::OFlags;
 
 use super::cache::Partial;
 use super::error::{Reason, Stop};
@@ -28,8 +31,9 @@ pub(super) fn get(
             Reason::Unreadable(format!("`{}`: {error}", path.display()))
         }
     };
-    let mut file = File::open(&path).map_err(unreadable)?;
-    // A pipe would hang, a directory cannot be read.
+    // A fifo would hang, and that already when it is opened; a directory cannot be read.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = File::options().read(true).custom_flags(nonblocking).open(&path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(Reason::Unreadable(format!("`{}` is no regular file", path.display())).into());
     }
