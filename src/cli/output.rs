@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Exit;
 use crate::driver::DriverError;
+use crate::ledger::lock::LockError;
 
 /// Prints an answer to standard output.
 pub(super) fn answer(text: &str) {
@@ -55,11 +56,15 @@ pub(super) fn failed(error: &anyhow::Error) -> Exit {
         }
     }
     say(&text);
-    match error.downcast_ref::<DriverError>() {
-        Some(DriverError::Lock(_)) => Exit::Held,
-        Some(DriverError::Ledger(_) | DriverError::State { .. } | DriverError::Prepare { .. }) | None => {
-            Exit::Error
-        }
+    let held = matches!(error.downcast_ref(), Some(DriverError::Lock(LockError::Held { .. })));
+    let refused = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
+    match (held, refused) {
+        (true, _) => Exit::Held,
+        (false, true) => Exit::Requirements,
+        (false, false) => Exit::Error,
     }
 }
 
