@@ -143,6 +143,17 @@ fn a_damaged_file_in_the_cache_is_fetched_again() {
 }
 
 #[test]
+fn a_mirror_that_is_no_file_is_not_waited_for() {
+    let space = Space::new();
+    let gate = space.gate("gate");
+    let source = space.source("data.txt", b"right");
+    let fifo = format!("'file:{}'", gate.path());
+    space.packages(&recipe(&source.entry(&[&fifo, "file:/proc", &source.url()])));
+    space.run(0);
+    assert_eq!(space.sysroot().at("src/data.txt"), "file 0644 right");
+}
+
+#[test]
 fn fetch_fails_when_a_source_is_missing_and_gets_the_others() {
     let space = Space::new();
     let gone = space.source("gone.txt", b"gone");

@@ -3,7 +3,9 @@
 use rustix::process::Signal;
 
 use super::fifo::{Bell, Gate, Hold};
+use super::http::Mirror;
 use super::process::Running;
+use super::sources::sha256;
 use super::space::{RUN, Space};
 
 /// A kiln whose package `done` is completed and whose package `blocked` waits in its `build`.
@@ -119,6 +121,27 @@ fn the_second_signal_kills_at_once_who_ignores_the_first() {
         assert_eq!(blocked.space.ledger().last()["record"], "run_paused");
         assert_eq!(blocked.space.ledger().story("blocked").last().unwrap(), "build 1: interrupted");
     }
+}
+
+#[test]
+fn a_fetch_that_hangs_does_not_keep_a_run_from_stopping() {
+    let content = [7; 100_000];
+    let mirror = Mirror::of(&content);
+    let space = Space::with(&format!(
+        "package: remote\nversion: 1\nsources: [{{file: data, sha256: {}, from: ['{}']}}]\ntasks: {{build: test -e \
+         data}}\n",
+        sha256(&content),
+        mirror.url("data")
+    ));
+    let kiln = space.start(&RUN);
+    let (stalled, _) = mirror.answer_but(50_000);
+    kiln.signal(Signal::INT);
+    kiln.wait().exits(130);
+    drop(stalled);
+    assert_eq!(space.ledger().story("remote"), ["fetch 1", "fetch 1: interrupted"]);
+    let kiln = space.start(&RUN);
+    drop(mirror.answer_but(0));
+    kiln.wait().exits(0);
 }
 
 #[test]

@@ -19,6 +19,20 @@ fn root(test: &str) -> bool {
     root
 }
 
+/// `kiln run` by somebody without privileges.
+fn as_nobody(space: &Space) -> Command {
+    let kiln = space.command(&RUN);
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(kiln.get_program())
+        .args(kiln.get_args())
+        .env_clear()
+        .envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir("/");
+    command
+}
+
 #[test]
 fn an_ordinary_user_can_build() {
     if !root("an_ordinary_user_can_build") {
@@ -52,18 +66,7 @@ tasks:
         here = here.path(),
         go = go.path()
     ));
-    let run = || {
-        let kiln = space.command(&RUN);
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(kiln.get_program())
-            .args(kiln.get_args())
-            .env_clear()
-            .envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .current_dir("/");
-        space.start_command(command)
-    };
+    let run = || space.start_command(as_nobody(&space));
     // Killed in the middle, with a daemon: without a namespace the next start ends what was left.
     let kiln = run();
     here.wait();
@@ -111,6 +114,19 @@ tasks:
     assert_eq!(sysroot.at("etc"), "directory 0755");
     assert_eq!(sysroot.at("etc/conf"), "file 0644 changed");
     assert_eq!(sysroot.at("etc/mail"), "file 0644 8:12");
+}
+
+#[test]
+fn who_may_not_write_the_state_is_told_so() {
+    if !root("who_may_not_write_the_state_is_told_so") {
+        return;
+    }
+    let space = Space::with("package: a\nversion: 1\ntasks: {build: 'true'}\n");
+    space.run(0);
+    space.start_command(as_nobody(&space)).wait().exits(5).says("Permission denied");
+    fs::remove_dir_all(space.state()).unwrap();
+    fs::create_dir(space.state()).unwrap();
+    space.start_command(as_nobody(&space)).wait().exits(5).says("Permission denied");
 }
 
 #[test]
