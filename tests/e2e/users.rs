@@ -40,7 +40,8 @@ fn an_ordinary_user_can_build() {
     }
     let space = Space::new();
     let (hold, mut here) = (space.hold("hold"), space.bell("here"));
-    let go = space.gate("go");
+    // A gate each: what opens one for two readers lets the second find nothing to read.
+    let (go, never) = (space.gate("go"), space.gate("never"));
     let source = space.tarball("s.tar.gz", &[("s/file", "content")]);
     space.packages(&format!(
         r#"
@@ -57,7 +58,7 @@ build_deps: [a]
 tasks:
   build: |
     exec 9> {hold}
-    setsid sh -c 'echo here > {here}; read x < {go}' > /dev/null 2>&1 &
+    setsid sh -c 'echo here > {here}; read x < {never}' > /dev/null 2>&1 &
     read x < {go}
   install: cp "$SYSROOT/bin/b" "$DESTDIR/c"
 "#,
@@ -73,7 +74,6 @@ tasks:
     kiln.kill();
     let kiln = run();
     here.wait();
-    go.open();
     go.open();
     kiln.wait().exits(0);
     assert!(!hold.is_held());

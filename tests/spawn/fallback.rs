@@ -64,9 +64,10 @@ pub(crate) fn no_evidence() {
     let space = space();
     let hold = space.fifo("hold");
     space.start(space.job(9, &["/bin/sleep", "1000"]));
-    space.start_script(1, &format!("mkfifo up; ( setsid -f env -i PATH=/bin {HOLD} & ); read line <up"));
-    // Not how many it left: the parent half of `setsid -f` may still be on its way out, and it has evidence.
-    assert_eq!(space.end_of(1).exit, Exit::Code(0));
+    space.start_script(1, &format!("mkfifo up; setsid -f env -i PATH=/bin {HOLD}; read line <up"));
+    // The script has waited for the parent half of `setsid -f`, which has evidence, and a child: the orphan.
+    let end = space.end_of(1);
+    assert_eq!((end.exit, end.leftovers), (Exit::Code(0), 0));
     assert!(hold.is_held());
     space.spawner.kill(9, kiln::driver::spawn::Signal::Kill);
     assert_eq!(space.end_of(9).leftovers, 1);
