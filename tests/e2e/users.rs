@@ -65,7 +65,8 @@ tasks:
         source = source.as_sources(),
         hold = hold.path(),
         here = here.path(),
-        go = go.path()
+        go = go.path(),
+        never = never.path()
     ));
     let run = || space.start_command(as_nobody(&space));
     // Killed in the middle, with a daemon: without a namespace the next start ends what was left.
