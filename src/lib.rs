@@ -22,6 +22,7 @@
 //! | [`observe`] | what records mean to those who watch: progress, metrics, documents, estimates |
 //! | [`web`] | the server in front of that |
 //! | [`cli`] | the command line |
+//! | [`host`] | cores, memory and disk of this machine |
 //!
 //! # Flow of a run
 //!
@@ -55,6 +56,7 @@ pub mod driver;
 pub mod engine;
 pub mod failure;
 pub mod graph;
+pub mod host;
 pub mod ledger;
 pub mod observe;
 pub mod plan;

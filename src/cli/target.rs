@@ -145,7 +145,7 @@ impl StateTarget {
             output::failed(&error);
             Exit::Usage
         })?;
-        let jobs = settings.jobs.unwrap_or_else(crate::driver::cores);
+        let jobs = settings.jobs.unwrap_or_else(crate::host::cores);
         let job = Job {
             definition: sound.definition,
             plan: Arc::new(sound.planned.plan.clone()),

@@ -13,7 +13,6 @@ pub mod ahead;
 pub mod beneath;
 mod chores;
 pub mod fetch;
-mod host;
 pub mod leftover;
 pub mod look;
 pub mod path;
@@ -38,8 +37,6 @@ use crate::ledger::LedgerError;
 use crate::ledger::lock::LockError;
 use crate::ledger::place::StateDir;
 use crate::plan::{PackageId, Plan};
-
-pub use host::cores;
 
 /// What to run.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Reso
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::{Category, Failure};
+use crate::host;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PhaseId, TaskId, TaskKind};
@@ -25,7 +26,7 @@ use super::script::{self, Scripts};
 use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
 use super::stage::tree::Snapshot;
 use super::store::Store;
-use super::{DriverError, Job, ahead, host, leftover, verdict};
+use super::{DriverError, Job, ahead, leftover, verdict};
 
 /// What reaches the loop.
 enum Message {

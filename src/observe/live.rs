@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::host;
 use crate::ledger::place::StateDir;
 
 /// Roles of filesystems, in the order of `Sample::filesystems`.
@@ -62,7 +63,7 @@ impl Sample {
     pub fn take(place: &StateDir) -> Self {
         let paths = [place.work(), place.sysroot(), place.root().to_owned(), place.sources()];
         let (filesystems, filesystem_cost) = timed(|| paths.map(|path| filesystem(&path).ok()));
-        let (memory_available, memory_cost) = timed(|| memory_available().ok());
+        let (memory_available, memory_cost) = timed(|| host::memory_available().ok());
         let (process, process_cost) = timed(|| Process::own().ok());
         Self {
             filesystems,
@@ -108,17 +109,6 @@ fn filesystem(path: &Path) -> io::Result<Filesystem> {
         available: stat.f_bavail.saturating_mul(stat.f_frsize),
         size: stat.f_blocks.saturating_mul(stat.f_frsize),
         free_inodes: stat.f_favail,
-    })
-}
-
-fn memory_available() -> io::Result<u64> {
-    let mut system = sysinfo::System::new().map_err(|error| io::Error::other(error.to_string()))?;
-    system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
-    let available = system.available_memory();
-    Ok(match system.cgroup_limits() {
-        // Without a limit the crate repeats the host's total.
-        Some(limits) if limits.total_memory < system.total_memory() => available.min(limits.free_memory),
-        Some(_) | None => available,
     })
 }
 

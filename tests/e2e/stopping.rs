@@ -125,7 +125,7 @@ fn the_second_signal_kills_at_once_who_ignores_the_first() {
 
 #[test]
 fn a_fetch_that_hangs_does_not_keep_a_run_from_stopping() {
-    let content = [7; 100_000];
+    let content = vec![7; 100_000];
     let mirror = Mirror::of(&content);
     let space = Space::with(&format!(
         "package: remote\nversion: 1\nsources: [{{file: data, sha256: {}, from: ['{}']}}]\ntasks: {{build: test -e \

@@ -1,6 +1,6 @@
 //! What the host has: cores, memory, disk.
 //!
-//! Owns: measuring. Does not know: what is required.
+//! Owns: measuring, for the driver (requirements) and for observers alike. Does not know: what is required.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ pub fn cores() -> u32 {
 }
 
 /// Bytes of memory that can be used without swapping: `MemAvailable`, capped by the cgroup's limit.
-pub(super) fn memory_available() -> io::Result<u64> {
+pub fn memory_available() -> io::Result<u64> {
     let mut system = sysinfo::System::new().map_err(|error| io::Error::other(error.to_string()))?;
     system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
     let available = system.available_memory();
@@ -23,7 +23,7 @@ pub(super) fn memory_available() -> io::Result<u64> {
 }
 
 /// Free bytes for us on the filesystem of `path`.
-pub(super) fn disk_available(path: &Path) -> io::Result<u64> {
+pub fn disk_available(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
