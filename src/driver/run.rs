@@ -22,7 +22,7 @@ use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
 use super::look::{self, Past};
-use super::script::{self, Scripts};
+use super::script::{self, Scripts, Work};
 use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
 use super::stage::tree::Snapshot;
 use super::store::Store;
@@ -268,18 +268,23 @@ impl Shift<'_> {
                 }));
                 observe(self.driver.commit(now, records)?);
             }
-            for package in complete {
-                self.clear_work(&package);
-            }
+            let mut ended = None;
             for deed in deeds {
                 match deed {
                     Effect::Start(start) => self.start(start, &mut events),
                     Effect::Kill { task, at_once } => self.kill(task, at_once),
                     Effect::Measure { phase } => self.measure(phase)?,
                     Effect::WatchOutput { task } => events.push(self.last_output(task)),
-                    Effect::End(ending) => return Ok(ending),
+                    Effect::End(ending) => ended = Some(ending),
                     Effect::Record(_) => {}
                 }
+            }
+            // Only now: what comes next is running already.
+            for package in complete {
+                self.clear_work(&package);
+            }
+            if let Some(ending) = ended {
+                return Ok(ending);
             }
             if events.is_empty() {
                 self.wait(&mut events)?;
@@ -500,6 +505,9 @@ impl Shift<'_> {
 
     /// A completed package's work directory is not needed any more.
     fn clear_work(&self, package: &str) {
+        if Work::of(&self.scripts.state, package).remove_if_empty() {
+            return;
+        }
         let path = self.scripts.state.work_of(package);
         let trash = self.scripts.state.work().join(format!("{TRASH}{package}"));
         if std::fs::rename(&path, &trash).is_ok() {

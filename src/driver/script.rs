@@ -80,6 +80,12 @@ impl Work {
         give(&dest, user)
     }
 
+    /// Deletes the directory if no script has left anything in it, and says whether it is gone. If not, what is
+    /// left of it is of no use to a script.
+    pub(super) fn remove_if_empty(&self) -> bool {
+        [&self.tmp(), &self.src(), &self.root].iter().all(|dir| fs::remove_dir(dir).is_ok())
+    }
+
     pub(super) fn remember_epoch(&self, epoch: u64) -> io::Result<()> {
         fs::write(self.epoch_file(), epoch.to_string())
     }
@@ -250,3 +256,6 @@ fn shorten(line: &str) -> String {
         None => clean,
     }
 }
+
+#[cfg(test)]
+mod tests;
