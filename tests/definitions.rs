@@ -4,5 +4,6 @@
 mod definitions {
     mod framework;
     mod golden;
+    mod graph;
     mod space;
 }

@@ -40,14 +40,14 @@ impl Check {
         }
         match &sound {
             Some(Sound { planned, .. }) => output::answer(&format!(
-                "{}: ok, {} packages in {} phases\n",
+                "{}: ok, {} in {}\n",
                 planned.plan.definition,
-                planned.plan.packages.len(),
-                planned.plan.phases.len()
+                output::count(planned.plan.packages.len(), "package"),
+                output::count(planned.plan.phases.len(), "phase")
             )),
             None => {
                 let errors = rendered.iter().filter(|r| r.severity == Severity::Error).count();
-                output::say(&format!("\n{errors} {}", if errors == 1 { "error" } else { "errors" }));
+                output::say(&format!("\n{}", output::count(errors, "error")));
             }
         }
         Ok(exit)

@@ -9,6 +9,8 @@
 pub mod build;
 pub mod key;
 pub mod path;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

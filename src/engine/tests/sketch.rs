@@ -25,6 +25,14 @@ use crate::plan::{Plan, build};
 
 /// The plan that the words describe.
 pub(crate) fn plan(words: &str) -> Arc<Plan> {
+    match build::plan(&definition(words)) {
+        Ok(planned) => Arc::new(planned.plan),
+        Err(problems) => panic!("sketch: {problems:?}"),
+    }
+}
+
+/// The definition that the words describe.
+pub(crate) fn definition(words: &str) -> Definition {
     let mut files = Files::default();
     files.add("sketch", words);
     let mut definition = Definition {
@@ -88,10 +96,7 @@ pub(crate) fn plan(words: &str) -> Arc<Plan> {
         }
     }
     definition.document.dependency_tracking.dependency_resolution.max_depth = 1000;
-    match build::plan(&definition) {
-        Ok(planned) => Arc::new(planned.plan),
-        Err(problems) => panic!("sketch: {problems:?}"),
-    }
+    definition
 }
 
 fn name(text: &str) -> Name {

@@ -1,0 +1,153 @@
+//! What holds of every plan, on random definitions: order, keys, cycles that are broken.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use crate::config::document::CircularHandling;
+use crate::config::load::Definition;
+use crate::config::recipe::Task;
+use crate::engine::tests::sketch;
+
+use super::build::{Planned, plan};
+use super::{NodeId, PackageId, Plan};
+
+/// Packages `k0`…, in one or two phases; each with words that say whom it needs, among those before it or
+/// (with `circular`) all.
+fn words(circular: bool) -> impl Strategy<Value = String> {
+    let edge = (0..12_usize, prop::sample::select(vec!["", "", "?", "~"]));
+    prop::collection::vec(prop::collection::vec(edge, 0..4), 2..12).prop_map(move |packages| {
+        let mut text = String::from("phase one\n");
+        let count = packages.len();
+        for (at, edges) in packages.iter().enumerate() {
+            if at == count / 2 && !circular {
+                text.push_str("phase two\n");
+            }
+            text.push_str(&format!("k{at}: build install <"));
+            for (to, kind) in edges {
+                let to = if circular { to % count } else { to % at.max(1) };
+                if to != at {
+                    text.push_str(&format!(" {kind}k{to}"));
+                }
+            }
+            text.push('\n');
+        }
+        text
+    })
+}
+
+fn planned(definition: &Definition) -> Planned {
+    plan(definition).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// Packages that a package waits for, at any distance.
+fn awaited(plan: &Plan, id: PackageId) -> BTreeSet<PackageId> {
+    let mut found = BTreeSet::new();
+    let mut stack = vec![NodeId(id.0)];
+    while let Some(at) = stack.pop() {
+        for node in &plan.node_order {
+            if plan.waiters[node.0 as usize].iter().any(|waiter| waiter.node == at) {
+                if let Some(package) = plan.as_package(*node)
+                    && !found.insert(package)
+                {
+                    continue;
+                }
+                stack.push(*node);
+            }
+        }
+    }
+    found
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_waited_for_comes_first_and_in_no_later_phase(words in words(false)) {
+        let Planned { plan, graph, package_of_node, .. } = planned(&sketch::definition(&words));
+        for edge in graph.edges.iter().filter(|edge| edge.waits()) {
+            let (from, to) = (package_of_node[edge.from], package_of_node[edge.to]);
+            prop_assert!(to < from, "{words}");
+            prop_assert!(awaited(&plan, from).contains(&to), "{words}");
+        }
+        for id in plan.package_ids() {
+            for other in awaited(&plan, id) {
+                prop_assert!(other < id && plan.package(other).phase <= plan.package(id).phase, "{words}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_recipe_changes_its_key_and_those_of_all_who_wait_for_it_and_no_other(
+        words in words(false),
+        which in any::<prop::sample::Index>(),
+    ) {
+        let mut definition = sketch::definition(&words);
+        let before = planned(&definition).plan;
+        let recipe = &mut definition.recipes[which.index(before.packages.len())].value;
+        recipe.tasks.build = Some(Task::Script("something else".into()));
+        let changed = before.find(&recipe.package).unwrap();
+        let after = planned(&definition).plan;
+        for id in before.package_ids() {
+            let expect = id == changed || awaited(&before, id).contains(&changed);
+            prop_assert_eq!(before.package(id).key != after.package(id).key, expect, "{}", words);
+        }
+        prop_assert_ne!(before.digest, after.digest);
+    }
+
+    #[test]
+    fn what_does_not_go_into_a_package_does_not_change_its_key(words in words(false)) {
+        let mut definition = sketch::definition(&words);
+        let before = planned(&definition).plan;
+        for recipe in &mut definition.recipes {
+            recipe.value.weight = Some(7.0);
+            recipe.value.timeout = Some(crate::config::scalar::Duration(std::time::Duration::from_secs(9)));
+        }
+        let after = planned(&definition).plan;
+        let keys = |plan: &Plan| plan.packages.iter().map(|p| p.key.clone()).collect::<Vec<_>>();
+        prop_assert_eq!(keys(&before), keys(&after));
+    }
+
+    #[test]
+    fn a_cycle_is_an_error_or_is_broken_as_the_definition_says(words in words(true)) {
+        let mut definition = sketch::definition(&words);
+        let resolution = |definition: &mut Definition, handling| {
+            definition.document.dependency_tracking.dependency_resolution.circular_handling = handling;
+        };
+        resolution(&mut definition, CircularHandling::Warn);
+        let Planned { plan: broken, graph, package_of_node, warnings } = planned(&definition);
+        prop_assert_eq!(warnings.len(), broken.dropped_edges.len());
+        for edge in graph.edges.iter().filter(|edge| edge.waits()) {
+            prop_assert!(package_of_node[edge.to] < package_of_node[edge.from], "{words}");
+        }
+        resolution(&mut definition, CircularHandling::Ignore);
+        let quiet = planned(&definition);
+        prop_assert!(quiet.warnings.is_empty());
+        prop_assert_eq!(&quiet.plan.dropped_edges.len(), &broken.dropped_edges.len());
+        resolution(&mut definition, CircularHandling::Error);
+        prop_assert_eq!(plan(&definition).is_ok(), broken.dropped_edges.is_empty(), "{}", words);
+    }
+
+    #[test]
+    fn planning_twice_gives_the_same(words in words(false)) {
+        let plan = || planned(&sketch::definition(&words)).plan;
+        let (one, two) = (plan(), plan());
+        prop_assert_eq!(&one.digest, &two.digest);
+        prop_assert_eq!(one.node_order, two.node_order);
+    }
+}
+
+#[test]
+fn packages_keep_the_order_of_the_definition_as_far_as_dependencies_allow() {
+    let plan =
+        sketch::plan("phase one\n  c: build\n  a: build < d\n  b: build\n  d: build\nphase two\n  e: build");
+    let names: Vec<&str> = plan.packages.iter().map(|package| &*package.name).collect();
+    assert_eq!(names, ["c", "b", "d", "a", "e"]);
+}
+
+#[test]
+fn packages_that_need_each_other_to_run_are_no_problem_and_are_waited_for_together() {
+    let plan = sketch::plan("phase one\n  app: build < x\n  x: build ~y\n  y: build ~x");
+    let app = plan.find("app").unwrap();
+    let both = [plan.find("x").unwrap(), plan.find("y").unwrap()];
+    assert_eq!(awaited(&plan, app), both.into_iter().collect());
+    assert!(both.iter().all(|id| awaited(&plan, *id).is_empty()));
+}

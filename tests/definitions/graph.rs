@@ -1,0 +1,41 @@
+//! What `kiln check` says of definitions that are right file by file and wrong as a whole: names, versions,
+//! phases, cycles, depth. `tests/golden/graph/NAME.case` and .snap, as in `golden`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn every_wrong_graph_is_explained() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/graph");
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path(&directory);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let _settings = settings.bind_to_scope();
+    let mut paths: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "case"));
+    paths.sort();
+    assert!(paths.len() >= 11, "{}", paths.len());
+    for path in paths {
+        let space = tempfile::tempdir().unwrap();
+        fs::create_dir(space.path().join("packages")).unwrap();
+        let case = fs::read_to_string(&path).unwrap();
+        for part in case.split("=== ").skip(1) {
+            let (name, text) = part.split_once(" ===\n").unwrap();
+            fs::write(space.path().join(name), text).unwrap();
+        }
+        let checked =
+            Command::new(env!("CARGO_BIN_EXE_kiln")).arg("check").current_dir(&space).output().unwrap();
+        let said = format!(
+            "{}{}exit {}\n",
+            String::from_utf8(checked.stderr).unwrap(),
+            String::from_utf8(checked.stdout)
+                .unwrap()
+                .replace(space.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'), "NAME"),
+            checked.status.code().unwrap()
+        );
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        insta::assert_snapshot!(name, said);
+    }
+}
