@@ -7,6 +7,8 @@
 
 pub mod lock;
 pub mod place;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -132,23 +134,36 @@ impl Ledger {
     pub fn append(&mut self, at: Time, wall: i64, records: &[Record]) -> Result<i64, LedgerError> {
         let path = &self.path;
         let wrap = |source| LedgerError::Sqlite { path: path.clone(), source };
-        let transaction = self.db.transaction().map_err(wrap)?;
-        {
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO records (elapsed, wall, record) VALUES (?1, ?2, ?3)")
-                .map_err(wrap)?;
-            for record in records {
-                let json = serde_json::to_string(record).map_err(|source| LedgerError::Damaged {
-                    path: path.clone(),
-                    seq: 0,
-                    source,
-                })?;
-                insert.execute(params![at.0.cast_signed(), wall, json]).map_err(wrap)?;
-            }
+        // Prepared once: a turn of the driver's loop with a task or two is a transaction.
+        let run = |sql: &str| self.db.prepare_cached(sql)?.execute([]).map(|_| ());
+        run("BEGIN IMMEDIATE").map_err(wrap)?;
+        let written = self.insert(at, wall, records).and_then(|last| {
+            run("COMMIT").map_err(wrap)?;
+            Ok(last)
+        });
+        if written.is_err() {
+            // What failed first is what is told.
+            let _ = run("ROLLBACK");
         }
-        let last = transaction.last_insert_rowid();
-        transaction.commit().map_err(wrap)?;
-        Ok(last)
+        written
+    }
+
+    fn insert(&self, at: Time, wall: i64, records: &[Record]) -> Result<i64, LedgerError> {
+        let path = &self.path;
+        let wrap = |source| LedgerError::Sqlite { path: path.clone(), source };
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO records (elapsed, wall, record) VALUES (?1, ?2, ?3)")
+            .map_err(wrap)?;
+        for record in records {
+            let json = serde_json::to_string(record).map_err(|source| LedgerError::Damaged {
+                path: path.clone(),
+                seq: 0,
+                source,
+            })?;
+            insert.execute(params![at.0.cast_signed(), wall, json]).map_err(wrap)?;
+        }
+        Ok(self.db.last_insert_rowid())
     }
 
     /// Every record after position `after`, in order.

@@ -7,6 +7,7 @@ mod document;
 mod recipe;
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use super::diagnostic::{Diagnostic, Place, Spot};
@@ -37,12 +38,13 @@ pub fn recipes(recipes: &[Located<Recipe>], files: &Files) -> Vec<Diagnostic> {
 }
 
 /// One error for each element that occurs before it in the list.
-fn twice<T: PartialEq + Display>(items: &[T], place: &Place) -> Vec<Diagnostic> {
-    let repeated = |i: &usize| items[..*i].contains(&items[*i]);
-    (0..items.len())
-        .filter(repeated)
-        .map(|i| {
-            Diagnostic::error("duplicate-entry", format!("`{}` is in this list twice", items[i]))
+fn twice<T: Display>(items: &[T], place: &Place) -> Vec<Diagnostic> {
+    let mut seen = HashSet::new();
+    let repeated =
+        items.iter().map(ToString::to_string).enumerate().filter(|(_, item)| !seen.insert(item.clone()));
+    repeated
+        .map(|(i, item)| {
+            Diagnostic::error("duplicate-entry", format!("`{item}` is in this list twice"))
                 .at(place.clone().index(i))
         })
         .collect()
