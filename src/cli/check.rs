@@ -25,8 +25,12 @@ impl Check {
         let (sound, rendered) = match self.target.target.load() {
             Ok(sound) if self.settings => return self.show_settings(&sound),
             Ok(sound) => {
-                let rendered = sound.definition.files.render_all(&sound.warnings);
-                (Some(sound), rendered)
+                let mut rendered = sound.definition.files.render_all(&sound.warnings);
+                // `kiln run` would refuse them.
+                let refused = target::settings(&sound.definition, self.target.flags()).err();
+                let sound = if refused.is_some() { None } else { Some(sound) };
+                rendered.extend(refused.iter().flat_map(|p| p.files.render_all(&p.diagnostics)));
+                (sound, rendered)
             }
             Err(problems) => (None, problems.files.render_all(&problems.diagnostics)),
         };

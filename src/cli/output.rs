@@ -18,6 +18,13 @@ pub(super) fn answer(text: &str) {
     }
 }
 
+/// Prints an answer to standard output, if anybody is there to read it.
+pub(super) fn answer_if_heard(text: &str) {
+    let mut stdout = io::stdout().lock();
+    // The command has done what it should, and says so with its exit code.
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
 /// Prints an answer as JSON.
 pub(super) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
@@ -57,10 +64,9 @@ pub(super) fn failed(error: &anyhow::Error) -> Exit {
     }
     say(&text);
     let held = matches!(error.downcast_ref(), Some(DriverError::Lock(LockError::Held { .. })));
-    let refused = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
+    let refused = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
+        [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem].contains(&cause.kind())
+    });
     match (held, refused) {
         (true, _) => Exit::Held,
         (false, true) => Exit::Requirements,

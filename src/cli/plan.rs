@@ -66,7 +66,7 @@ impl PlanCommand {
                     order: at,
                     depends_on: package.depends_on.iter().map(|d| &*plan.package(*d).name).collect(),
                     expected_seconds: expectations.package_time(id).map(|span| span.as_secs_f64()),
-                    decision: facts[at].decision(),
+                    decision: facts[at].decision,
                     reason: facts[at].reason,
                 }
             })

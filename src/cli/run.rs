@@ -15,6 +15,7 @@ use super::target::{self, StateTarget};
 use super::watch::Watch;
 use super::{Exit, logging, output, signals};
 use crate::config::layers::Flag;
+use crate::config::load::Root;
 use crate::driver::Job;
 use crate::driver::look;
 use crate::driver::run::Driver;
@@ -81,6 +82,16 @@ impl Run {
             output::say("kiln: `sandbox: require`, but this kiln has no sandbox yet: set it to on or off");
             return Ok(Exit::Requirements);
         }
+        if let Some(file) = self.textfile.as_ref().filter(|file| !directory_of(file).is_dir()) {
+            output::say(&format!("kiln: --textfile `{}`: there is no such directory", file.display()));
+            return Ok(Exit::Usage);
+        }
+        if let Root::Directory(dir) = &job.definition.root
+            && job.state.is_at(dir)
+        {
+            output::say("kiln: the state directory must not be the definition's own: say --state DIR");
+            return Ok(Exit::Usage);
+        }
         let display = Display::new();
         logging::set_up(job.settings.log_format, &display)?;
         let server = self.bind(&job)?;
@@ -111,8 +122,10 @@ impl Run {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
         let ending = ending?;
-        output::answer(&summary(&observer.snapshot(observer::now()), ending, &sysroot));
-        self.leave(&observer, server, linger)?;
+        let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot);
+        self.leave(&observer, server, linger);
+        // Last: a reader that has gone away must not change what the run comes to.
+        output::answer_if_heard(&summary);
         Ok(match ending {
             Ending::Completed => Exit::Completed,
             Ending::Error => Exit::Error,
@@ -173,16 +186,15 @@ impl Run {
     }
 
     /// What is left when the run is over: the final state, for those who come late.
-    fn leave(
-        &self,
-        observer: &Arc<Observer>,
-        server: Option<ServerHandle>,
-        linger: Duration,
-    ) -> anyhow::Result<()> {
+    fn leave(&self, observer: &Arc<Observer>, server: Option<ServerHandle>, linger: Duration) {
         if let Some(file) = &self.textfile {
-            let now = observer::now();
-            let text = metrics::render(BuildInfo::default(), observer.snapshot(now), observer.sample())?;
-            write_atomically(file, &text).with_context(|| format!("cannot write `{}`", file.display()))?;
+            let text =
+                metrics::render(BuildInfo::default(), observer.snapshot(observer::now()), observer.sample());
+            let written =
+                text.map_err(anyhow::Error::from).and_then(|text| Ok(write_atomically(file, &text)?));
+            if let Err(error) = written {
+                tracing::error!("cannot write `{}`: {error}", file.display());
+            }
         }
         if let Some(server) = server {
             if !linger.is_zero() {
@@ -190,8 +202,12 @@ impl Run {
             }
             server.shutdown();
         }
-        Ok(())
     }
+}
+
+/// Where a file will be written at the end of hours, its directory had better be there at the beginning.
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What a person wants to know when it is over.
@@ -228,8 +244,12 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
     if ending == Ending::Completed {
         text.push_str(&format!("\nsysroot: {}", sysroot.display()));
     }
-    for name in missing.iter().filter(|_| ending != Ending::Stopped) {
-        text.push_str(&format!("\n{name} failed: kiln log {name}"));
+    for failed in snapshot.failed.iter().filter(|failed| failed.level > 0 && ending != Ending::Stopped) {
+        let (name, task) = (&failed.package, failed.task.name());
+        text.push_str(&format!("\n{name} failed at {task} ({})", failed.category().name()));
+        if failed.task.is_script() {
+            text.push_str(&format!(": kiln log {name}"));
+        }
     }
     text.push('\n');
     text
@@ -242,8 +262,7 @@ fn serve(bound: Bound, observer: &Arc<Observer>) -> anyhow::Result<ServerHandle>
 /// Whoever reads the file sees the old text or the new one.
 fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".kiln-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(".kiln-").tempfile_in(directory_of(path))?;
     file.write_all(text.as_bytes())?;
     // node_exporter runs as another user.
     use std::os::unix::fs::PermissionsExt as _;

@@ -138,7 +138,9 @@ impl StateTarget {
             Ok(layered) => layered.settings,
             Err(problems) => {
                 show(&problems.files, &problems.diagnostics);
-                return Err(Exit::Invalid);
+                // What stands in no file was said on the command line or in the environment.
+                let in_files = problems.diagnostics.iter().any(|diagnostic| diagnostic.spot.is_some());
+                return Err(if in_files { Exit::Invalid } else { Exit::Usage });
             }
         };
         let state = state_dir(&settings, &sound.definition).map_err(|error| {

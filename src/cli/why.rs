@@ -54,7 +54,7 @@ impl Why {
             phase: &plan.phase(package.phase).key,
             step: &package.step,
             key: &package.key,
-            decision: fact.decision(),
+            decision: fact.decision,
             reason: fact.reason,
             needs: package.depends_on.iter().map(|id| name(*id)).collect(),
             needed_by: needed_by.map(name).collect(),

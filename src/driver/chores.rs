@@ -11,7 +11,7 @@ use crate::config::recipe::{Mirror, Recipe, SourceFile};
 use crate::engine::message::{Outcome, Start, Usage};
 use crate::failure::Failure;
 use crate::ledger::place::StateDir;
-use crate::plan::{Plan, TaskKind};
+use crate::plan::{Plan, TaskKind, key};
 
 use super::fetch::{self, FROM_CACHE, Fetcher};
 use super::script::Work;
@@ -19,7 +19,7 @@ use super::spawn::User;
 use super::stage::manifest::Identity;
 use super::stage::rules::{Accounts, StagingRules};
 use super::stage::tree::Snapshot;
-use super::store::{Staged, Store, stored_key};
+use super::store::{Staged, Store};
 use super::{unpack, verdict};
 
 /// What all chores share.
@@ -130,7 +130,7 @@ impl Chores {
             identity: Identity {
                 package: package.name.to_string(),
                 version: package.version.to_string(),
-                key: stored_key(&package.key, start.degraded),
+                key: key::stored(&package.key, start.degraded).to_string(),
             },
             dest: work.dest(),
             rules: &rules,
@@ -154,7 +154,7 @@ impl Chores {
 
     fn merge(&self, start: &Start) -> Result<(), Failure> {
         let package = self.plan.package(start.package);
-        let key = stored_key(&package.key, start.degraded);
+        let key = key::stored(&package.key, start.degraded);
         let replaces = replaces(self.recipe(start));
         self.store().merge(&package.name, &key, &replaces).map_err(|error| verdict::merge(&error))
     }

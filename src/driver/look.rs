@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::engine::message::{Have, Time};
 use crate::engine::state::State;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{PackageId, Plan, TaskKind};
+use crate::plan::{PackageId, Plan, TaskKind, key};
 
-use super::store::{Installed, Store, stored_key};
+use super::store::{Installed, Store};
 use super::{DriverError, Job};
 
 /// What the ledger says.
@@ -40,6 +40,8 @@ impl Past {
 pub struct Fact {
     /// For the engine.
     pub have: Have,
+    /// What will be done.
+    pub decision: Decision,
     /// For people.
     pub reason: &'static str,
 }
@@ -68,13 +70,13 @@ impl Decision {
 }
 
 impl Fact {
-    /// What will be done.
-    pub fn decision(self) -> Decision {
-        match self.have {
+    fn new(have: Have, reason: &'static str) -> Self {
+        let decision = match have {
             Have::Nothing | Have::WorkDirectory => Decision::Build,
-            Have::Archive | Have::Everything => Decision::Reuse,
+            Have::Archive | Have::Everything | Have::Degraded => Decision::Reuse,
             Have::Unselected => Decision::Skip,
-        }
+        };
+        Self { have, decision, reason }
     }
 }
 
@@ -99,9 +101,9 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
     if !job.state.sysroot().is_dir() {
         let fact = |id| {
             if selected(job, id) {
-                Fact { have: Have::Nothing, reason: "never completed" }
+                Fact::new(Have::Nothing, "never completed")
             } else {
-                Fact { have: Have::Unselected, reason: "not selected" }
+                Fact::new(Have::Unselected, "not selected")
             }
         };
         return Ok(Seen { facts: job.plan.package_ids().map(fact).collect(), state: past.state });
@@ -126,34 +128,67 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
         let known = installed.get(name);
         let complete = installed.has(name, key);
         if forced[id.0 as usize] {
-            return Fact { have: Have::Nothing, reason: "forced" };
+            return Fact::new(Have::Nothing, "forced");
         }
         if complete && (!installs || store.is_merged(name, key)) {
-            return Fact { have: Have::Everything, reason: "complete and unchanged" };
+            return Fact::new(Have::Everything, "complete and unchanged");
         }
         if !selected(job, id) {
-            return Fact { have: Have::Unselected, reason: "not selected" };
+            return Fact::new(Have::Unselected, "not selected");
         }
-        if installs && store.has_archive(name, &stored_key(key, false)) {
+        if installs && store.has_archive(name, &key::stored(key, false)) {
             let reason = if complete {
                 "its files in the sysroot are damaged: merged again from its archive"
             } else {
                 "its archive is intact, only the merge is missing"
             };
-            return Fact { have: Have::Archive, reason };
+            return Fact::new(Have::Archive, reason);
+        }
+        if known.is_some_and(|merged| *merged.key == *key && merged.degraded && !merged.begun)
+            && (!installs || store.is_merged(name, &key::stored(key, true)))
+        {
+            let lacking = |id: &PackageId| !installed.has(&plan.package(*id).name, &plan.package(*id).key);
+            let (decision, reason) = if package.depends_on.iter().any(lacking) {
+                (Decision::Reuse, "complete, but for something optional that is still missing")
+            } else {
+                (Decision::Build, "was built without something optional that is there now")
+            };
+            return Fact { have: Have::Degraded, decision, reason };
         }
         let reason = match known {
             None => "never completed",
             Some(merged) if *merged.key != *key => {
                 "its recipe, its sources or something that it needs changed"
             }
-            Some(merged) if merged.degraded => "was built without something optional",
+            Some(merged) if merged.degraded => "was built without something optional that is there now",
             Some(_) => "its archive is damaged or gone",
         };
         let have = if job.state.work_of(name).is_dir() { Have::WorkDirectory } else { Have::Nothing };
-        Fact { have, reason }
+        Fact::new(have, reason)
     };
-    plan.package_ids().map(fact).collect()
+    let mut facts: Vec<Fact> = plan.package_ids().map(fact).collect();
+    verify_toolchain(plan, store, &mut facts);
+    facts
+}
+
+/// A phase that requires the toolchain is refused when an archive of it is damaged. Looked at here as well, where
+/// something can be done about it, and only where such a phase has work: reading archives takes time.
+fn verify_toolchain(plan: &Plan, store: &Store, facts: &mut [Fact]) {
+    let Some(toolchain) = plan.find_phase("toolchain") else { return };
+    let needed = plan.phases.iter().filter(|phase| phase.toolchain).flat_map(|phase| &phase.packages);
+    let work = |id: &PackageId| match facts[id.0 as usize].have {
+        Have::Nothing | Have::WorkDirectory | Have::Archive => true,
+        Have::Everything | Have::Degraded | Have::Unselected => false,
+    };
+    if !needed.into_iter().any(work) {
+        return;
+    }
+    for id in &plan.phase(toolchain).packages {
+        let fact = &mut facts[id.0 as usize];
+        if fact.have == Have::Everything && !store.archives_verify([&*plan.package(*id).name]) {
+            *fact = Fact::new(Have::Nothing, "its archive is damaged or gone");
+        }
+    }
 }
 
 /// Which packages are among these, or depend on one of them.

@@ -117,6 +117,10 @@ impl Driver {
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
         self.discard_trash();
 
+        // A part of the definition is a run of its own: its end must not be taken for that of the whole.
+        if self.job.selection.is_some() {
+            self.past.state.run = RunState::Idle;
+        }
         let goes_on = match self.past.state.run {
             RunState::Running | RunState::Paused => true,
             RunState::Idle | RunState::Completed | RunState::Error => false,
@@ -125,6 +129,9 @@ impl Driver {
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed).map_err(prepare("open the sysroot"))?;
         let before = self.repair_sysroot(&mut store, &lost)?;
+        for record in &before {
+            self.past.installed.fold(record);
+        }
         if !before.is_empty() {
             observe(self.commit(self.past.last, before)?);
         }
@@ -176,17 +183,14 @@ impl Driver {
     /// Finishes or undoes what the last runner's end cut off, and takes out what is no longer wanted.
     fn repair_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Result<Vec<Record>, DriverError> {
         let mut records = Vec::new();
+        // It was allowed to take over what it takes over when it began.
+        let everyone: Vec<String> = self.past.installed.names().map(ToString::to_string).collect();
         for (package, key) in self.past.installed.cut_off() {
-            // The same merge comes again by itself where the plan still has it.
-            let planned = self.job.plan.find(&package).map(|id| &self.job.plan.package(id).key);
-            if planned.is_some_and(|planned| *planned == key) {
-                continue;
-            }
             if store.has_archive(&package, &key) {
-                store.merge(&package, &key, &[]).map_err(prepare("finish an interrupted merge"))?;
+                store.merge(&package, &key, &everyone).map_err(prepare("finish an interrupted merge"))?;
                 records.push(Record::MergeRecovered { package, key });
             } else {
-                store.remove(&package).map_err(prepare("undo an interrupted merge"))?;
+                store.undo(&package, &key).map_err(prepare("undo an interrupted merge"))?;
                 records.push(Record::PackageRemoved { package });
             }
         }
@@ -299,7 +303,7 @@ impl Shift<'_> {
             Some(at) => self.driver.inbox.recv_timeout(at.since(self.now())),
         };
         match first {
-            Ok(message) => self.take(message, events),
+            Ok(message) => self.take(message, events)?,
             Err(RecvTimeoutError::Timeout) => {}
             // The driver itself holds a sender.
             Err(RecvTimeoutError::Disconnected) => {
@@ -307,7 +311,7 @@ impl Shift<'_> {
             }
         }
         while let Ok(message) = self.driver.inbox.try_recv() {
-            self.take(message, events);
+            self.take(message, events)?;
         }
         if self.engine.next_wakeup().is_some_and(|at| at <= self.now()) {
             events.push(Event::Tick);
@@ -315,7 +319,7 @@ impl Shift<'_> {
         Ok(())
     }
 
-    fn take(&mut self, message: Message, events: &mut Vec<Event>) {
+    fn take(&mut self, message: Message, events: &mut Vec<Event>) -> Result<(), DriverError> {
         match message {
             Message::Stop => events.push(Event::Stop),
             Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
@@ -330,6 +334,11 @@ impl Shift<'_> {
                 }
             }
             Message::Report(Report::Started { .. }) => {}
+            // No task can start any more: that is no package's failure.
+            Message::Report(Report::SpawnFailed {
+                error: error @ (spawn::SpawnError::Internal(_) | spawn::SpawnError::ShuttingDown),
+                ..
+            }) => return Err(prepare("start tasks any more; run it again to go on")(error)),
             Message::Report(Report::SpawnFailed { id, error }) => {
                 let failure = verdict::spawn(&error);
                 self.end(id, Outcome::Failure(failure), Usage::default(), events);
@@ -338,6 +347,7 @@ impl Shift<'_> {
                 self.exited(id, exit, verdict::usage(&usage), leftovers, events);
             }
         }
+        Ok(())
     }
 
     fn end(&mut self, id: u64, outcome: Outcome, usage: Usage, events: &mut Vec<Event>) {
@@ -509,9 +519,13 @@ impl Shift<'_> {
             return;
         }
         let path = self.scripts.state.work_of(package);
-        let trash = self.scripts.state.work().join(format!("{TRASH}{package}"));
-        if std::fs::rename(&path, &trash).is_ok() {
-            discard(trash);
+        // What an earlier start was deleting under the package's name may still be there.
+        let trash = format!("{TRASH}{package}.{}.{}", std::process::id(), self.now().0);
+        let trash = self.scripts.state.work().join(trash);
+        match std::fs::rename(&path, &trash) {
+            Ok(()) => discard(trash),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("cannot move `{}` out of the way: {error}", path.display()),
         }
     }
 }

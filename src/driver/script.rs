@@ -19,6 +19,8 @@ use super::spawn::{Job, User};
 
 /// 1980-01-01: the oldest time that every archive format knows.
 const OLDEST_EPOCH: u64 = 315_532_800;
+/// From here on a script is run from a file: the kernel allows an argument 128 KiB (`MAX_ARG_STRLEN`).
+const ARGUMENT_BYTES_MOST: usize = 100 * 1024;
 /// How much of the end of an output is looked at.
 const TAIL_BYTES: u64 = 64 * 1024;
 
@@ -171,9 +173,16 @@ impl Scripts {
             use std::io::Write as _;
             writeln!(&log, "--- kiln: again, to restore the work directory")?;
         }
+        let argv: Vec<OsString> = if script.len() < ARGUMENT_BYTES_MOST {
+            ["/bin/sh", "-e", "-c", script].map(OsString::from).into()
+        } else {
+            let file = work.root.join(format!("{}.sh", start.kind.name()));
+            fs::write(&file, script)?;
+            vec!["/bin/sh".into(), "-e".into(), file.into()]
+        };
         Ok(Job {
             id: u64::from(start.task.0),
-            argv: ["/bin/sh", "-e", "-c", script].map(OsString::from).into(),
+            argv,
             env: self.environment(recipe, start, &work, &dest),
             cwd: work.src(),
             output: log,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::engine::message::Record;
 use crate::ledger::place::StateDir;
-use crate::plan::TaskKind;
+use crate::plan::{TaskKind, key};
 
 use super::stage::StageError;
 use super::stage::archive;
@@ -35,6 +35,8 @@ pub(super) struct Installed {
 pub(super) struct Merged {
     pub(super) key: Arc<str>,
     pub(super) degraded: bool,
+    /// It has begun to be built again since.
+    pub(super) begun: bool,
     /// Position in the order in which packages were completed.
     order: u64,
 }
@@ -44,10 +46,15 @@ impl Installed {
         self.count += 1;
         if let Record::TaskStarted { package, task: TaskKind::Merge, key: Some(key), .. } = record {
             self.merging.insert(Arc::clone(package), Arc::clone(key));
+        } else if let Record::TaskStarted { package, task, .. } = record {
+            if let Some(merged) = self.packages.get_mut(package).filter(|_| task.works()) {
+                merged.begun = true;
+            }
         } else if let Record::PackageCompleted { package, key, degraded, .. } = record {
             self.put(package, key, *degraded);
         } else if let Record::MergeRecovered { package, key } = record {
-            self.put(package, key, false);
+            let (key, degraded) = key::of_stored(key);
+            self.put(package, &key.into(), degraded);
         } else if let Record::PackageRemoved { package } = record {
             self.packages.remove(package);
             self.merging.remove(package);
@@ -56,7 +63,7 @@ impl Installed {
 
     fn put(&mut self, package: &Arc<str>, key: &Arc<str>, degraded: bool) {
         self.merging.remove(package);
-        let merged = Merged { key: Arc::clone(key), degraded, order: self.count };
+        let merged = Merged { key: Arc::clone(key), degraded, begun: false, order: self.count };
         self.packages.insert(Arc::clone(package), merged);
     }
 
@@ -107,11 +114,6 @@ pub(super) struct Staged<'a> {
     pub(super) epoch: u64,
 }
 
-/// The key under which an archive is kept: one that lacks something optional is never taken for a whole one.
-pub(super) fn stored_key(key: &str, degraded: bool) -> String {
-    if degraded { format!("{key}.degraded") } else { key.to_owned() }
-}
-
 impl Store {
     /// With everything that is in the sysroot according to `installed`. A package whose manifest cannot be
     /// read is as good as not merged; it is left out, and named.
@@ -124,7 +126,7 @@ impl Store {
         };
         let mut lost = Vec::new();
         for (package, merged) in installed.in_order() {
-            let key = stored_key(&merged.key, merged.degraded);
+            let key = key::stored(&merged.key, merged.degraded);
             let path = state.manifest(package, &key);
             if !path.exists() && !state.archive(package, &key).exists() {
                 continue; // a package without `install` leaves none
@@ -207,6 +209,13 @@ impl Store {
         self.ownership.record(&manifest);
         self.manifests.insert(package.to_owned(), manifest);
         self.repair(&todo.exposed)
+    }
+
+    /// Takes back what a cut-off merge has put into the sysroot, and what was merged of the package before.
+    pub(super) fn undo(&mut self, package: &str, key: &str) -> Result<(), MergeError> {
+        let merging = self.load(package, key)?;
+        self.ownership.record(&merging);
+        self.remove(package)
     }
 
     /// Takes a package out of the sysroot.

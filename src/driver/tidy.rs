@@ -12,9 +12,10 @@ use crate::config::recipe::Mirror;
 use crate::engine::message::Record;
 use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
+use crate::plan::key;
 
 use super::script::remove_tree;
-use super::store::{Installed, stored_key};
+use super::store::Installed;
 use super::{DriverError, Job};
 
 /// What to delete.
@@ -60,12 +61,14 @@ impl Tidied {
 pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     let mut tidied = Tidied::default();
     let state = &job.state;
-    if !state.root().is_dir() {
-        return Ok(tidied);
+    if !state.ledger().exists() {
+        return Ok(tidied); // nothing of ours is there, whatever else may be
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
     if what.all {
-        for path in children(state.root())? {
+        // By name: `--state` may have been any directory. The lock stays, held or not: who waits for it must not
+        // find another one in its place.
+        for path in state.everything().into_iter().filter(|path| path.symlink_metadata().is_ok()) {
             tidied.delete(path)?;
         }
         return Ok(tidied);
@@ -88,12 +91,16 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     if what.archives {
         for dir in children(&state.packages())? {
             let package = name(&dir);
-            let kept = installed.get(&package).map(|merged| {
-                let key = stored_key(&merged.key, merged.degraded);
-                [state.archive(&package, &key), state.manifest(&package, &key)]
-            });
+            let merged = installed.get(&package).map(|merged| key::stored(&merged.key, merged.degraded));
+            // A merge that was cut off is finished from its archive.
+            let cut_off = installed.cut_off().into_iter().filter(|(name, _)| **name == *package);
+            let kept: Vec<PathBuf> = merged
+                .into_iter()
+                .chain(cut_off.map(|(_, key)| key))
+                .flat_map(|key| [state.archive(&package, &key), state.manifest(&package, &key)])
+                .collect();
             for path in children(&dir)? {
-                if !kept.iter().flatten().any(|kept| *kept == path) {
+                if !kept.contains(&path) {
                     tidied.delete(path)?;
                 }
             }

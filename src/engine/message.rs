@@ -69,6 +69,8 @@ pub enum Have {
     Archive,
     /// All that a completed package leaves behind.
     Everything,
+    /// The same of one that was built without something optional: built again if that can be had now.
+    Degraded,
     /// Not wanted in this run.
     Unselected,
 }
@@ -188,7 +190,14 @@ pub enum Record {
         afresh: bool,
     },
     /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
-    Decided { reused: Vec<Arc<str>>, archived: Vec<Arc<str>>, skipped: Vec<Arc<str>> },
+    /// `degraded` were built without something optional: built again if that can be had now, else kept.
+    Decided {
+        reused: Vec<Arc<str>>,
+        archived: Vec<Arc<str>>,
+        skipped: Vec<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        degraded: Vec<Arc<str>>,
+    },
     /// A phase's requirements hold, and it starts.
     PhaseStarted { phase: Arc<str> },
     /// Nothing is left to do in a phase.
@@ -248,6 +257,8 @@ pub enum Record {
     PackageFailed { package: Arc<str>, task: TaskKind },
     /// A package cannot be built because of another.
     PackageSkipped { package: Arc<str>, because: Arc<str> },
+    /// A package that was built without something optional stays as it is: that is still missing.
+    PackageKept { package: Arc<str> },
     /// The run is over for now.
     RunPaused { reason: Arc<str> },
     /// The run is over.

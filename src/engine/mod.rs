@@ -202,7 +202,8 @@ impl Engine {
             next.is_some_and(|t| self.plan.kind(t) == TaskKind::Merge)
         };
         match self.state.package(id).state {
-            PackageState::Completed { .. } => have != Have::Everything,
+            PackageState::Completed { .. } => !matches!(have, Have::Everything | Have::Degraded),
+            PackageState::Pending if self.state.stands(id) => have != Have::Degraded,
             PackageState::Pending | PackageState::Running => {
                 have == Have::Unselected || at_merge() && !matches!(have, Have::Archive | Have::Everything)
             }
@@ -220,6 +221,7 @@ impl Engine {
             reused: names(Have::Everything),
             archived: names(Have::Archive),
             skipped: names(Have::Unselected),
+            degraded: names(Have::Degraded),
         };
         self.record(now, record, out);
     }

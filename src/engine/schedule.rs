@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::document::Method;
 use crate::config::recipe::Jobs;
-use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind, path};
+use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind, key, path};
 
 use super::message::{Effect, Ending, PhaseOutcome, Record, RunEnd, Start, Time};
 use super::state::{PackageState, PhaseState, RunState, TaskState};
@@ -112,10 +112,16 @@ impl Engine {
         self.queues.ready[Pool::of(&self.plan, task) as usize].insert(rank);
     }
 
-    /// Goes on as far as possible: packages that cannot be built, phases, tasks, the end.
+    /// Goes on as far as possible: packages that cannot be built or need not be, phases, tasks, the end.
     pub(super) fn advance(&mut self, now: Time, out: &mut Vec<Effect>) {
-        while let Some((doomed, because)) = self.state.doomed.first_key_value().map(|(a, b)| (*a, *b)) {
-            let record = Record::PackageSkipped { package: self.name(doomed), because: self.name(because) };
+        loop {
+            let record = if let Some((doomed, because)) = self.state.doomed.first_key_value() {
+                Record::PackageSkipped { package: self.name(*doomed), because: self.name(*because) }
+            } else if let Some(kept) = self.state.kept.first() {
+                Record::PackageKept { package: self.name(*kept) }
+            } else {
+                break;
+            };
             self.record(now, record, out);
         }
         if self.state.run == RunState::Running && self.closing.is_none() {
@@ -242,15 +248,11 @@ impl Engine {
             task: kind,
             attempt,
             restore,
-            key: (kind == TaskKind::Merge).then(|| Arc::clone(&package.key)),
+            key: (kind == TaskKind::Merge).then(|| key::stored(&package.key, self.state.is_degraded(id))),
         };
         self.record(now, record, out);
         self.running.insert(task, Running { attempt, restore, since: now, ending: None });
-        let scripted = match kind {
-            TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => true,
-            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => false,
-        };
-        if scripted {
+        if kind.is_script() {
             if let Some(limit) = package.timeout {
                 self.timers.insert((now + limit, Timer::Timeout(task)));
             }

@@ -4,7 +4,7 @@
 //! state equals the one that it replaces. Does not know: why something was decided (see `schedule`), slots,
 //! timers, what is in flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::plan::{NodeId, PackageId, PhaseId, Plan, TaskId, TaskKind};
@@ -107,7 +107,7 @@ pub struct Package {
     pub state: PackageState,
     /// Index, among its tasks, of the next one to be done.
     pub cursor: u32,
-    /// It is, or was, built without something optional.
+    /// An earlier run built it without something optional.
     pub degraded: bool,
     /// Its `check` failed, which its recipe allows.
     pub check_failed: bool,
@@ -140,6 +140,8 @@ pub struct State {
     pub counts: Vec<Counts>,
     /// Packages that cannot be built any more, and the package because of which.
     pub doomed: BTreeMap<PackageId, PackageId>,
+    /// Packages that an earlier run built without something optional, which is still missing.
+    pub kept: BTreeSet<PackageId>,
     /// Digest of the plan that the records at hand belong to.
     digest: Arc<str>,
     /// By `NodeId`: how many nodes it still waits for.
@@ -221,6 +223,7 @@ impl State {
             tasks: Vec::new(),
             counts: Vec::new(),
             doomed: BTreeMap::new(),
+            kept: BTreeSet::new(),
             digest: "".into(),
             waits: Vec::new(),
             broken: Vec::new(),
@@ -244,6 +247,7 @@ impl State {
             counts.tasks[TaskState::Blocked.index()] += u32::try_from(package.tasks.len()).unwrap_or(0);
         }
         self.doomed.clear();
+        self.kept.clear();
         self.waits.clone_from(&plan.wait_count);
         self.broken = vec![false; plan.wait_count.len()];
         self.degraded = vec![false; plan.wait_count.len()];
@@ -295,6 +299,13 @@ impl State {
         self.degraded[id.0 as usize]
     }
 
+    /// Whether what an earlier run built, without something optional, is all there is of the package: what is
+    /// missing has not come yet, or will not.
+    pub fn stands(&self, id: PackageId) -> bool {
+        let at = id.0 as usize;
+        self.packages[at].degraded && (self.waits[at] > 0 || self.degraded[at])
+    }
+
     /// One record, at its time. Packages that it lets begin something, or that can no longer be built, are
     /// added to `touched`. Records about what the plan does not have change nothing.
     pub fn apply(&mut self, plan: &Plan, at: Time, record: &Record, touched: &mut Vec<PackageId>) {
@@ -322,7 +333,10 @@ impl State {
             // What follows is about packages as this plan has them; a segment of the ledger that was made
             // with another plan is behind a `RunStarted` or `RunResumed` of its own.
             _ if self.digest != plan.digest => {}
-            Record::Decided { reused, archived, skipped } => {
+            Record::Decided { reused, archived, skipped, degraded } => {
+                for id in degraded.iter().filter_map(|name| plan.find(name)) {
+                    self.packages[id.0 as usize].degraded = true;
+                }
                 self.decide(plan, reused, archived, skipped, touched);
             }
             Record::PhaseStarted { phase } => {
@@ -399,6 +413,13 @@ impl State {
                     self.give_up(plan, id, PackageState::Skipped { unwanted: false }, touched);
                 }
             }
+            Record::PackageKept { package } => {
+                if let Some(id) = plan.find(package) {
+                    self.kept.remove(&id);
+                    self.reuse(plan, id);
+                    self.settle(plan, id, true, touched);
+                }
+            }
             Record::RequirementUnmet { .. }
             | Record::MergeRecovered { .. }
             | Record::PackageRemoved { .. } => {}
@@ -441,10 +462,7 @@ impl State {
         }
         let (reused, skipped) = (ids(reused), ids(skipped));
         for &id in &reused {
-            self.set_package(plan, id, PackageState::Completed { reused: true });
-            for task in plan.tasks_of(id) {
-                self.set_task(plan, task, TaskState::Completed);
-            }
+            self.reuse(plan, id);
         }
         for &id in &skipped {
             self.set_package(plan, id, PackageState::Skipped { unwanted: true });
@@ -463,9 +481,24 @@ impl State {
         }
     }
 
+    /// What there is of the package is good.
+    fn reuse(&mut self, plan: &Plan, id: PackageId) {
+        self.set_package(plan, id, PackageState::Completed { reused: true });
+        for task in plan.tasks_of(id) {
+            self.set_task(plan, task, TaskState::Completed);
+        }
+    }
+
     /// If the package's next task waits for nothing but a slot, it is ready.
     fn make_ready(&mut self, plan: &Plan, id: PackageId, touched: &mut Vec<PackageId>) {
         if self.package(id).state.is_final() {
+            return;
+        }
+        if self.stands(id) {
+            if self.waits[id.0 as usize] == 0 {
+                self.kept.insert(id);
+                touched.push(id);
+            }
             return;
         }
         let Some(task) = self.next_task(plan, id) else { return };
@@ -557,7 +590,7 @@ impl State {
                 self.broken[at] |= !good && waiter.required;
                 match plan.as_package(waiter.node) {
                     Some(package) if self.package(package).state.is_final() => {}
-                    Some(package) if self.broken[at] => {
+                    Some(package) if self.broken[at] && !self.package(package).degraded => {
                         self.doomed.entry(package).or_insert(id);
                         touched.push(package);
                     }

@@ -42,6 +42,21 @@ impl StateDir {
         self.root.join("lock")
     }
 
+    /// Whether it is this directory itself.
+    pub fn is_at(&self, dir: &Path) -> bool {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        real(&self.root).is_some_and(|root| Some(root) == real(dir))
+    }
+
+    /// Everything that kiln makes in it, but for the lock. The ledger last: as long as it is there, this is a state
+    /// directory.
+    pub fn everything(&self) -> Vec<PathBuf> {
+        let mut all =
+            vec![self.work(), self.packages(), self.sysroot(), self.logs(), self.sources(), self.id()];
+        all.extend(["-wal", "-shm", ""].map(|end| self.root.join(format!("ledger.sqlite{end}"))));
+        all
+    }
+
     /// The directory's own id.
     pub fn id(&self) -> PathBuf {
         self.root.join("id")

@@ -69,6 +69,7 @@ pub fn message_id(record: &Record) -> &'static str {
         Record::PackageCompleted { .. } => "6c49d9044f70479ba60281dbf63ef69d",
         Record::PackageFailed { .. } => "1171721583064511af10d0ff98596c76",
         Record::PackageSkipped { .. } => "3bb52c5bda65436d816c793915a6bec4",
+        Record::PackageKept { .. } => "9eece6a7573f416eafb915725da99a7f",
         Record::RunPaused { .. } => "8ac847f38a1a40cfa3567bb05524d6dd",
         Record::RunEnded { .. } => "80a808803f85425a9591f1c58fa6ef98",
         Record::MergeRecovered { .. } => "730c7a5419b649fda69ada166d436bb8",
@@ -93,6 +94,7 @@ pub fn is_told(record: &Record) -> bool {
         | Record::PackageCompleted { .. }
         | Record::PackageFailed { .. }
         | Record::PackageSkipped { .. }
+        | Record::PackageKept { .. }
         | Record::RunPaused { .. }
         | Record::RunEnded { .. }
         | Record::MergeRecovered { .. }
@@ -160,12 +162,14 @@ impl Told {
                 let why = if *afresh { "; its packages are decided again" } else { "" };
                 self.text = format!("run {} goes on{why}", self.build_id);
             }
-            Record::Decided { reused, archived, skipped } => {
+            Record::Decided { reused, archived, skipped, degraded } => {
                 let packages = before.state().packages.len();
-                let build = packages.saturating_sub(reused.len() + archived.len() + skipped.len());
+                let build =
+                    packages.saturating_sub(reused.len() + archived.len() + skipped.len() + degraded.len());
                 let mut parts = vec![format!("{build} to build")];
                 let others = [
                     (reused.len(), "there already"),
+                    (degraded.len(), "there without something optional"),
                     (archived.len(), "to merge only"),
                     (skipped.len(), "not wanted"),
                 ];
@@ -246,6 +250,10 @@ impl Told {
                 self.package(package, before);
                 self.level = Level::WARN;
                 self.text = format!("{package}: skipped, since {because} is not there");
+            }
+            Record::PackageKept { package } => {
+                self.package(package, before);
+                self.text = format!("{package}: stays as it is, something optional is still missing");
             }
             Record::RunPaused { reason } => {
                 self.text = format!("run {} is paused: {}", self.build_id, plain(reason));

@@ -325,6 +325,7 @@ impl Progress {
                 self.run.skipped += 1;
                 self.ready.remove(package);
             }
+            Record::PackageKept { .. } => self.run.completed += 1,
             Record::RunPaused { .. } => self.outlook.invalidate(),
             Record::RunEnded { state, missing } => {
                 match state {

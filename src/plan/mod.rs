@@ -171,6 +171,14 @@ pub const TASK_KINDS: [TaskKind; 7] = [
 ];
 
 impl TaskKind {
+    /// Whether it is a script of the recipe's, which may print something.
+    pub fn is_script(self) -> bool {
+        match self {
+            Self::Configure | Self::Build | Self::Check | Self::Install => true,
+            Self::Fetch | Self::Unpack | Self::Merge => false,
+        }
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {

@@ -150,3 +150,16 @@ fn a_recipe_may_ask_for_fewer_jobs() {
     assert_eq!(sysroot.at("two"), "file 0644 2 -j2");
     assert_eq!(sysroot.at("all"), "file 0644 3 -j3");
 }
+
+#[test]
+fn a_script_of_any_length_runs() {
+    let space = Space::new();
+    let filler =
+        "    : a line that only makes the script longer, and longer, and longer than an argument may be\n";
+    space.packages(&format!(
+        "package: long\nversion: 1\ntasks:\n  install: |\n{}    test -e ../tmp && echo end > \"$DESTDIR/end\"\n",
+        filler.repeat(2000)
+    ));
+    space.run(0);
+    assert_eq!(std::fs::read_to_string(space.state().join("sysroot/end")).unwrap(), "end\n");
+}

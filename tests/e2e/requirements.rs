@@ -80,3 +80,30 @@ fn without_a_toolchain_a_phase_that_requires_it_does_not_start() {
     assert_eq!((&unmet["phase"], &unmet["requirement"]), (&"base".into(), &"toolchain".into()));
     assert_eq!(ledger.story("user"), [""; 0]);
 }
+
+#[test]
+fn a_damaged_archive_of_the_toolchain_is_built_again_before_it_is_required() {
+    let space = Space::new();
+    space.document(TOOLCHAIN);
+    let recipes = |text: &str| {
+        space.recipes(&format!(
+            "package: compiler\nversion: 1\ntasks: {{install: echo cc > \"$DESTDIR/cc\"}}\n---\npackage: user\nversion: 1\nbuild_deps: [compiler]\ntasks: {{build: echo {text}}}\n"
+        ));
+    };
+    recipes("one");
+    space.run(0);
+    let archives = space.state().join("packages/compiler");
+    for entry in std::fs::read_dir(archives).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.extension().is_some_and(|extension| extension == "zst") {
+            let mut bytes = std::fs::read(&entry).unwrap();
+            bytes.push(0);
+            std::fs::write(&entry, bytes).unwrap();
+        }
+    }
+    // Nothing needs it: nothing is done.
+    space.run(0);
+    assert_eq!(space.ledger().last_start().worked_on(), [""; 0]);
+    recipes("two");
+    space.run(0);
+    assert_eq!(space.ledger().last_start().worked_on(), ["compiler", "user"]);
+}

@@ -82,6 +82,7 @@ fn facts(plan: &Plan, words: &[&str]) -> Facts {
         let (name, have) = word.split_once('=').unwrap();
         facts.packages[plan.find(name).unwrap().0 as usize] = match have {
             "all" => Have::Everything,
+            "degraded" => Have::Degraded,
             "archive" => Have::Archive,
             "work" => Have::WorkDirectory,
             "unwanted" => Have::Unselected,
@@ -147,8 +148,17 @@ fn show_record(record: &Record) -> String {
         Record::RunResumed { afresh, .. } => {
             format!("run_resumed{}", if *afresh { " afresh" } else { "" })
         }
-        Record::Decided { reused, archived, skipped } => {
-            format!("decided reused={} archived={} skipped={}", list(reused), list(archived), list(skipped))
+        Record::Decided { reused, archived, skipped, degraded } => {
+            let mut text = format!(
+                "decided reused={} archived={} skipped={}",
+                list(reused),
+                list(archived),
+                list(skipped)
+            );
+            if !degraded.is_empty() {
+                text.push_str(&format!(" degraded={}", list(degraded)));
+            }
+            text
         }
         Record::PhaseStarted { phase } => format!("phase_started {phase}"),
         Record::PhaseFinished { phase, outcome } => format!("phase_finished {phase} {outcome:?}"),
@@ -176,6 +186,7 @@ fn show_record(record: &Record) -> String {
             format!("package_completed {package}{}", if *degraded { " degraded" } else { "" })
         }
         Record::PackageFailed { package, task } => format!("package_failed {package}.{}", task.name()),
+        Record::PackageKept { package } => format!("package_kept {package}"),
         Record::PackageSkipped { package, because } => format!("package_skipped {package} because {because}"),
         Record::RunPaused { reason } => format!("run_paused {reason}"),
         Record::RunEnded { state, missing } => format!("run_ended {state:?} missing={}", list(missing)),
@@ -564,6 +575,65 @@ fn what_is_there_is_not_built_and_what_has_an_archive_is_only_merged() {
          2 + phase_finished base Completed
          2 + run_ended Completed missing=
          2 > end Completed",
+    );
+}
+
+#[test]
+fn what_was_built_without_something_optional_is_built_again_when_that_comes() {
+    check(
+        "phase base
+           doc: build
+           app: fetch unpack build install < ?doc",
+        1,
+        "0 begin app=degraded
+         0 measured base
+         1 ok doc.build
+         2 ok app.fetch
+         3 ok app.unpack",
+        "0 + run_started b1
+         0 + decided reused= archived= skipped= degraded=app
+         0 > measure base
+         0 + phase_started base
+         0 + task_started doc.build#1
+         0 > start doc.build#1 j1 fresh
+         1 + task_finished doc.build#1
+         1 + package_completed doc
+         1 + task_started app.fetch#1
+         1 > start app.fetch#1 j1
+         2 + task_finished app.fetch#1
+         2 + task_started app.unpack#1
+         2 > start app.unpack#1 j1 fresh
+         3 + task_finished app.unpack#1
+         3 + task_started app.build#1
+         3 > start app.build#1 j1",
+    );
+}
+
+#[test]
+fn what_was_built_without_something_optional_stays_when_that_is_still_missing() {
+    check(
+        "attempts 1
+         phase? base
+           doc: build
+           app: fetch build install < ?doc
+           user: build install < app",
+        1,
+        "0 begin app=degraded user=degraded
+         0 measured base
+         1 fail doc.build",
+        "0 + run_started b1
+         0 + decided reused= archived= skipped= degraded=app,user
+         0 > measure base
+         0 + phase_started base
+         0 + task_started doc.build#1
+         0 > start doc.build#1 j1 fresh
+         1 + task_failed doc.build#1 compilation_failure
+         1 + package_failed doc.build
+         1 + package_kept app
+         1 + package_kept user
+         1 + phase_finished base Failed
+         1 + run_ended Completed missing=doc
+         1 > end Completed",
     );
 }
 

@@ -1,5 +1,5 @@
 //! Thousands of random runs: random plans, durations, failures, stops; kiln killed before or after any
-//! record; damage found at the next start. After each event the invariants are checked:
+//! record; damage found at the next start; further runs of what is there. After each event the invariants are checked:
 //!
 //! - no task begins before what it needs is there (by an own reckoning from the plan's edges);
 //! - no task that has succeeded begins again without a reason; attempt numbers never repeat;
@@ -105,12 +105,15 @@ struct World {
     merged: BTreeSet<PackageId>,
     /// Completed according to the ledger, whatever became of it.
     completed: BTreeSet<PackageId>,
+    /// The same, without something optional, and not begun again.
+    degraded: BTreeSet<PackageId>,
     /// Attempts begun in this run of the definition, without restoring ones.
     begun: BTreeSet<(TaskId, u32)>,
     /// Tasks that succeeded and whose package has not been looked at afresh since.
     succeeded: BTreeSet<TaskId>,
     failures_left: u64,
     kills_left: u64,
+    runs_left: u64,
     ended: Option<Ending>,
     trace: Vec<String>,
 }
@@ -127,6 +130,7 @@ impl World {
         let engine = engine(&plan, limits, State::new(&plan));
         let failures_left = random.below(6);
         let kills_left = random.below(5);
+        let runs_left = random.below(3);
         Self {
             plan,
             limits,
@@ -139,10 +143,12 @@ impl World {
             archives: BTreeSet::new(),
             merged: BTreeSet::new(),
             completed: BTreeSet::new(),
+            degraded: BTreeSet::new(),
             begun: BTreeSet::new(),
             succeeded: BTreeSet::new(),
             failures_left,
             kills_left,
+            runs_left,
             ended: None,
             trace: Vec::new(),
         }
@@ -151,8 +157,11 @@ impl World {
     fn facts(&self) -> Facts {
         let have = |id: PackageId| {
             let has_install = self.plan.task(id, TaskKind::Install).is_some();
-            if self.completed.contains(&id) && (!has_install || self.merged.contains(&id)) {
+            let merged = !has_install || self.merged.contains(&id);
+            if self.completed.contains(&id) && merged {
                 Have::Everything
+            } else if self.degraded.contains(&id) && merged {
+                Have::Degraded
             } else if has_install && self.archives.contains(&id) {
                 Have::Archive
             } else if self.work.contains_key(&id) {
@@ -217,14 +226,22 @@ impl World {
         if let Record::RunStarted { .. } | Record::RunResumed { afresh: true, .. } = record {
             self.begun.clear();
             self.succeeded.clear();
-        } else if let Record::PackageCompleted { package, degraded: false, .. } = record {
+        } else if let Record::PackageCompleted { package, degraded, .. } = record {
             // What was built without something optional is not taken for the whole thing later.
-            self.completed.insert(self.plan.find(package).unwrap());
+            let kind = if *degraded { &mut self.degraded } else { &mut self.completed };
+            kind.insert(self.plan.find(package).unwrap());
+        } else if let Record::PackageKept { package } = record {
+            let id = self.plan.find(package).unwrap();
+            assert!(self.degraded.contains(&id), "{package} is kept, but was never completed");
         } else if let Record::TaskFinished { package, task, .. } = record {
             let id = self.plan.find(package).unwrap();
             self.succeeded.insert(self.plan.task(id, *task).unwrap());
         } else if let Record::TaskStarted { package, task, attempt, restore, .. } = record {
-            let task = self.plan.task(self.plan.find(package).unwrap(), *task).unwrap();
+            let id = self.plan.find(package).unwrap();
+            if task.works() {
+                self.degraded.remove(&id); // it is being built again
+            }
+            let task = self.plan.task(id, *task).unwrap();
             assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
             assert_eq!(
                 *restore,
@@ -285,9 +302,14 @@ impl World {
         }
     }
 
-    /// Kiln was killed: what was in flight dies, and a new engine goes on from the ledger.
+    /// Kiln was killed.
     fn restart(&mut self) {
         self.kills_left -= 1;
+        self.begin();
+    }
+
+    /// What was in flight has died, and a new engine goes on from the ledger, or begins a new run.
+    fn begin(&mut self) {
         self.in_flight.clear();
         let mut state = State::new(&self.plan);
         for (at, record) in &self.ledger {
@@ -319,7 +341,13 @@ impl World {
                 continue;
             }
             if self.ended.is_some() {
-                return self.check_end();
+                self.check_end();
+                if self.runs_left == 0 || self.ended == Some(Ending::Stopped) {
+                    return;
+                }
+                self.runs_left -= 1;
+                self.begin();
+                continue;
             }
             let next = self.in_flight.iter().map(|(t, (s, end))| (*end, *t, *s)).min_by_key(|n| (n.0, n.1));
             let wakeup = self.engine.next_wakeup();
