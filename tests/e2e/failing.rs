@@ -214,7 +214,7 @@ fn the_next_attempt_is_due_after_the_delay() {
         &one_phase(&recipes, "").replace("delay_between_attempts: 0", "delay_between_attempts: 3600"),
     );
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1"]);
-    here.wait();
+    here.wait(&kiln);
     kiln.signal(Signal::INT);
     kiln.wait().exits(130);
     let db = rusqlite::Connection::open(space.state().join("ledger.sqlite")).unwrap();
@@ -341,7 +341,7 @@ tasks: {{build: 'echo here > {here}; read x < {go}'}}
         go = go.path()
     ));
     let kiln = space.start(&RUN);
-    here.wait();
+    here.wait(&kiln);
     // Not with kiln: that still runs.
     assert!(!hold.is_held());
     go.open();

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
+use super::process::Running;
+
 /// After this a test is stuck. Nothing depends on how long anything takes.
 const STUCK: Duration = Duration::from_mins(2);
 
@@ -30,14 +32,10 @@ impl Bell {
         self.path.display()
     }
 
-    /// Blocks until it has rung.
+    /// Blocks until it has rung; a kiln that ends instead fails the test, with what it said.
     #[track_caller]
-    pub(crate) fn wait(&mut self) {
-        while self.lines == 0 {
-            wait(&[self.end.as_fd()], PollFlags::IN);
-            self.take();
-        }
-        self.lines -= 1;
+    pub(crate) fn wait(&mut self, kiln: &Running) {
+        assert!(self.wait_for_or(1, kiln.end()), "kiln has ended:\n{}", kiln.said());
     }
 
     /// Blocks until it has rung that often, or `other` is readable: whether it has.

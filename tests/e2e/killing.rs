@@ -81,7 +81,7 @@ fn whatever_a_script_was_doing_dies_with_kiln_and_is_done_again() {
         let stop = space.path(&format!("go.{task}"));
         space.gate(&format!("go.{task}"));
         let kiln = space.start(&RUN);
-        here.wait();
+        here.wait(&kiln);
         assert!(hold.is_held());
         kiln.kill();
         if rustix::process::geteuid().is_root() {
@@ -143,10 +143,10 @@ fn a_kiln_that_was_killed_leaves_no_lock_behind() {
         go.path()
     ));
     let kiln = space.start(&RUN);
-    here.wait();
+    here.wait(&kiln);
     kiln.kill();
     let kiln = space.start(&RUN);
-    here.wait();
+    here.wait(&kiln);
     go.open();
     kiln.wait().exits(0);
 }

@@ -44,6 +44,11 @@ impl Running {
         self.ended.as_fd()
     }
 
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.output.each_ref().map(|path| fs::read_to_string(path).unwrap()).concat()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

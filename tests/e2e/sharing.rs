@@ -13,7 +13,7 @@ fn a_second_runner_is_refused_and_told_who_has_the_state() {
         go.path()
     ));
     let first = space.start(&RUN);
-    here.wait();
+    here.wait(&first);
     space.kiln(&RUN).exits(6).says(&format!("pid {}", first.pid()));
     space.kiln(&["clean", "--all"]).exits(6).says(&format!("pid {}", first.pid()));
     // Whoever only looks is welcome.

@@ -55,7 +55,7 @@ tasks:
         let mut command = self.space.command(&RUN);
         command.env("KILN_SET_GRACE", "1h");
         let kiln = self.space.start_command(command);
-        self.here.wait();
+        self.here.wait(&kiln);
         kiln
     }
 
@@ -113,7 +113,7 @@ fn the_second_signal_kills_at_once_who_ignores_the_first() {
         let mut blocked = Blocked::new(STUBBORN);
         let kiln = blocked.start();
         kiln.signal(first);
-        blocked.here.wait();
+        blocked.here.wait(&kiln);
         assert!(blocked.hold.is_held(), "it was asked politely");
         kiln.signal(second);
         kiln.wait().exits(130);

@@ -71,10 +71,10 @@ tasks:
     let run = || space.start_command(as_nobody(&space));
     // Killed in the middle, with a daemon: without a namespace the next start ends what was left.
     let kiln = run();
-    here.wait();
+    here.wait(&kiln);
     kiln.kill();
     let kiln = run();
-    here.wait();
+    here.wait(&kiln);
     go.open();
     kiln.wait().exits(0);
     assert!(!hold.is_held());
