@@ -9,6 +9,7 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
@@ -115,7 +116,7 @@ impl Driver {
         let user = build_user(&self.job)?;
         let state_id = state_id(&self.job)?;
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
-        self.discard_trash();
+        let discarding = self.discard_trash();
 
         // A part of the definition is a run of its own: its end must not be taken for that of the whole.
         if self.job.selection.is_some() {
@@ -174,6 +175,7 @@ impl Driver {
             chores: Arc::new(chores),
             scripts,
             in_flight: BTreeMap::new(),
+            discarding,
             base,
             began: Instant::now(),
         };
@@ -210,12 +212,10 @@ impl Driver {
     }
 
     /// Work directories that were on their way out when kiln ended.
-    fn discard_trash(&self) {
-        for entry in std::fs::read_dir(self.job.state.work()).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(TRASH) {
-                discard(entry.path());
-            }
-        }
+    fn discard_trash(&self) -> Vec<JoinHandle<()>> {
+        let entries = std::fs::read_dir(self.job.state.work()).into_iter().flatten().flatten();
+        let trash = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(TRASH));
+        trash.filter_map(|entry| discard(entry.path())).collect()
     }
 }
 
@@ -223,15 +223,13 @@ impl Driver {
 const TRASH: &str = ".trash-";
 
 /// Deletes on a thread of its own: a compiler's build tree takes seconds.
-fn discard(path: std::path::PathBuf) {
+fn discard(path: std::path::PathBuf) -> Option<JoinHandle<()>> {
     let spawned = std::thread::Builder::new().name("discard".into()).spawn(move || {
         if let Err(error) = script::remove_tree(&path) {
             tracing::warn!("cannot delete `{}`: {error}", path.display());
         }
     });
-    if let Err(error) = spawned {
-        tracing::warn!("cannot start a thread to delete a work directory: {error}");
-    }
+    spawned.inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}")).ok()
 }
 
 /// A run in progress.
@@ -242,6 +240,8 @@ struct Shift<'a> {
     chores: Arc<Chores>,
     scripts: Scripts,
     in_flight: BTreeMap<TaskId, InFlight>,
+    /// Threads that delete work directories.
+    discarding: Vec<JoinHandle<()>>,
     base: Time,
     began: Instant,
 }
@@ -288,6 +288,11 @@ impl Shift<'_> {
                 self.clear_work(&package);
             }
             if let Some(ending) = ended {
+                // Who stops a run does not want to wait: the next start deletes what is left.
+                for thread in self.discarding.drain(..).filter(|_| ending != Ending::Stopped) {
+                    // One that has panicked has said so.
+                    let _ = thread.join();
+                }
                 return Ok(ending);
             }
             if events.is_empty() {
@@ -514,7 +519,7 @@ impl Shift<'_> {
     }
 
     /// A completed package's work directory is not needed any more.
-    fn clear_work(&self, package: &str) {
+    fn clear_work(&mut self, package: &str) {
         if Work::of(&self.scripts.state, package).remove_if_empty() {
             return;
         }
@@ -523,7 +528,10 @@ impl Shift<'_> {
         let trash = format!("{TRASH}{package}.{}.{}", std::process::id(), self.now().0);
         let trash = self.scripts.state.work().join(trash);
         match std::fs::rename(&path, &trash) {
-            Ok(()) => discard(trash),
+            Ok(()) => {
+                self.discarding.retain(|thread| !thread.is_finished());
+                self.discarding.extend(discard(trash));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!("cannot move `{}` out of the way: {error}", path.display()),
         }
