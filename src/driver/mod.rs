@@ -13,6 +13,7 @@ pub mod ahead;
 pub mod beneath;
 mod chores;
 pub mod fetch;
+mod ids;
 pub mod leftover;
 pub mod look;
 pub mod path;
@@ -24,6 +25,7 @@ mod store;
 mod sys;
 pub mod tidy;
 pub mod unpack;
+mod user;
 mod verdict;
 
 use std::io;
@@ -89,4 +91,10 @@ pub enum DriverError {
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+pub(crate) fn prepare<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl FnOnce(E) -> DriverError {
+    move |error| DriverError::Prepare { what, source: Box::new(error) }
 }

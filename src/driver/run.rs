@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
 use crate::engine::state::{RunState, State};
@@ -22,12 +22,15 @@ use crate::ledger::{Entry, Ledger};
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
+use super::ids::{new_build_id, state_id, wall_now};
 use super::look::{self, Past};
 use super::script::{self, Scripts, Work};
-use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
+use super::spawn::{self, Confinement, Exit, Report, Spawner};
+use super::stage::plan::MergeError;
 use super::stage::tree::Snapshot;
 use super::store::Store;
-use super::{DriverError, Job, ahead, leftover, verdict};
+use super::user::build_user;
+use super::{DriverError, Job, ahead, leftover, prepare, verdict};
 
 /// What reaches the loop.
 enum Message {
@@ -129,7 +132,7 @@ impl Driver {
         let base = if goes_on { self.past.last } else { Time::default() };
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed).map_err(prepare("open the sysroot"))?;
-        let before = self.repair_sysroot(&mut store, &lost)?;
+        let before = self.settle_sysroot(&mut store, &lost);
         for record in &before {
             self.past.installed.fold(record);
         }
@@ -182,26 +185,28 @@ impl Driver {
         shift.work(Event::Begin(facts), &mut observe)
     }
 
-    /// Finishes or undoes what the last runner's end cut off, and takes out what is no longer wanted.
-    fn repair_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Result<Vec<Record>, DriverError> {
+    /// Takes back what did not end well, and takes out what is no longer wanted. What cannot be done is said and left:
+    /// whatever it is in the way of will fail as a task.
+    fn settle_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Vec<Record> {
         let mut records = Vec::new();
-        // It was allowed to take over what it takes over when it began.
-        let everyone: Vec<String> = self.past.installed.names().map(ToString::to_string).collect();
-        for (package, key) in self.past.installed.cut_off() {
-            if store.has_archive(&package, &key) {
-                store.merge(&package, &key, &everyone).map_err(prepare("finish an interrupted merge"))?;
-                records.push(Record::MergeRecovered { package, key });
-            } else {
-                store.undo(&package, &key).map_err(prepare("undo an interrupted merge"))?;
-                records.push(Record::PackageRemoved { package });
-            }
+        let mut settled = |package: &Arc<str>,
+                           result: Result<(), MergeError>,
+                           record: fn(Arc<str>) -> Record| match result {
+            Ok(()) => records.push(record(Arc::clone(package))),
+            Err(error) => tracing::error!(package = &**package, "cannot put the sysroot right: {error}"),
+        };
+        let removed = |package| Record::PackageRemoved { package };
+        for (package, key) in self.past.installed.unfinished() {
+            settled(package, store.undo(package, key.as_deref()), |package| Record::Undone { package });
+        }
+        for package in lost {
+            settled(package, store.undo(package, None), removed);
         }
         let unwanted = self.past.installed.names().filter(|name| self.job.plan.find(name).is_none());
-        for package in unwanted.chain(lost) {
-            store.remove(package).map_err(prepare("take a package out of the sysroot"))?;
-            records.push(Record::PackageRemoved { package: Arc::clone(package) });
+        for package in unwanted.filter(|name| !lost.contains(name)) {
+            settled(package, store.remove(package), removed);
         }
-        Ok(records)
+        records
     }
 
     fn commit(&mut self, at: Time, records: Vec<Record>) -> Result<Vec<Entry>, DriverError> {
@@ -229,7 +234,9 @@ fn discard(path: std::path::PathBuf) -> Option<JoinHandle<()>> {
             tracing::warn!("cannot delete `{}`: {error}", path.display());
         }
     });
-    spawned.inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}")).ok()
+    spawned
+        .inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}"))
+        .ok()
 }
 
 /// A run in progress.
@@ -375,25 +382,36 @@ impl Shift<'_> {
             );
         }
         let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
-        if exit != Exit::Code(0) {
+        let failure = (exit != Exit::Code(0)).then(|| {
             let last = script::last_line(&log).unwrap_or_default();
-            let failure = verdict::script(start.kind, exit, last);
-            return self.end(id, Outcome::Failure(failure), usage, events);
-        }
+            verdict::script(start.kind, exit, last)
+        });
         // Nobody needs an empty file.
-        if std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
+        if failure.is_none() && std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
             let _ = std::fs::remove_file(&log);
         }
-        if start.kind != TaskKind::Install {
-            return self.end(id, Outcome::Success, usage, events);
+        let outcome = failure.map_or(Outcome::Success, Outcome::Failure);
+        let before = flying.before.take();
+        // What `install` staged is packed; what a direct one changed is taken back if it failed.
+        if start.kind != TaskKind::Install || outcome != Outcome::Success && before.is_none() {
+            return self.end(id, outcome, usage, events);
         }
         flying.hands = Hands::Thread;
         flying.usage = usage;
-        let before = flying.before.take();
         let chores = Arc::clone(&self.chores);
         self.on_a_thread(start, move |_| {
-            let packed = chores.pack(&start, before.as_ref());
-            (packed.map_or_else(Outcome::Failure, |()| Outcome::Success), Usage::default())
+            let outcome = match outcome {
+                Outcome::Success => {
+                    let packed = chores.pack(&start, before.as_ref());
+                    packed.map_or_else(Outcome::Failure, |()| Outcome::Success)
+                }
+                Outcome::Failure(_) => outcome,
+            };
+            if outcome != Outcome::Success && before.is_some() {
+                let package = &chores.plan.package(start.package).name;
+                chores.store().undo_or_say(package, None);
+            }
+            (outcome, Usage::default())
         });
     }
 
@@ -536,69 +554,4 @@ impl Shift<'_> {
             Err(error) => tracing::warn!("cannot move `{}` out of the way: {error}", path.display()),
         }
     }
-}
-
-fn prepare<E: std::error::Error + Send + Sync + 'static>(
-    what: &'static str,
-) -> impl FnOnce(E) -> DriverError {
-    move |error| DriverError::Prepare { what, source: Box::new(error) }
-}
-
-/// The state directory's own id, made once: processes of its runs carry it.
-fn state_id(job: &Job) -> Result<String, DriverError> {
-    let path = job.state.id();
-    match std::fs::read_to_string(&path) {
-        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-        Ok(_) | Err(_) => {
-            let id = unique();
-            std::fs::write(&path, &id).map_err(|source| DriverError::State { path, source })?;
-            Ok(id)
-        }
-    }
-}
-
-/// `20261122T101028Z-3f9a1c`: sorts by time, unique without coordination.
-fn new_build_id() -> String {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    format!("{now}-{}", &unique()[..6])
-}
-
-/// Hexadecimal digits that no other process has at any time.
-fn unique() -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&wall_now().to_le_bytes());
-    hasher.update(&std::process::id().to_le_bytes());
-    hasher.update(std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().as_bytes());
-    hasher.finalize().to_hex()[..16].to_owned()
-}
-
-fn wall_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Who scripts run as: `build_user`, where kiln is root and one is set.
-fn build_user(job: &Job) -> Result<Option<User>, DriverError> {
-    let Some(name) = job.settings.build_user.as_ref().filter(|_| rustix::process::geteuid().is_root()) else {
-        return Ok(None);
-    };
-    // `id` asks whatever the host keeps its users in; a parser of ours would know /etc/passwd alone.
-    let ask = |what: &str| -> Result<Vec<u32>, DriverError> {
-        let what_failed = prepare("look up build_user");
-        let output = std::process::Command::new("id").args([what, "--", name]).output();
-        let output = match output {
-            Ok(output) if output.status.success() => output,
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                return Err(what_failed(io::Error::other(said)));
-            }
-            Err(error) => return Err(what_failed(error)),
-        };
-        let numbers = String::from_utf8_lossy(&output.stdout);
-        Ok(numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect())
-    };
-    let first = |numbers: Vec<u32>| {
-        numbers.first().copied().ok_or_else(|| prepare("look up build_user")(io::Error::other("no id")))
-    };
-    Ok(Some(User { uid: first(ask("-u")?)?, gid: first(ask("-g")?)?, groups: ask("-G")? }))
 }

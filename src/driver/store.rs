@@ -19,14 +19,16 @@ use super::stage::ownership::Ownership;
 use super::stage::plan::{self, MergeError};
 use super::stage::rules::StagingRules;
 use super::stage::tree::{self, CaptureError, Snapshot};
+use super::stage::undo;
 use super::stage::verify::{Depth, verify_merged};
 
 /// What the ledger says is in the sysroot: a fold over records.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Installed {
     packages: BTreeMap<Arc<str>, Merged>,
-    /// Merges that began and are not known to have ended.
-    merging: BTreeMap<Arc<str>, Arc<str>>,
+    /// What has begun to change the sysroot and is not known to have ended well: merges, with the archive's key,
+    /// and direct installs.
+    unfinished: BTreeMap<Arc<str>, Option<Arc<str>>>,
     count: u64,
 }
 
@@ -44,27 +46,23 @@ pub(super) struct Merged {
 impl Installed {
     pub(super) fn fold(&mut self, record: &Record) {
         self.count += 1;
-        if let Record::TaskStarted { package, task: TaskKind::Merge, key: Some(key), .. } = record {
-            self.merging.insert(Arc::clone(package), Arc::clone(key));
-        } else if let Record::TaskStarted { package, task, .. } = record {
+        if let Record::TaskStarted { package, task, key, direct, .. } = record {
+            if *task == TaskKind::Merge || *direct {
+                self.unfinished.insert(Arc::clone(package), key.clone());
+            }
             if let Some(merged) = self.packages.get_mut(package).filter(|_| task.works()) {
                 merged.begun = true;
             }
         } else if let Record::PackageCompleted { package, key, degraded, .. } = record {
-            self.put(package, key, *degraded);
-        } else if let Record::MergeRecovered { package, key } = record {
-            let (key, degraded) = key::of_stored(key);
-            self.put(package, &key.into(), degraded);
+            self.unfinished.remove(package);
+            let merged =
+                Merged { key: Arc::clone(key), degraded: *degraded, begun: false, order: self.count };
+            self.packages.insert(Arc::clone(package), merged);
+        } else if let Record::Undone { package } = record {
+            self.unfinished.remove(package);
         } else if let Record::PackageRemoved { package } = record {
             self.packages.remove(package);
-            self.merging.remove(package);
         }
-    }
-
-    fn put(&mut self, package: &Arc<str>, key: &Arc<str>, degraded: bool) {
-        self.merging.remove(package);
-        let merged = Merged { key: Arc::clone(key), degraded, begun: false, order: self.count };
-        self.packages.insert(Arc::clone(package), merged);
     }
 
     /// What was completed of a package.
@@ -89,9 +87,10 @@ impl Installed {
         self.packages.keys()
     }
 
-    /// Merges that were cut off.
-    pub(super) fn cut_off(&self) -> Vec<(Arc<str>, Arc<str>)> {
-        self.merging.iter().map(|(p, k)| (Arc::clone(p), Arc::clone(k))).collect()
+    /// What has begun to change the sysroot and is not known to have ended well: a merge of the archive with this
+    /// key, or a direct install.
+    pub(super) fn unfinished(&self) -> &BTreeMap<Arc<str>, Option<Arc<str>>> {
+        &self.unfinished
     }
 }
 
@@ -201,21 +200,34 @@ impl Store {
         Ok(manifest)
     }
 
-    /// Merges an archive. Cut off anywhere and called again with the same archive, it ends the same.
+    /// Merges an archive. When that fails, nothing of it is left in the sysroot.
     pub(super) fn merge(&mut self, package: &str, key: &str, replaces: &[String]) -> Result<(), MergeError> {
         let manifest = Arc::new(self.load(package, key)?);
         let todo = plan::check(&self.ownership, &manifest, replaces)?;
-        merge::apply(&mut self.sysroot, &todo, &self.state.archive(package, key), &mut to_the_end)?;
+        let archive = self.state.archive(package, key);
+        if let Err(error) = merge::apply(&mut self.sysroot, &todo, &archive, &mut to_the_end) {
+            self.undo_or_say(package, Some(key));
+            return Err(error);
+        }
         self.ownership.record(&manifest);
         self.manifests.insert(package.to_owned(), manifest);
         self.repair(&todo.exposed)
     }
 
-    /// Takes back what a cut-off merge has put into the sysroot, and what was merged of the package before.
-    pub(super) fn undo(&mut self, package: &str, key: &str) -> Result<(), MergeError> {
-        let merging = self.load(package, key)?;
-        self.ownership.record(&merging);
-        self.remove(package)
+    /// Takes back what a merge of the archive with this key, or a direct install, has done to the sysroot without
+    /// ending well. Where the manifest is gone, too, everything that no package has is taken for a part of it.
+    pub(super) fn undo(&mut self, package: &str, key: Option<&str>) -> Result<(), MergeError> {
+        let left = key.and_then(|key| self.load(package, key).ok());
+        let archive = |m: &Manifest| self.state.archive(&m.identity.package, &m.identity.key);
+        let merged: Vec<_> = self.manifests.values().map(|m| (Arc::clone(m), archive(m))).collect();
+        undo::undo(&mut self.sysroot, &self.ownership, left.as_ref(), &merged)
+    }
+
+    /// The same, where there is another failure to report; the next start tries again.
+    pub(super) fn undo_or_say(&mut self, package: &str, key: Option<&str>) {
+        if let Err(error) = self.undo(package, key) {
+            tracing::error!(package, "cannot take back what it left in the sysroot: {error}");
+        }
     }
 
     /// Takes a package out of the sysroot.

@@ -92,11 +92,11 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
         for dir in children(&state.packages())? {
             let package = name(&dir);
             let merged = installed.get(&package).map(|merged| key::stored(&merged.key, merged.degraded));
-            // A merge that was cut off is finished from its archive.
-            let cut_off = installed.cut_off().into_iter().filter(|(name, _)| **name == *package);
+            // What a merge left that did not end well is known from its manifest.
+            let unfinished = installed.unfinished().get(&*package).cloned().flatten();
             let kept: Vec<PathBuf> = merged
                 .into_iter()
-                .chain(cut_off.map(|(_, key)| key))
+                .chain(unfinished)
                 .flat_map(|key| [state.archive(&package, &key), state.manifest(&package, &key)])
                 .collect();
             for path in children(&dir)? {

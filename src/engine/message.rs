@@ -204,8 +204,8 @@ pub enum Record {
     PhaseFinished { phase: Arc<str>, outcome: PhaseOutcome },
     /// A phase cannot start.
     RequirementUnmet { phase: Arc<str>, requirement: Requirement, required: u64, available: u64 },
-    /// An attempt begins. A merge names the archive's `key`, so that it can be finished by whoever comes next,
-    /// with whatever definition.
+    /// An attempt begins. A merge names the archive's `key`, and an `install` says whether it is `direct`: so what
+    /// does not end well can be taken back by whoever comes next, with whatever definition.
     TaskStarted {
         phase: Arc<str>,
         package: Arc<str>,
@@ -215,6 +215,8 @@ pub enum Record {
         restore: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<Arc<str>>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        direct: bool,
     },
     /// An attempt succeeded.
     TaskFinished {
@@ -263,10 +265,10 @@ pub enum Record {
     RunPaused { reason: Arc<str> },
     /// The run is over.
     RunEnded { state: RunEnd, missing: Vec<Arc<str>> },
-    /// Between runs: a merge that kiln's end had cut off was finished.
-    MergeRecovered { package: Arc<str>, key: Arc<str> },
-    /// Between runs: a package was taken out of the sysroot, because it is no longer in the definition, or
-    /// because its merge had been cut off and its archive is damaged.
+    /// Between runs: a merge or a direct `install` had not ended well, and nothing of it is left in the sysroot.
+    Undone { package: Arc<str> },
+    /// Between runs: a package was taken out of the sysroot, because it is no longer in the definition, or because
+    /// nobody can tell any more what it has there.
     PackageRemoved { package: Arc<str> },
 }
 

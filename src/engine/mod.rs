@@ -13,6 +13,7 @@
 //! Reading order: `message`, `state`, `schedule`, then `estimate`.
 
 pub mod estimate;
+mod life;
 pub mod message;
 mod schedule;
 pub mod state;

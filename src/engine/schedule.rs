@@ -249,6 +249,7 @@ impl Engine {
             attempt,
             restore,
             key: (kind == TaskKind::Merge).then(|| key::stored(&package.key, self.state.is_degraded(id))),
+            direct: kind == TaskKind::Install && package.direct,
         };
         self.record(now, record, out);
         self.running.insert(task, Running { attempt, restore, since: now, ending: None });

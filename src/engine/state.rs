@@ -9,83 +9,9 @@ use std::sync::Arc;
 
 use crate::plan::{NodeId, PackageId, PhaseId, Plan, TaskId, TaskKind};
 
-use super::message::{PhaseOutcome, Record, RunEnd, Time};
+use super::message::{Record, RunEnd, Time};
 
-/// Of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunState {
-    /// There has been none.
-    Idle,
-    /// It is running, or was when kiln ended.
-    Running,
-    /// It can go on.
-    Paused,
-    /// It is over, and nothing critical is missing.
-    Completed,
-    /// It is over, and something critical is missing.
-    Error,
-}
-
-/// Of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PhaseState {
-    /// Earlier ones are not finished, or its requirements have not been looked at.
-    Pending,
-    /// Its tasks may run.
-    Running,
-    /// Nothing is left to do.
-    Finished(PhaseOutcome),
-}
-
-/// Of a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PackageState {
-    /// No task but perhaps its fetch has begun.
-    Pending,
-    /// A task of its own has begun.
-    Running,
-    /// It is in the sysroot, or wherever its tasks put it.
-    Completed {
-        /// Nothing had to be built.
-        reused: bool,
-    },
-    /// It has spent its attempts.
-    Failed,
-    /// It was not wanted, or could not be built because of another.
-    Skipped {
-        /// It was not wanted.
-        unwanted: bool,
-    },
-}
-
-/// Of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskState {
-    /// Something must happen first.
-    Blocked,
-    /// It waits for a slot only.
-    Ready,
-    /// An attempt is under way.
-    Running {
-        /// Which, 1-based.
-        attempt: u32,
-        /// When it began.
-        since: Time,
-    },
-    /// An attempt failed, the next comes.
-    Backoff {
-        /// The one that failed.
-        attempt: u32,
-        /// When the next may begin.
-        until: Time,
-    },
-    /// It is done.
-    Completed,
-    /// It has spent its attempts, or failed where that is allowed.
-    Failed,
-    /// Its package ended without it.
-    Skipped,
-}
+pub use super::life::{PACKAGE_STATES, PackageState, PhaseState, RunState, TASK_STATES, TaskState};
 
 /// A task and its history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,66 +76,6 @@ pub struct State {
     broken: Vec<bool>,
     /// By `NodeId`: something optional is missing below it.
     degraded: Vec<bool>,
-}
-
-/// Package states in the order of `PackageState::index`.
-pub const PACKAGE_STATES: [&str; 5] = ["pending", "running", "completed", "failed", "skipped"];
-/// Task states in the order of `TaskState::index`.
-pub const TASK_STATES: [&str; 7] =
-    ["blocked", "ready", "running", "backoff", "completed", "failed", "skipped"];
-
-impl PackageState {
-    /// Position in `PACKAGE_STATES`.
-    pub fn index(self) -> usize {
-        match self {
-            Self::Pending => 0,
-            Self::Running => 1,
-            Self::Completed { .. } => 2,
-            Self::Failed => 3,
-            Self::Skipped { .. } => 4,
-        }
-    }
-
-    /// Nothing more will be done for it in this run.
-    pub fn is_final(self) -> bool {
-        match self {
-            Self::Pending | Self::Running => false,
-            Self::Completed { .. } | Self::Failed | Self::Skipped { .. } => true,
-        }
-    }
-}
-
-impl TaskState {
-    /// Position in `TASK_STATES`.
-    pub fn index(self) -> usize {
-        match self {
-            Self::Blocked => 0,
-            Self::Ready => 1,
-            Self::Running { .. } => 2,
-            Self::Backoff { .. } => 3,
-            Self::Completed => 4,
-            Self::Failed => 5,
-            Self::Skipped => 6,
-        }
-    }
-}
-
-impl TaskKind {
-    /// Whether it works in the work directory, and so must find it as its predecessors left it.
-    pub fn works(self) -> bool {
-        match self {
-            Self::Unpack | Self::Configure | Self::Build | Self::Check | Self::Install => true,
-            Self::Fetch | Self::Merge => false,
-        }
-    }
-
-    /// Whether it must be done again in order to restore a lost work directory.
-    fn restores(self) -> bool {
-        match self {
-            Self::Unpack | Self::Configure | Self::Build => true,
-            Self::Fetch | Self::Check | Self::Install | Self::Merge => false,
-        }
-    }
 }
 
 impl State {
@@ -420,9 +286,7 @@ impl State {
                     self.settle(plan, id, true, touched);
                 }
             }
-            Record::RequirementUnmet { .. }
-            | Record::MergeRecovered { .. }
-            | Record::PackageRemoved { .. } => {}
+            Record::RequirementUnmet { .. } | Record::Undone { .. } | Record::PackageRemoved { .. } => {}
         }
     }
 

@@ -72,7 +72,7 @@ pub fn message_id(record: &Record) -> &'static str {
         Record::PackageKept { .. } => "9eece6a7573f416eafb915725da99a7f",
         Record::RunPaused { .. } => "8ac847f38a1a40cfa3567bb05524d6dd",
         Record::RunEnded { .. } => "80a808803f85425a9591f1c58fa6ef98",
-        Record::MergeRecovered { .. } => "730c7a5419b649fda69ada166d436bb8",
+        Record::Undone { .. } => "6ad1c3d23b404efab46893db359d58c4",
         Record::PackageRemoved { .. } => "052046a9e7424c1fb632205faa9f3e28",
     }
 }
@@ -97,7 +97,7 @@ pub fn is_told(record: &Record) -> bool {
         | Record::PackageKept { .. }
         | Record::RunPaused { .. }
         | Record::RunEnded { .. }
-        | Record::MergeRecovered { .. }
+        | Record::Undone { .. }
         | Record::PackageRemoved { .. } => true,
     }
 }
@@ -259,9 +259,9 @@ impl Told {
                 self.text = format!("run {} is paused: {}", self.build_id, plain(reason));
             }
             Record::RunEnded { state, missing } => self.run_ended(*state, missing),
-            Record::MergeRecovered { package, .. } => {
+            Record::Undone { package } => {
                 self.package(package, before);
-                self.text = format!("{package}: its merge had been cut off, and was finished");
+                self.text = format!("{package}: nothing is left in the sysroot of what did not end well");
             }
             Record::PackageRemoved { package } => {
                 self.package(package, before);

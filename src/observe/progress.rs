@@ -338,7 +338,7 @@ impl Progress {
             }
             Record::WorkLost { .. }
             | Record::RequirementUnmet { .. }
-            | Record::MergeRecovered { .. }
+            | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }
     }

@@ -41,16 +41,9 @@ pub fn package_key(recipe: &Recipe, dependencies: &[[u8; 32]]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-const DEGRADED: &str = ".degraded";
-
 /// The key under which an archive is kept: one that lacks something optional is never taken for a whole one.
 pub fn stored(key: &str, degraded: bool) -> Arc<str> {
-    if degraded { format!("{key}{DEGRADED}").into() } else { key.into() }
-}
-
-/// The other way round: the package's key, and whether the archive lacks something optional.
-pub fn of_stored(stored: &str) -> (&str, bool) {
-    stored.strip_suffix(DEGRADED).map_or((stored, false), |key| (key, true))
+    if degraded { format!("{key}.degraded").into() } else { key.into() }
 }
 
 /// The key of a closure, from the keys of its members and of the closures that they need, sorted.

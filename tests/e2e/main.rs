@@ -46,4 +46,6 @@ mod stopping;
 #[cfg(test)]
 mod tree;
 #[cfg(test)]
+mod undoing;
+#[cfg(test)]
 mod users;

@@ -128,14 +128,14 @@ pub fn remove(
 }
 
 #[derive(PartialEq, Eq)]
-enum Gone {
+pub(super) enum Gone {
     Yes,
     NotEmpty,
 }
 
 impl Sysroot {
     /// Removes a path unless it has become something else in the meantime: then an earlier try went further.
-    fn take_away(&mut self, removal: &Removal) -> Result<Gone, MergeError> {
+    pub(super) fn take_away(&mut self, removal: &Removal) -> Result<Gone, MergeError> {
         let path = &removal.path;
         let (parent, name) = match self.tree.parent(path) {
             Ok(found) => found,

@@ -1,7 +1,7 @@
 //! From a package's staged files to the sysroot: `scan` what `install` left, pack it (`archive`) with a list
 //! (`manifest`), check that list against what other packages own (`ownership`, `plan`), put the files into the
 //! sysroot (`merge`), and look later whether they are still there (`verify`). `tree` does the same for the packages
-//! that write into the sysroot themselves.
+//! that write into the sysroot themselves; `undo` takes back what did not end well.
 //!
 //! Owns: the order of these. Does not know: recipes, the ledger, the engine.
 //!
@@ -17,6 +17,7 @@ pub mod plan;
 pub mod rules;
 pub mod scan;
 pub mod tree;
+pub mod undo;
 pub mod verify;
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ fn show_record(record: &Record) -> String {
         Record::PackageSkipped { package, because } => format!("package_skipped {package} because {because}"),
         Record::RunPaused { reason } => format!("run_paused {reason}"),
         Record::RunEnded { state, missing } => format!("run_ended {state:?} missing={}", list(missing)),
-        Record::MergeRecovered { package, .. } => format!("merge_recovered {package}"),
+        Record::Undone { package } => format!("undone {package}"),
         Record::PackageRemoved { package } => format!("package_removed {package}"),
     }
 }

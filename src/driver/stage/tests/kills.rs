@@ -1,6 +1,6 @@
-//! A merge that is killed after any step and done again ends in the same tree.
+//! A merge that is killed after any step and done again ends in the same tree, and one that is undone in that before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::super::manifest::Manifest;
 use super::super::merge::{Step, apply, remove, to_the_end};
 use super::super::plan::{MergeError, check};
+use super::super::undo::undo;
 use super::space::{Space, stop_after};
 
 /// Packages in the order of their merges; the last one is killed.
@@ -43,6 +44,18 @@ impl Stage {
         apply(&mut self.space.sysroot(), &plan, archive, step)
     }
 
+    /// Takes the last merge back; with its manifest, or as if that were lost.
+    fn undo(&self, with_manifest: bool) {
+        let (last, before) = self.packed.split_last().unwrap();
+        let merged: BTreeMap<&str, _> = before
+            .iter()
+            .map(|(manifest, archive, _)| (&*manifest.identity.package, (manifest.clone(), archive.clone())))
+            .collect();
+        let merged: Vec<_> = merged.into_values().collect();
+        let left = with_manifest.then_some(&*last.0);
+        undo(&mut self.space.sysroot(), &self.space.ownership, left, &merged).unwrap();
+    }
+
     fn begin(&mut self) {
         self.space.reset();
         for at in 0..self.packed.len() - 1 {
@@ -58,10 +71,17 @@ fn check_kills(story: Story<'_>) {
     let mut stage = Stage::new(story);
     let last = story.len() - 1;
     stage.begin();
+    let before = stage.space.listing();
     stage.merge(last, &mut to_the_end).unwrap();
     let expected = stage.space.listing();
     let mut steps = 0;
     loop {
+        for with_manifest in [true, false] {
+            stage.begin();
+            drop(stage.merge(last, &mut stop_after(steps)));
+            stage.undo(with_manifest);
+            assert_eq!(stage.space.listing(), before, "undone after {steps} steps");
+        }
         stage.begin();
         // The ledger knows of no merge yet, so each try makes the same plan.
         let tries = [steps, steps / 2].map(|steps| {

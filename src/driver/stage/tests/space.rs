@@ -136,6 +136,7 @@ impl Space {
     /// An empty sysroot again.
     pub(super) fn reset(&mut self) {
         fs::remove_dir_all(self.path("sysroot")).unwrap();
+        fs::create_dir(self.path("sysroot")).unwrap();
         self.ownership = Ownership::default();
     }
 
