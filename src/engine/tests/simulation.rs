@@ -1,7 +1,8 @@
-//! Thousands of random runs: random plans, durations, failures, stops; kiln killed before or after any
-//! record; damage found at the next start; further runs of what is there. After each event the invariants are checked:
+//! Thousands of random runs: random plans, durations, failures, silence, stops; kiln killed before or after any
+//! record; damage, another definition or a selection at the next start; further runs of what is there. After each event
+//! the invariants are checked:
 //!
-//! - no task begins before what it needs is there (by an own reckoning from the plan's edges);
+//! - no task begins before what it needs is there (by an own reckoning from the recipes);
 //! - no task that has succeeded begins again without a reason; attempt numbers never repeat;
 //! - slots are never exceeded, and one package at a time means that;
 //! - the state replayed from the records equals the live one;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::Method;
+use crate::config::recipe::Recipe;
 use crate::engine::message::{
     Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
 };
-use crate::engine::state::{PackageState, State};
+use crate::engine::state::{PackageState, RunState, State};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, Plan, TaskId, TaskKind};
@@ -82,6 +84,8 @@ fn words(random: &mut Random) -> String {
             }
             if random.chance(20) {
                 write!(out, "(timeout {} jobs {})", 1 + random.below(40), 1 + random.below(3)).unwrap();
+            } else if random.chance(20) {
+                write!(out, "(silent {})", 1 + random.below(20)).unwrap();
             }
             writeln!(out).unwrap();
             names.push(name);
@@ -93,6 +97,14 @@ fn words(random: &mut Random) -> String {
 /// What is outside of the engine: processes, files, the ledger.
 struct World {
     plan: Arc<Plan>,
+    /// The same packages in a definition with another digest: somebody edits it while kiln is away.
+    other_plan: Arc<Plan>,
+    /// By package: what must be there before it begins, and what must at least be over.
+    needs: Vec<(BTreeSet<PackageId>, BTreeSet<PackageId>)>,
+    /// The only packages that are wanted.
+    selection: Option<BTreeSet<PackageId>>,
+    /// What the committed records say.
+    replayed: State,
     limits: Limits,
     random: Random,
     engine: Engine,
@@ -121,7 +133,12 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let plan = sketch::plan(&words(&mut random));
+        let words = words(&mut random);
+        let plan = sketch::plan(&words);
+        let other_plan = sketch::plan(&format!("{words}delay 7\n"));
+        let recipes = sketch::definition(&words).recipes;
+        let recipes: Recipes = recipes.into_iter().map(|r| (r.value.package.to_string(), r.value)).collect();
+        let needs = plan.packages.iter().map(|package| needs(&plan, &recipes, &package.name)).collect();
         let limits = Limits {
             jobs: 1 + u32::try_from(random.below(3)).unwrap(),
             fetches: 1 + u32::try_from(random.below(2)).unwrap(),
@@ -132,7 +149,11 @@ impl World {
         let kills_left = random.below(5);
         let runs_left = random.below(3);
         Self {
+            replayed: State::new(&plan),
             plan,
+            other_plan,
+            needs,
+            selection: None,
             limits,
             random,
             engine,
@@ -160,6 +181,8 @@ impl World {
             let merged = !has_install || self.merged.contains(&id);
             if self.completed.contains(&id) && merged {
                 Have::Everything
+            } else if self.selection.as_ref().is_some_and(|selection| !selection.contains(&id)) {
+                Have::Unselected
             } else if self.degraded.contains(&id) && merged {
                 Have::Degraded
             } else if has_install && self.archives.contains(&id) {
@@ -187,6 +210,7 @@ impl World {
             if let Effect::Record(record) = effect {
                 self.trace.push(format!("{} {record:?}", self.now));
                 self.observe(&record);
+                self.replayed.apply(&self.plan, self.now, &record, &mut Vec::new());
                 self.ledger.push((self.now, record));
             } else {
                 todo.push(effect);
@@ -196,7 +220,8 @@ impl World {
             self.trace.push(format!("{} killed after the commit", self.now));
             return self.restart();
         }
-        let mut measure = Vec::new();
+        assert_eq!(&self.replayed, self.engine.state(), "the records do not say what the state is");
+        let (mut measure, mut watch) = (Vec::new(), Vec::new());
         for effect in todo {
             match effect {
                 Effect::Start(start) => self.start(start),
@@ -209,12 +234,17 @@ impl World {
                     }
                 }
                 Effect::Measure { phase } => measure.push(phase),
-                Effect::WatchOutput { .. } => {}
+                Effect::WatchOutput { task } => watch.push(task),
                 Effect::End(ending) => self.ended = Some(ending),
                 Effect::Record(_) => unreachable!("sorted out above"),
             }
         }
         self.check();
+        for task in watch {
+            let quiet = Duration::from_secs(self.random.below(20));
+            let last = Time(self.now.0.saturating_sub(u64::try_from(quiet.as_nanos()).unwrap()));
+            self.turn(Event::Output { task, last });
+        }
         for phase in measure {
             let disk = if self.random.chance(5) { 1 } else { 1000 };
             let resources = Resources { disk, memory: 1000, toolchain_verified: true };
@@ -254,19 +284,19 @@ impl World {
     fn start(&mut self, start: Start) {
         let Start { task, package, kind, .. } = start;
         if kind != TaskKind::Fetch {
-            // By own reckoning: everything that is waited for has been merged, or completed where there
-            // is nothing to merge.
-            for id in required(&self.plan, package) {
-                let there = match self.plan.task(id, TaskKind::Merge) {
-                    Some(_) => self.merged.contains(&id),
-                    None => self.engine.state().package(id).state.is_final(),
+            let (there, over) = &self.needs[package.0 as usize];
+            let name = |id: &PackageId| self.plan.package(*id).name.to_string();
+            for id in there {
+                // Merged, or completed where there is nothing to merge.
+                let there = match self.plan.task(*id, TaskKind::Merge) {
+                    Some(_) => self.merged.contains(id),
+                    None => matches!(self.engine.state().package(*id).state, PackageState::Completed { .. }),
                 };
-                assert!(
-                    there,
-                    "{} begins without {}",
-                    self.plan.package(package).name,
-                    self.plan.package(id).name
-                );
+                assert!(there, "{} begins without {}", name(&package), name(id));
+            }
+            for id in over {
+                let over = self.engine.state().package(*id).state.is_final();
+                assert!(over, "{} begins before {} is over", name(&package), name(id));
             }
         }
         if kind.works() {
@@ -311,14 +341,37 @@ impl World {
     /// What was in flight has died, and a new engine goes on from the ledger, or begins a new run.
     fn begin(&mut self) {
         self.in_flight.clear();
-        let mut state = State::new(&self.plan);
+        if self.random.chance(15) {
+            std::mem::swap(&mut self.plan, &mut self.other_plan);
+        }
+        self.replayed = State::new(&self.plan);
         for (at, record) in &self.ledger {
-            state.apply(&self.plan, *at, record, &mut Vec::new());
+            self.replayed.apply(&self.plan, *at, record, &mut Vec::new());
+        }
+        let mut state = self.replayed.clone();
+        self.selection = None;
+        if self.random.chance(15) {
+            self.select();
+            // As the driver does: a part of the definition is a run of its own.
+            state.run = RunState::Idle;
         }
         self.damage();
         self.engine = engine(&self.plan, self.limits, state);
         self.ended = None;
         self.turn(Event::Begin(self.facts()));
+    }
+
+    /// One package, and everything that it needs or may use.
+    fn select(&mut self) {
+        let mut selection = BTreeSet::new();
+        let all = u64::try_from(self.plan.packages.len()).unwrap();
+        let mut stack = vec![PackageId(u32::try_from(self.random.below(all)).unwrap())];
+        while let Some(id) = stack.pop() {
+            if selection.insert(id) {
+                stack.extend(&self.plan.package(id).depends_on);
+            }
+        }
+        self.selection = Some(selection);
     }
 
     /// Sometimes something is gone at the next start.
@@ -394,11 +447,6 @@ impl World {
 
     fn check_end(&self) {
         let state = self.engine.state();
-        let mut replayed = State::new(&self.plan);
-        for (at, record) in &self.ledger {
-            replayed.apply(&self.plan, *at, record, &mut Vec::new());
-        }
-        assert_eq!(&replayed, state, "replayed state differs from the live one");
         let bad = |id: &PackageId| match state.package(*id).state {
             PackageState::Failed | PackageState::Skipped { unwanted: false } => true,
             PackageState::Pending
@@ -425,25 +473,25 @@ fn engine(plan: &Arc<Plan>, limits: Limits, state: State) -> Engine {
     Engine::new(Arc::clone(plan), limits, info, state, &expected)
 }
 
-/// All packages that must be there before a package's first own task: along required edges, and through
-/// closures to what those need to run.
-fn required(plan: &Plan, package: PackageId) -> BTreeSet<PackageId> {
-    let mut out = BTreeSet::new();
-    let mut stack = vec![package.0];
-    while let Some(at) = stack.pop() {
-        for (node, waiters) in plan.waiters.iter().enumerate() {
-            if !waiters.iter().any(|w| w.node.0 == at && w.required) {
-                continue;
-            }
-            let node = u32::try_from(node).unwrap();
-            if (node as usize) < plan.packages.len() {
-                out.insert(PackageId(node));
-            } else {
-                stack.push(node);
+type Recipes = BTreeMap<String, Recipe>;
+
+/// What must be there before a package's first own task: its build dependencies, and whatever those need to run. And
+/// what must be over by then: what it may use.
+fn needs(plan: &Plan, recipes: &Recipes, package: &str) -> (BTreeSet<PackageId>, BTreeSet<PackageId>) {
+    fn with_closure(recipes: &Recipes, package: &str, out: &mut BTreeSet<String>) {
+        if out.insert(package.to_owned()) {
+            for runtime in &recipes[package].runtime_deps {
+                with_closure(recipes, &runtime.name, out);
             }
         }
     }
-    out
+    let mut there = BTreeSet::new();
+    for build in &recipes[package].build_deps {
+        with_closure(recipes, &build.name, &mut there);
+    }
+    let over = recipes[package].optional_deps.iter().map(|dep| dep.name.to_string());
+    let ids = |names: BTreeSet<String>| names.iter().map(|name| plan.find(name).unwrap()).collect();
+    (ids(there), ids(over.collect()))
 }
 
 fn run_seed(seed: u64) {
