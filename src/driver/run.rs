@@ -9,7 +9,6 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
 use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
@@ -22,6 +21,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
+use super::discard::Discarder;
 use super::ids::{new_build_id, state_id, wall_now};
 use super::look::{self, Past};
 use super::script::{self, Scripts, Work};
@@ -119,7 +119,8 @@ impl Driver {
         let user = build_user(&self.job)?;
         let state_id = state_id(&self.job)?;
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
-        let discarding = self.discard_trash();
+        let discarder = Discarder::start(self.job.state.work());
+        let discarder = discarder.map_err(prepare("start a thread"))?;
 
         // A part of the definition is a run of its own: its end must not be taken for that of the whole.
         if self.job.selection.is_some() {
@@ -178,11 +179,16 @@ impl Driver {
             chores: Arc::new(chores),
             scripts,
             in_flight: BTreeMap::new(),
-            discarding,
+            discarder,
             base,
             began: Instant::now(),
         };
-        shift.work(Event::Begin(facts), &mut observe)
+        let ending = shift.work(Event::Begin(facts), &mut observe)?;
+        // Who stops a run does not want to wait: the next start deletes what is left.
+        if ending != Ending::Stopped {
+            shift.discarder.finish();
+        }
+        Ok(ending)
     }
 
     /// Takes back what did not end well, and takes out what is no longer wanted. What cannot be done is said and left:
@@ -215,28 +221,6 @@ impl Driver {
         let first = last - i64::try_from(records.len()).unwrap_or(i64::MAX) + 1;
         Ok(records.into_iter().zip(first..).map(|(record, seq)| Entry { seq, at, wall, record }).collect())
     }
-
-    /// Work directories that were on their way out when kiln ended.
-    fn discard_trash(&self) -> Vec<JoinHandle<()>> {
-        let entries = std::fs::read_dir(self.job.state.work()).into_iter().flatten().flatten();
-        let trash = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(TRASH));
-        trash.filter_map(|entry| discard(entry.path())).collect()
-    }
-}
-
-/// Prefix of names of work directories that are being deleted. No package's name begins like that.
-const TRASH: &str = ".trash-";
-
-/// Deletes on a thread of its own: a compiler's build tree takes seconds.
-fn discard(path: std::path::PathBuf) -> Option<JoinHandle<()>> {
-    let spawned = std::thread::Builder::new().name("discard".into()).spawn(move || {
-        if let Err(error) = script::remove_tree(&path) {
-            tracing::warn!("cannot delete `{}`: {error}", path.display());
-        }
-    });
-    spawned
-        .inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}"))
-        .ok()
 }
 
 /// A run in progress.
@@ -247,8 +231,7 @@ struct Shift<'a> {
     chores: Arc<Chores>,
     scripts: Scripts,
     in_flight: BTreeMap<TaskId, InFlight>,
-    /// Threads that delete work directories.
-    discarding: Vec<JoinHandle<()>>,
+    discarder: Discarder,
     base: Time,
     began: Instant,
 }
@@ -295,11 +278,6 @@ impl Shift<'_> {
                 self.clear_work(&package);
             }
             if let Some(ending) = ended {
-                // Who stops a run does not want to wait: the next start deletes what is left.
-                for thread in self.discarding.drain(..).filter(|_| ending != Ending::Stopped) {
-                    // One that has panicked has said so.
-                    let _ = thread.join();
-                }
                 return Ok(ending);
             }
             if events.is_empty() {
@@ -541,17 +519,6 @@ impl Shift<'_> {
         if Work::of(&self.scripts.state, package).remove_if_empty() {
             return;
         }
-        let path = self.scripts.state.work_of(package);
-        // What an earlier start was deleting under the package's name may still be there.
-        let trash = format!("{TRASH}{package}.{}.{}", std::process::id(), self.now().0);
-        let trash = self.scripts.state.work().join(trash);
-        match std::fs::rename(&path, &trash) {
-            Ok(()) => {
-                self.discarding.retain(|thread| !thread.is_finished());
-                self.discarding.extend(discard(trash));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!("cannot move `{}` out of the way: {error}", path.display()),
-        }
+        self.discarder.discard(&self.scripts.state.work_of(package));
     }
 }

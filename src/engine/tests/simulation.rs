@@ -82,10 +82,10 @@ fn words(random: &mut Random) -> String {
                         .unwrap();
                 }
             }
-            if random.chance(20) {
-                write!(out, "(timeout {} jobs {})", 1 + random.below(40), 1 + random.below(3)).unwrap();
-            } else if random.chance(20) {
-                write!(out, "(silent {})", 1 + random.below(20)).unwrap();
+            match random.below(5) {
+                0 => write!(out, "(timeout {} jobs {})", 1 + random.below(40), 1 + random.below(3)).unwrap(),
+                1 => write!(out, "(silent {})", 1 + random.below(20)).unwrap(),
+                _ => {}
             }
             writeln!(out).unwrap();
             names.push(name);
