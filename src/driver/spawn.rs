@@ -93,7 +93,8 @@ pub struct User {
 /// What [`Spawner::kill`] sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM to the process group, and SIGCONT so that a stopped one hears it.
+    /// SIGTERM to the process group, and SIGCONT so that a stopped one hears it. The job's end is then that of the
+    /// whole group.
     Term,
     /// SIGKILL to the process group; what is left elsewhere is killed as soon as the group's leader is gone.
     Kill,

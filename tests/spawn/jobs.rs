@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kiln::driver::spawn::{Confinement, Exit, Report, Signal, SpawnError, User};
+use kiln::driver::spawn::{Confinement, Exit, Options, Report, Signal, SpawnError, User};
 
 use super::host;
 use super::space::{Space, options, permitted};
@@ -148,6 +148,47 @@ fn term_reaches_the_whole_group_even_when_it_is_stopped() {
     space.spawner.kill(1, Signal::Term);
     assert_eq!(space.end_of(1).exit, Exit::Signal(15));
     assert!(!hold.is_held());
+}
+
+/// Its shell dies of TERM at once; what that runs reads a line from `go` first, and then says that it has.
+const TIDY: &str = "mkfifo go never; sh -c 'exec 9>hold; trap \"read x <go; : >tidied; exit 1\" TERM; echo up >up; while :; do read x \
+                    <never; done'; :";
+
+#[test]
+fn what_a_terminated_shell_runs_may_tidy_up() {
+    check_tidying(&Space::new());
+}
+
+#[test]
+fn what_a_terminated_shell_runs_may_tidy_up_without_a_namespace_too() {
+    check_tidying(&Space::with(Options { namespace: false, ..options() }));
+}
+
+fn check_tidying(space: &Space) {
+    let (hold, up) = (space.fifo("hold"), space.fifo("up"));
+    space.start_script(1, TIDY);
+    up.wait_for_line();
+    space.spawner.kill(1, Signal::Term);
+    space.output_of(space.job(2, &["/bin/true"]));
+    assert!(hold.is_held());
+    space.answer("go");
+    let end = space.end_of(1);
+    assert_eq!((end.exit, end.leftovers), (Exit::Signal(15), 0));
+    assert!(space.path().join("tidied").exists() && !hold.is_held());
+}
+
+#[test]
+fn what_a_terminated_shell_runs_is_killed_when_time_is_up() {
+    let space = Space::new();
+    let (hold, up) = (space.fifo("hold"), space.fifo("up"));
+    space.start_script(1, TIDY);
+    up.wait_for_line();
+    space.spawner.kill(1, Signal::Term);
+    space.output_of(space.job(2, &["/bin/true"]));
+    assert!(hold.is_held());
+    space.spawner.kill(1, Signal::Kill);
+    assert_eq!(space.end_of(1).exit, Exit::Signal(15));
+    assert!(!space.path().join("tidied").exists() && !hold.is_held());
 }
 
 #[test]

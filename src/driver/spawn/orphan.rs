@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, getpgrp, getpid};
 
@@ -61,6 +62,19 @@ impl Orphans {
     /// Kills all orphans with their descendants and returns them.
     pub(super) fn kill_all(&self, tasks: &BTreeMap<u64, Task>) -> io::Result<Vec<Killed>> {
         self.kill(tasks, |_, _| true)
+    }
+
+    /// Live orphans in a process group; what is below them turns up here when they end.
+    pub(super) fn members(&self, group: Pid) -> io::Result<Vec<OwnedFd>> {
+        let mut members = Vec::new();
+        for pid in self.list()? {
+            let Some(process) = self.proc.process(pid)? else { continue };
+            let Some(stat) = process.stat() else { continue };
+            if stat.group == Some(group) && pid != group && self.is_orphan(&process, &stat) {
+                members.push(process.into_handle());
+            }
+        }
+        Ok(members)
     }
 
     fn kill(

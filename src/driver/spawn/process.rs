@@ -170,6 +170,11 @@ impl Process {
         Ok(rustix::fs::fstat(&self.directory)?.st_uid)
     }
 
+    /// Readable once it is gone.
+    pub(in crate::driver) fn into_handle(self) -> OwnedFd {
+        self.handle
+    }
+
     fn signal(&self, signal: Signal) -> bool {
         pidfd_send_signal(&self.handle, signal).is_ok()
     }

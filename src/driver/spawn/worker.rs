@@ -52,6 +52,11 @@ enum State {
     Running {
         child: Child,
         handle: OwnedFd,
+        /// It was told to end. Then the others of its process group may end in their own time, too: a shell dies of
+        /// SIGTERM at once, what it runs may have something to tidy up.
+        asked: bool,
+        /// Those others, once the top process has ended, with the tokens that tell of their ends.
+        staying: Vec<(u64, OwnedFd)>,
     },
     /// The top process has ended; what it left is being killed.
     Ending {
@@ -274,7 +279,7 @@ impl<F: FnMut(Report)> Worker<F> {
             .and_then(|handle| self.watch(&handle, job.id).map(|_| handle));
         match watched {
             Ok(handle) => {
-                let state = State::Running { child, handle };
+                let state = State::Running { child, handle, asked: false, staying: Vec::new() };
                 self.tasks.insert(job.id, Task { pid, slack, state });
                 Ok(pid)
             }
@@ -296,10 +301,12 @@ impl<F: FnMut(Report)> Worker<F> {
         }
     }
 
-    fn signal(&self, id: u64, signal: Signal) {
-        let Some(Task { pid, state: State::Running { handle, .. }, .. }) = self.tasks.get(&id) else {
+    fn signal(&mut self, id: u64, signal: Signal) {
+        let Some(Task { pid, state: State::Running { handle, asked, .. }, .. }) = self.tasks.get_mut(&id)
+        else {
             return;
         };
+        *asked = true;
         // Each fails only when the process has just died; nobody else can have its pid before we wait for it.
         match signal {
             Signal::Term => {
@@ -317,6 +324,9 @@ impl<F: FnMut(Report)> Worker<F> {
     /// A top process or a leftover is gone.
     fn process_ended(&mut self, token: u64) {
         let Some(id) = self.watched.remove(&token) else { return };
+        if self.is_waited_for(id, token) {
+            return;
+        }
         let Some(task) = self.tasks.get_mut(&id) else { return };
         match &mut task.state {
             State::Running { child, .. } => {
@@ -333,6 +343,27 @@ impl<F: FnMut(Report)> Worker<F> {
             }
         }
         self.settle(id);
+    }
+
+    /// Whether others of the process group of a task that was told to end are still there, or ending.
+    fn is_waited_for(&mut self, id: u64, token: u64) -> bool {
+        let Some(Task { pid, state: State::Running { asked, staying, .. }, .. }) = self.tasks.get_mut(&id)
+        else {
+            return false;
+        };
+        staying.retain(|(known, _)| *known != token);
+        if !staying.is_empty() || !*asked {
+            return !staying.is_empty();
+        }
+        // Fails only without memory or descriptors; then nobody is waited for.
+        let members = self.orphans.members(*pid).unwrap_or_default();
+        let watched: Vec<_> =
+            members.into_iter().filter_map(|handle| Some((self.watch(&handle, id).ok()?, handle))).collect();
+        let Some(Task { state: State::Running { staying, .. }, .. }) = self.tasks.get_mut(&id) else {
+            return false;
+        };
+        *staying = watched;
+        !staying.is_empty()
     }
 
     /// Kills what an ended task has left, or reports its end when nothing is left.
@@ -381,7 +412,7 @@ impl<F: FnMut(Report)> Worker<F> {
         if let Some(namespace) = &self.namespace {
             namespace.kill();
         } else {
-            for &id in self.tasks.keys() {
+            for id in self.tasks.keys().copied().collect::<Vec<_>>() {
                 self.signal(id, Signal::Kill);
             }
         }
