@@ -67,10 +67,19 @@ pub(super) fn failed(error: &anyhow::Error) -> Exit {
     let refused = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
         [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem].contains(&cause.kind())
     });
-    match (held, refused) {
-        (true, _) => Exit::Held,
-        (false, true) => Exit::Requirements,
-        (false, false) => Exit::Error,
+    let not_ours = match error.downcast_ref() {
+        Some(DriverError::OtherDefinition { .. }) => true,
+        Some(DriverError::State { source, .. }) => source.kind() == io::ErrorKind::AlreadyExists,
+        Some(DriverError::Lock(_) | DriverError::Ledger(_) | DriverError::Prepare { .. }) | None => false,
+    };
+    if held {
+        Exit::Held
+    } else if not_ours {
+        Exit::Usage
+    } else if refused {
+        Exit::Requirements
+    } else {
+        Exit::Error
     }
 }
 

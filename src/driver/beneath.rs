@@ -58,6 +58,12 @@ impl Beneath {
         Ok(Self::new(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
+    /// A directory that others could have replaced: `path` itself is no symlink.
+    pub fn open_real(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self::new(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
     /// Below a directory that is open already.
     pub fn new(root: OwnedFd) -> Self {
         Self { root, stack: Vec::new() }

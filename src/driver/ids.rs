@@ -4,17 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{DriverError, Job};
 
-/// The state directory's own id, made once: processes of its runs carry it.
+/// The state directory's own id, which it has had since it was made.
 pub(super) fn state_id(job: &Job) -> Result<String, DriverError> {
     let path = job.state.id();
-    match std::fs::read_to_string(&path) {
-        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-        Ok(_) | Err(_) => {
-            let id = unique();
-            std::fs::write(&path, &id).map_err(|source| DriverError::State { path, source })?;
-            Ok(id)
-        }
-    }
+    let id = std::fs::read_to_string(&path).map_err(|source| DriverError::State { path, source })?;
+    Ok(id.trim().to_owned())
 }
 
 /// `20261122T101028Z-3f9a1c`: sorts by time, unique without coordination.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::engine::message::{Have, Time};
+use crate::engine::message::{Have, Record, Time};
 use crate::engine::state::State;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
@@ -21,17 +21,39 @@ pub(super) struct Past {
     pub(super) installed: Installed,
     /// Running time of the last record.
     pub(super) last: Time,
+    /// Definition of the last run.
+    pub(super) definition: Option<Arc<str>>,
 }
 
 impl Past {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self { state: State::new(plan), installed: Installed::default(), last: Time::default() }
+        Self {
+            state: State::new(plan),
+            installed: Installed::default(),
+            last: Time::default(),
+            definition: None,
+        }
     }
 
     pub(super) fn fold(&mut self, plan: &Plan, entry: &Entry) {
         self.state.apply(plan, entry.at, &entry.record, &mut Vec::new());
         self.installed.fold(&entry.record);
         self.last = entry.at;
+        if let Record::RunStarted { definition, .. } = &entry.record {
+            self.definition = Some(Arc::clone(definition));
+        }
+    }
+}
+
+/// Refuses the state of another definition: what that has installed is nothing that this one wants.
+pub(super) fn must_be_of(job: &Job, definition: Option<Arc<str>>) -> Result<(), DriverError> {
+    match definition {
+        Some(theirs) if theirs != job.plan.definition => Err(DriverError::OtherDefinition {
+            path: job.state.root().to_owned(),
+            theirs,
+            ours: Arc::clone(&job.plan.definition),
+        }),
+        Some(_) | None => Ok(()),
     }
 }
 

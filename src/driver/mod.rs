@@ -84,6 +84,20 @@ pub enum DriverError {
         /// Why.
         source: io::Error,
     },
+    /// The state directory is another definition's, whose packages this one would take out of the sysroot.
+    #[error(
+        "`{}` holds runs of the definition `{theirs}`, and this one is `{ours}`: say another --state (or, if it was renamed, \
+         say `name: {theirs}` in kiln.yaml)",
+        .path.display()
+    )]
+    OtherDefinition {
+        /// The directory.
+        path: PathBuf,
+        /// Of its last run.
+        theirs: Arc<str>,
+        /// Of this.
+        ours: Arc<str>,
+    },
     /// Something that every task needs could not be prepared.
     #[error("cannot {what}")]
     Prepare {

@@ -100,6 +100,7 @@ impl Driver {
             past.fold(&job.plan, &entry);
             each(&entry);
         })?;
+        look::must_be_of(&job, past.definition.clone())?;
         let (sender, inbox) = mpsc::channel();
         Ok(Self { job, _lock: lock, ledger, past, inbox, remote: Remote(sender) })
     }
@@ -208,8 +209,13 @@ impl Driver {
         for package in lost {
             settled(package, store.undo(package, None), removed);
         }
-        let unwanted = self.past.installed.names().filter(|name| self.job.plan.find(name).is_none());
-        for package in unwanted.filter(|name| !lost.contains(name)) {
+        let plan = &self.job.plan;
+        let installs = |name: &str| {
+            plan.find(name)
+                .is_some_and(|id| plan.task(id, TaskKind::Install).is_some() || !store.has_files_of(name))
+        };
+        let unwanted: Vec<_> = self.past.installed.names().filter(|name| !installs(name)).collect();
+        for package in unwanted.into_iter().filter(|name| !lost.contains(name)) {
             settled(package, store.remove(package), removed);
         }
         records

@@ -143,6 +143,11 @@ impl Store {
         self.manifests.insert(manifest.identity.package.clone(), Arc::new(manifest));
     }
 
+    /// Whether it is a package that has something in the sysroot.
+    pub(super) fn has_files_of(&self, package: &str) -> bool {
+        self.manifests.contains_key(package)
+    }
+
     /// Whether there is an archive of this key with the digest that its manifest says.
     pub(super) fn has_archive(&self, package: &str, key: &str) -> bool {
         let Ok(manifest) = Manifest::load(&self.state.manifest(package, key)) else { return false };

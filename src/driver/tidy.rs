@@ -16,7 +16,7 @@ use crate::plan::key;
 
 use super::script::remove_tree;
 use super::store::Installed;
-use super::{DriverError, Job};
+use super::{DriverError, Job, look};
 
 /// What to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,23 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
         return Ok(tidied); // nothing of ours is there, whatever else may be
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
+    let mut installed = Installed::default();
+    let mut last_run: Option<Arc<str>> = None;
+    let mut definition: Option<Arc<str>> = None;
+    if let Some(ledger) = Ledger::open_to_read(&state.ledger())? {
+        let replayed = ledger.replay(0, |entry| {
+            installed.fold(&entry.record);
+            if let Record::RunStarted { build_id, definition: theirs, .. } = entry.record {
+                last_run = Some(build_id);
+                definition = Some(theirs);
+            }
+        });
+        // Even a ledger that cannot be read any more can be deleted.
+        if !what.all {
+            replayed?;
+        }
+    }
+    look::must_be_of(job, definition)?;
     if what.all {
         // By name: `--state` may have been any directory. The lock stays, held or not: who waits for it must not
         // find another one in its place.
@@ -72,16 +89,6 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
             tidied.delete(path)?;
         }
         return Ok(tidied);
-    }
-    let mut installed = Installed::default();
-    let mut last_run: Option<Arc<str>> = None;
-    if let Some(ledger) = Ledger::open_to_read(&state.ledger())? {
-        ledger.replay(0, |entry| {
-            installed.fold(&entry.record);
-            if let Record::RunStarted { build_id, .. } = entry.record {
-                last_run = Some(build_id);
-            }
-        })?;
     }
     if what.work {
         for path in children(&state.work())? {

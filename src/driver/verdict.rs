@@ -117,7 +117,9 @@ pub(super) fn unpack(error: &UnpackError) -> Failure {
 
 pub(super) fn stage(error: &StageError) -> Failure {
     match error {
-        StageError::SecurityViolation { .. } => fact(Category::SecurityViolation, error),
+        StageError::SecurityViolation { .. } | StageError::Replaced => {
+            fact(Category::SecurityViolation, error)
+        }
         StageError::Socket { .. } | StageError::Rule { .. } | StageError::Path { .. } => {
             fact(Category::ConfigurationError, error).pointless_to_retry()
         }

@@ -19,12 +19,35 @@ impl StateDir {
         Self { root: root.into() }
     }
 
-    /// Makes it and what is always in it.
+    /// Makes it and what is always in it. A directory with files of somebody else is not made one, since
+    /// `kiln clean` deletes whatever it finds under the names below: that is `AlreadyExists`.
     pub fn create(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.root)?;
+        if std::fs::read_to_string(self.id()).is_ok_and(|id| !id.trim().is_empty()) {
+            // It is one.
+        } else if !self.ledger().exists() && self.has_strangers()? {
+            let reason = "it is not empty, and no state directory of kiln's";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+        } else {
+            // Unique: processes of its runs carry it.
+            let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+            std::fs::write(self.id(), id.trim().replace('-', ""))?;
+        }
         for dir in [self.sources(), self.work(), self.packages(), self.sysroot(), self.logs()] {
             std::fs::create_dir_all(dir)?;
         }
         Ok(())
+    }
+
+    fn has_strangers(&self) -> io::Result<bool> {
+        for entry in std::fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            // What an empty filesystem has, and what `create` and `kiln clean --all` can leave alone.
+            if name != "lost+found" && name != "id" && name != "lock" {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The directory itself.

@@ -28,6 +28,8 @@ mod killing;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod placing;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod requirements;

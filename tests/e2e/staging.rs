@@ -114,6 +114,24 @@ fn nothing_is_installed_through_a_symlink_of_another_package() {
 }
 
 #[test]
+fn a_destdir_that_became_a_symlink_is_a_security_violation() {
+    let (space, failure) =
+        alone("rmdir \"$DESTDIR\"; mkdir ../other; touch ../other/file; ln -s other \"$DESTDIR\"", "", 1);
+    assert!(failure.contains("security_violation"), "{failure}");
+    assert_eq!(space.sysroot().files(), [""; 0]);
+}
+
+#[test]
+fn a_package_that_no_longer_installs_anything_leaves_nothing() {
+    let (space, _) = alone("echo > \"$DESTDIR/old\"", "", 0);
+    space.packages("package: p\nversion: 1\ntasks: {build: 'true'}\n");
+    space.run(0);
+    assert_eq!(space.sysroot().files(), [""; 0]);
+    space.run(0);
+    assert_eq!(space.ledger().last_start().worked_on(), [""; 0]);
+}
+
+#[test]
 fn a_source_that_leaves_its_directory_is_a_security_violation() {
     let space = Space::new();
     let tree = space.path("tree");

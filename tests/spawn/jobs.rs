@@ -256,7 +256,7 @@ fn an_init_that_cannot_start_is_an_error() {
     if !permitted("an_init_that_cannot_start_is_an_error") {
         return;
     }
-    let options = kiln::driver::spawn::Options { executable: "/bin/true".into(), ..options() };
+    let options = Options { executable: "/bin/true".into(), ..options() };
     let error = kiln::driver::spawn::Spawner::start(options, |_| {}).unwrap_err();
     assert_eq!(error.to_string(), "cannot start `/bin/true` as init of a pid namespace");
 }

@@ -33,7 +33,10 @@ pub fn pack(
     source_date_epoch: u64,
     archive: &Path,
 ) -> Result<Manifest, StageError> {
-    let mut tree = Beneath::open(destdir).map_err(StageError::io(destdir))?;
+    if destdir.is_symlink() {
+        return Err(StageError::Replaced);
+    }
+    let mut tree = Beneath::open_real(destdir).map_err(StageError::io(destdir))?;
     let entries = walk(&mut tree, destdir, rules)?;
     pack_entries(&mut tree, destdir, entries, identity, source_date_epoch, archive)
 }

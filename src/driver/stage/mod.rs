@@ -41,6 +41,9 @@ pub enum StageError {
         /// What it is.
         what: &'static str,
     },
+    /// `DESTDIR` is a symlink: what it points to is not what was staged. A security violation.
+    #[error("DESTDIR was replaced by a symlink")]
+    Replaced,
     /// A file that no archive can hold: a configuration error.
     #[error("`{path}` is a socket")]
     Socket {
