@@ -99,6 +99,7 @@ fn with_names(mut problems: Problems) -> Problems {
     let Rest { mut definition, unread } = *rest;
     definition.files = problems.files;
     let found = resolve(&definition).map_or_else(|found| found, |(_, warnings)| warnings);
+    let found = Rest::relocate(&definition, found);
     problems.files = definition.files;
     let about_unread = |diagnostic: &Diagnostic| {
         unread.iter().any(|name| diagnostic.message.contains(&format!("`{name}` has no recipe")))

@@ -82,6 +82,13 @@ pub struct Rest {
     pub unread: BTreeSet<String>,
 }
 
+impl Rest {
+    /// What was found in the definition, at its place in the files, which the definition has been given back.
+    pub fn relocate(definition: &Definition, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        parse::relocate(definition, found)
+    }
+}
+
 /// Reads a definition; with it come the warnings.
 pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
     let mut diagnostics = Vec::new();

@@ -3,15 +3,18 @@
 //! Owns: the fast path (types alone), cutting large files into pieces, and the slow path when the types
 //! refuse. Does not know: what the types mean.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schemars::Schema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::diagnostic::{Diagnostic, FileId, Place, Spot};
 use super::files::{File, Files};
-use super::load::Located;
+use super::load::{Definition, Located};
 use super::repair;
-use super::tree::{Tree, TreeError, UNPARSED, Value};
+use super::schema;
+use super::tree::{NodeId, Tree, TreeError, UNPARSED, Value};
 use super::walk::walk;
 use super::yaml::{Meaning, meaning};
 
@@ -186,6 +189,26 @@ fn examine<T: DeserializeOwned>(
         found.push(diagnostic);
     }
     (repaired, found)
+}
+
+/// Moves what was found in `Problems::rest` to where it stands in the files.
+pub(super) fn relocate(definition: &Definition, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut walks: BTreeMap<(FileId, u32), Option<BTreeSet<NodeId>>> = BTreeMap::new();
+    let moved = found.into_iter().filter_map(|diagnostic| {
+        let Some(Spot::Node(Place { file: id, document, .. })) = &diagnostic.spot else {
+            return Some(diagnostic);
+        };
+        let (id, file) = (*id, definition.files.get(*id));
+        let Some(&root) = file.tree().roots.get(*document as usize) else { return Some(diagnostic) };
+        let schema =
+            if id == definition.place.file { schema::kiln_yaml() } else { schema::recipe() };
+        let bad = walks.entry((id, *document)).or_insert_with(|| walk(file, id, root, schema).bad);
+        match bad {
+            Some(bad) if !bad.is_empty() => repair::relocate(file.tree(), root, bad, diagnostic),
+            Some(_) | None => Some(diagnostic),
+        }
+    });
+    moved.collect()
 }
 
 /// What `serde_yaml` says, for what only it refuses.
