@@ -158,11 +158,12 @@ impl Run {
         if let Some(name) = &self.package {
             wanted.push(target::package(job, name)?);
         }
-        if self.phase.is_some() || self.package.is_some() {
-            job.selection = Some(look::with_dependencies(&job.plan, &wanted));
-        }
         if let Some(name) = &self.force {
             job.forced.push(target::package(job, name)?);
+        }
+        if self.phase.is_some() || self.package.is_some() {
+            wanted.extend(&job.forced);
+            job.selection = Some(look::with_dependencies(&job.plan, &wanted));
         }
         Ok(())
     }

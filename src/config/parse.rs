@@ -200,8 +200,7 @@ pub(super) fn relocate(definition: &Definition, found: Vec<Diagnostic>) -> Vec<D
         };
         let (id, file) = (*id, definition.files.get(*id));
         let Some(&root) = file.tree().roots.get(*document as usize) else { return Some(diagnostic) };
-        let schema =
-            if id == definition.place.file { schema::kiln_yaml() } else { schema::recipe() };
+        let schema = if id == definition.place.file { schema::kiln_yaml() } else { schema::recipe() };
         let bad = walks.entry((id, *document)).or_insert_with(|| walk(file, id, root, schema).bad);
         match bad {
             Some(bad) if !bad.is_empty() => repair::relocate(file.tree(), root, bad, diagnostic),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::engine::message::{Have, Record, Time};
-use crate::engine::state::State;
+use crate::engine::state::{RunState, State};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
@@ -132,7 +132,28 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
     }
     let (mut store, _) = Store::open(&job.state, &past.installed)
         .map_err(|source| DriverError::Prepare { what: "open the sysroot", source: Box::new(source) })?;
-    Ok(Seen { facts: facts(job, &past.installed, &mut store), state: past.state })
+    let mut facts = facts(job, &past.installed, &mut store);
+    what_goes_on(job, &past.state, &mut facts);
+    Ok(Seen { facts, state: past.state })
+}
+
+/// A run that goes on does what it had decided, even of packages that are whole (`--force`).
+fn what_goes_on(job: &Job, state: &State, facts: &mut [Fact]) {
+    let goes_on = match state.run {
+        RunState::Running | RunState::Paused => *state.digest() == *job.plan.digest,
+        RunState::Idle | RunState::Completed | RunState::Error => false,
+    };
+    let have = |id: PackageId| facts[id.0 as usize].have;
+    if !goes_on || job.plan.package_ids().any(|id| state.is_gone(&job.plan, id, have(id))) {
+        return;
+    }
+    for id in job.plan.package_ids() {
+        let fact = &mut facts[id.0 as usize];
+        if fact.have == Have::Everything && !state.package(id).state.is_final() {
+            fact.decision = Decision::Build;
+            fact.reason = "the run that goes on builds it again";
+        }
+    }
 }
 
 fn selected(job: &Job, id: PackageId) -> bool {
@@ -149,7 +170,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
         let installs = plan.task(id, TaskKind::Install).is_some();
         let known = installed.get(name);
         let complete = installed.has(name, key);
-        if forced[id.0 as usize] {
+        if forced[id.0 as usize] && selected(job, id) {
             return Fact::new(Have::Nothing, "forced");
         }
         if complete && (!installs || store.is_merged(name, key)) {

@@ -185,7 +185,7 @@ impl Engine {
             }
             RunState::Running | RunState::Paused => {
                 let afresh = *self.state.digest() != *self.plan.digest
-                    || self.plan.package_ids().any(|id| self.is_gone(id, have(id)));
+                    || self.plan.package_ids().any(|id| self.state.is_gone(&self.plan, id, have(id)));
                 self.record(now, Record::RunResumed { digest: Arc::clone(&self.plan.digest), afresh }, out);
                 if afresh {
                     self.decide(now, have, out);
@@ -193,24 +193,6 @@ impl Engine {
                     self.pick_up(now, have, out);
                 }
             }
-        }
-    }
-
-    /// What the state says is there, is not.
-    fn is_gone(&self, id: PackageId, have: Have) -> bool {
-        let at_merge = || {
-            let next = self.state.next_task(&self.plan, id);
-            next.is_some_and(|t| self.plan.kind(t) == TaskKind::Merge)
-        };
-        match self.state.package(id).state {
-            PackageState::Completed { .. } => !matches!(have, Have::Everything | Have::Degraded),
-            PackageState::Pending if self.state.stands(id) => have != Have::Degraded,
-            PackageState::Pending | PackageState::Running => {
-                have == Have::Unselected || at_merge() && !matches!(have, Have::Archive | Have::Everything)
-            }
-            // Wanted now, or to be given up for another reason than before.
-            PackageState::Skipped { unwanted } => unwanted && have != Have::Unselected,
-            PackageState::Failed => false,
         }
     }
 
@@ -248,6 +230,8 @@ impl Engine {
             {
                 self.record(now, Record::WorkLost { package: self.name(id) }, out);
             }
+            // A ledger that ends between a last task's end and this has been cut; it must not hang us.
+            self.complete(now, id, out);
             self.enqueue(now, id);
         }
     }

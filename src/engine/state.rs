@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::plan::{NodeId, PackageId, PhaseId, Plan, TaskId, TaskKind};
 
-use super::message::{Record, RunEnd, Time};
+use super::message::{Have, Record, RunEnd, Time};
 
 pub use super::life::{PACKAGE_STATES, PackageState, PhaseState, RunState, TASK_STATES, TaskState};
 
@@ -170,6 +170,24 @@ impl State {
     pub fn stands(&self, id: PackageId) -> bool {
         let at = id.0 as usize;
         self.packages[at].degraded && (self.waits[at] > 0 || self.degraded[at])
+    }
+
+    /// Whether what it says is there of a package, is not: then its run cannot just go on.
+    pub fn is_gone(&self, plan: &Plan, id: PackageId, have: Have) -> bool {
+        let at_merge = || {
+            let next = self.next_task(plan, id);
+            next.is_some_and(|t| plan.kind(t) == TaskKind::Merge)
+        };
+        match self.package(id).state {
+            PackageState::Completed { .. } => !matches!(have, Have::Everything | Have::Degraded),
+            PackageState::Pending if self.stands(id) => have != Have::Degraded,
+            PackageState::Pending | PackageState::Running => {
+                have == Have::Unselected || at_merge() && !matches!(have, Have::Archive | Have::Everything)
+            }
+            // Wanted now, or to be given up for another reason than before.
+            PackageState::Skipped { unwanted } => unwanted && have != Have::Unselected,
+            PackageState::Failed => false,
+        }
     }
 
     /// One record, at its time. Packages that it lets begin something, or that can no longer be built, are

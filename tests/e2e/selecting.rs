@@ -80,6 +80,20 @@ fn a_forced_package_is_built_again_with_all_that_are_built_with_it() {
     assert_eq!(after.at("compiler"), before.at("compiler"));
     assert_ne!(after.at("editor"), before.at("editor"));
     assert_eq!(run(&space, &[]), [""; 0]);
+    // What is not selected is not built for it.
+    assert_eq!(run(&space, &["--phase", "toolchain", "--force", "compiler"]), ["compiler"]);
+}
+
+#[test]
+fn a_run_that_goes_on_is_planned_as_it_goes_on() {
+    let space = space();
+    run(&space, &[]);
+    run(&space, &["--force", "shell"]);
+    space.cut_ledger("task_finished", "shell", "merge");
+    let plan = space.kiln(&["plan", "--json"]).exits(0).json();
+    let decisions: Vec<_> = plan["packages"].as_array().unwrap().iter().map(|p| &p["decision"]).collect();
+    assert_eq!(decisions, ["reuse", "reuse", "build", "build", "reuse"]);
+    assert_eq!(run(&space, &[]), ["editor"]);
 }
 
 #[test]
