@@ -10,6 +10,8 @@ pub mod place;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
@@ -106,15 +108,33 @@ impl Ledger {
             return Ok(None);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let wrap = |source| LedgerError::Sqlite { path: path.to_owned(), source };
-        let db = Connection::open_with_flags(path, flags).map_err(wrap)?;
-        db.busy_timeout(std::time::Duration::from_secs(5)).map_err(wrap)?;
-        let ledger = Self { db, path: path.to_owned() };
-        match ledger.version()? {
+        let (ledger, version) = Self::open_as(path, path.as_os_str(), flags).or_else(|error| {
+            // Readers, too, want to write: a WAL's index. Where nothing can be written, nobody writes the ledger
+            // either; it is all in the file unless the last writer was killed.
+            let wal = path.with_extension("sqlite-wal");
+            if wal.metadata().is_ok_and(|wal| wal.len() > 0) {
+                return Err(error);
+            }
+            let mut uri = OsString::from("file:");
+            uri.push(escape(path.as_os_str()));
+            uri.push("?immutable=1");
+            Self::open_as(path, &uri, flags | OpenFlags::SQLITE_OPEN_URI).map_err(|_| error)
+        })?;
+        match version {
             0 => Ok(None), // being made this moment
             SCHEMA => Ok(Some(ledger)),
             found => Err(LedgerError::Newer { path: ledger.path, found }),
         }
+    }
+
+    /// With its version; `name` is what `SQLite` is told.
+    fn open_as(path: &Path, name: &OsStr, flags: OpenFlags) -> Result<(Self, i32), LedgerError> {
+        let wrap = |source| LedgerError::Sqlite { path: path.to_owned(), source };
+        let db = Connection::open_with_flags(name, flags).map_err(wrap)?;
+        db.busy_timeout(std::time::Duration::from_secs(5)).map_err(wrap)?;
+        let ledger = Self { db, path: path.to_owned() };
+        let version = ledger.version()?;
+        Ok((ledger, version))
     }
 
     fn prepare(&self) -> rusqlite::Result<()> {
@@ -188,4 +208,13 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// A path within a URI of `SQLite`'s.
+fn escape(path: &OsStr) -> OsString {
+    let escaped = path.as_bytes().iter().flat_map(|byte| match byte {
+        b'?' | b'#' | b'%' => format!("%{byte:02X}").into_bytes(),
+        byte => vec![*byte],
+    });
+    OsString::from_vec(escaped.collect())
 }

@@ -1,8 +1,9 @@
 //! Which directory may be a state directory, and whose.
 
 use std::fs;
+use std::process::Command;
 
-use super::space::Space;
+use super::space::{Space, binary};
 
 const ONE: &str = "package: one\nversion: 1\ntasks: {install: 'echo one > \"$DESTDIR/one\"'}\n";
 
@@ -47,4 +48,29 @@ fn the_state_of_another_definition_is_not_touched() {
     space.document(&format!("name: definition\n{document}"));
     space.run(0);
     assert_eq!(space.sysroot().files(), ["two"]);
+}
+
+#[test]
+fn whoever_only_looks_needs_to_write_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "needs root");
+        eprintln!("skipped: whoever_only_looks_needs_to_write_nothing needs root");
+        return;
+    }
+    let space = Space::with(ONE);
+    space.run(0);
+    for command in ["status", "plan", "graph", "why one", "log one"] {
+        let script = format!(
+            "mount --bind {state} {state} && mount -o remount,bind,ro {state} && exec {kiln} {command} {definition} \
+             --state {state}",
+            state = space.state().display(),
+            kiln = binary().display(),
+            definition = space.definition().display(),
+        );
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", &script]);
+        // `one` has printed nothing.
+        let code = if command == "log one" { 2 } else { 0 };
+        space.start_command(shell).wait().exits(code);
+    }
 }
