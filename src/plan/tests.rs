@@ -40,6 +40,15 @@ fn planned(definition: &Definition) -> Planned {
     plan(definition).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
+/// The least `max_depth` with which a definition is accepted.
+fn depth_needed(definition: &mut Definition) -> u32 {
+    let mut accepted = |max_depth: u32| {
+        definition.document.dependency_tracking.dependency_resolution.max_depth = max_depth;
+        plan(definition).is_ok()
+    };
+    (1..100).find(|max_depth| accepted(*max_depth)).unwrap()
+}
+
 /// Packages that a package waits for, at any distance.
 fn awaited(plan: &Plan, id: PackageId) -> BTreeSet<PackageId> {
     let mut found = BTreeSet::new();
@@ -127,6 +136,16 @@ proptest! {
     }
 
     #[test]
+    fn depth_does_not_depend_on_the_order_of_the_steps(words in words(false), seed in any::<u64>()) {
+        let mut definition = sketch::definition(&words);
+        let before = depth_needed(&mut definition);
+        for phase in definition.document.build_phases.0.values_mut() {
+            phase.steps.sort_by_key(|step| blake3::hash(format!("{seed}{step}").as_bytes()).to_string());
+        }
+        prop_assert_eq!(depth_needed(&mut definition), before, "{}", words);
+    }
+
+    #[test]
     fn planning_twice_gives_the_same(words in words(false)) {
         let plan = || planned(&sketch::definition(&words)).plan;
         let (one, two) = (plan(), plan());
@@ -150,4 +169,37 @@ fn packages_that_need_each_other_to_run_are_no_problem_and_are_waited_for_togeth
     let both = [plan.find("x").unwrap(), plan.find("y").unwrap()];
     assert_eq!(awaited(&plan, app), both.into_iter().collect());
     assert!(both.iter().all(|id| awaited(&plan, *id).is_empty()));
+}
+
+#[test]
+fn a_chain_of_runtime_dependencies_is_as_deep_whatever_the_order_of_the_steps() {
+    let packages = ["a: build < ~b", "b: build < ~c", "c: build < ~d", "d: build"];
+    let needed = |order: [usize; 4]| {
+        let lines = order.map(|at| packages[at]).join("\n");
+        depth_needed(&mut sketch::definition(&format!("phase one\n{lines}")))
+    };
+    assert_eq!([needed([0, 1, 2, 3]), needed([3, 2, 1, 0]), needed([2, 0, 3, 1])], [4; 3]);
+}
+
+#[test]
+fn depth_counts_required_packages_of_one_phase_each_once() {
+    let needed = |words: &str| depth_needed(&mut sketch::definition(words));
+    // One that needs two others is no deeper than with one of them.
+    assert_eq!(needed("phase one\n a: build < b c\n b: build\n c: build"), 2);
+    assert_eq!(needed("phase one\n a: build < ?b\n b: build < ?c\n c: build"), 1);
+    assert_eq!(needed("phase one\n c: build\n b: build < c\nphase two\n a: build < b"), 2);
+    // Packages that need each other to run are one link, and each of them counts.
+    let group = "b: build ~c\n c: build ~d\n d: build ~b ~e\n e: build";
+    assert_eq!(needed(&format!("phase one\n {group}")), 4);
+    assert_eq!(needed(&format!("phase one\n a: build < c\n {group}")), 5);
+}
+
+#[test]
+fn a_chain_through_packages_that_need_each_other_is_shown_as_links() {
+    let mut definition =
+        sketch::definition("phase one\n a: build < c\n b: build ~c\n c: build ~b ~d\n d: build");
+    definition.document.dependency_tracking.dependency_resolution.max_depth = 3;
+    let problems = plan(&definition).unwrap_err();
+    let message = "a chain of 4 dependencies in phase `one` exceeds max_depth 3: a -> b + c -> d";
+    assert_eq!(problems[0].message, message);
 }
