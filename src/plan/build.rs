@@ -73,7 +73,8 @@ fn numbered(id_of: &[PackageId], node: usize) -> NodeId {
     NodeId(id_of.get(node).map_or_else(|| u32::try_from(node).unwrap_or(u32::MAX), |p| p.0))
 }
 
-/// Reports cycles, or drops edges until none is left; what was dropped is returned and gone from the graph.
+/// Reports cycles, or drops edges until none is left; what was dropped is returned and gone from the graph. Optional edges
+/// are never worth an error, so those go first, whatever the definition says about cycles.
 fn handle_cycles(
     definition: &Definition,
     graph: &mut Graph,
@@ -81,6 +82,14 @@ fn handle_cycles(
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<DroppedEdge> {
     let handling = definition.document.dependency_tracking.dependency_resolution.circular_handling;
+    let mut drop = |graph: &mut Graph, edges: &[usize], reason| {
+        if handling != CircularHandling::Ignore {
+            warnings.extend(edges.iter().map(|edge| dropped_warning(definition, graph, *edge)));
+        }
+        take_out(graph, edges, reason)
+    };
+    let optional = cycle::optional_to_drop(graph);
+    let mut dropped = drop(graph, &optional, "optional, and closes a cycle");
     match handling {
         CircularHandling::Error => {
             if definition.document.dependency_graph.validation.cycle_detection {
@@ -92,41 +101,38 @@ fn handle_cycles(
                         .hint("cycle_detection is off, but a cycle has no build order: break it, or set circular_handling to warn or ignore"),
                 );
             }
-            Vec::new()
         }
         CircularHandling::Warn | CircularHandling::Ignore => {
-            let drop = cycle::edges_to_drop(graph);
-            let name = |node: usize| Arc::clone(&graph.nodes[node].name);
-            let dropped: Vec<_> = drop
-                .iter()
-                .map(|index| &graph.edges[*index])
-                .map(|edge| DroppedEdge {
-                    from: name(edge.from),
-                    to: name(edge.to),
-                    dependency_type: edge.dependency_type,
-                    reason: "circular dependency",
-                })
-                .collect();
-            if handling == CircularHandling::Warn {
-                warnings.extend(drop.iter().map(|index| &graph.edges[*index]).map(|edge| {
-                    Diagnostic::warning(
-                        "dropped-edge",
-                        format!(
-                            "`{}` is built without waiting for `{}`: this edge closes a cycle",
-                            graph.nodes[edge.from].name, graph.nodes[edge.to].name
-                        ),
-                    )
-                    .at(graph.place(definition, edge))
-                }));
-            }
-            let mut index = 0;
-            graph.edges.retain(|_| {
-                index += 1;
-                drop.binary_search(&(index - 1)).is_err()
-            });
-            dropped
+            let required = cycle::edges_to_drop(graph);
+            dropped.extend(drop(graph, &required, "circular dependency"));
         }
     }
+    dropped
+}
+
+fn dropped_warning(definition: &Definition, graph: &Graph, edge: usize) -> Diagnostic {
+    let edge = &graph.edges[edge];
+    let (from, to) = (&graph.nodes[edge.from].name, &graph.nodes[edge.to].name);
+    let message = format!("`{from}` is built without waiting for `{to}`: this edge closes a cycle");
+    Diagnostic::warning("dropped-edge", message).at(graph.place(definition, edge))
+}
+
+/// Takes edges out of the graph; `edges` ascending.
+fn take_out(graph: &mut Graph, edges: &[usize], reason: &'static str) -> Vec<DroppedEdge> {
+    let name = |node: usize| Arc::clone(&graph.nodes[node].name);
+    let dropped = edges.iter().map(|index| &graph.edges[*index]).map(|edge| DroppedEdge {
+        from: name(edge.from),
+        to: name(edge.to),
+        dependency_type: edge.dependency_type,
+        reason,
+    });
+    let dropped = dropped.collect();
+    let mut index = 0;
+    graph.edges.retain(|_| {
+        index += 1;
+        edges.binary_search(&(index - 1)).is_err()
+    });
+    dropped
 }
 
 fn describe(definition: &Definition, graph: &Graph, circle: &Circle) -> Diagnostic {
