@@ -273,3 +273,21 @@ fn a_cycle_without_an_optional_edge_is_an_error_even_beside_one() {
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].message, "circular dependency: a -> b -> a");
 }
+
+#[test]
+fn the_same_package_of_two_lists_or_of_a_group_and_by_name_is_one_edge_for_building_and_one_for_running() {
+    let mut definition =
+        sketch::definition("phase one\n x: build\n y: build\n a: build < x all x ~all ~y ?all ?y");
+    let mut group = definition.recipes[0].clone();
+    group.value = serde_yaml::from_str("{package: all, group: [y, x, y]}").unwrap();
+    definition.recipes.push(group);
+    let graph = resolve::resolve(&definition).unwrap().0;
+    let edges = graph.edges.iter().map(|e| (&*graph.nodes[e.to].name, e.dependency_type, e.index));
+    let expected = [
+        ("x", DependencyType::Build, 0),
+        ("y", DependencyType::Build, 1),
+        ("y", DependencyType::Runtime, 0),
+        ("x", DependencyType::Runtime, 0),
+    ];
+    assert_eq!(edges.collect::<Vec<_>>(), expected);
+}
