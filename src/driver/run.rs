@@ -229,7 +229,9 @@ fn discard(path: std::path::PathBuf) -> Option<JoinHandle<()>> {
             tracing::warn!("cannot delete `{}`: {error}", path.display());
         }
     });
-    spawned.inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}")).ok()
+    spawned
+        .inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}"))
+        .ok()
 }
 
 /// A run in progress.
