@@ -143,10 +143,11 @@ pub struct DependencyResolution {
     /// One at a time, as many as there are slots, or as many as there is memory for.
     pub method: Method,
     /// Longest chain of required dependencies within one phase, in packages.
+    /// Packages that need each other to run all count.
     #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub max_depth: u32,
-    /// What a cycle means.
+    /// What a cycle of required dependencies means; optional ones that close a cycle are dropped in any case.
     pub circular_handling: CircularHandling,
 }
 

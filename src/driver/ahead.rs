@@ -71,14 +71,15 @@ pub fn fetch_all(job: &Job, mut each: impl FnMut(&Ahead)) -> Result<Vec<Ahead>, 
             let sender = sender.clone();
             let (all, next, fetcher, cancel) = (&all, &next, &fetcher, &cancel);
             scope.spawn(move || {
-                while let Some((package, source)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((package, source)) = all.get(index) else { return };
                     let result = fetcher
                         .fetch(&chores::wanted(source), cancel, &|_| {})
                         .map(|got| Got { from: got.from, bytes: got.bytes_fetched })
                         .map_err(|error| verdict::fetch(&error));
                     let ahead = Ahead { package: Arc::clone(package), file: source.file.clone(), result };
-                    let index = all.iter().position(|(p, s)| p == package && std::ptr::eq(*s, *source));
-                    if sender.send((index.unwrap_or(usize::MAX), ahead)).is_err() {
+                    if sender.send((index, ahead)).is_err() {
                         return;
                     }
                 }

@@ -11,6 +11,7 @@ use crate::engine::state::{RunState, State};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
+use super::stage::verify::Directories;
 use super::store::{Installed, Store};
 use super::{DriverError, Job};
 
@@ -164,6 +165,7 @@ fn selected(job: &Job, id: PackageId) -> bool {
 pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<Fact> {
     let plan = &job.plan;
     let forced = with_dependents(plan, &job.forced);
+    let mut directories = Directories::default();
     let fact = |id: PackageId| {
         let package = plan.package(id);
         let (name, key) = (&*package.name, &*package.key);
@@ -173,7 +175,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
         if forced[id.0 as usize] && selected(job, id) {
             return Fact::new(Have::Nothing, "forced");
         }
-        if complete && (!installs || store.is_merged(name, key)) {
+        if complete && (!installs || store.is_merged(name, key, &mut directories)) {
             return Fact::new(Have::Everything, "complete and unchanged");
         }
         if !selected(job, id) {
@@ -188,7 +190,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
             return Fact::new(Have::Archive, reason);
         }
         if known.is_some_and(|merged| *merged.key == *key && merged.degraded && !merged.begun)
-            && (!installs || store.is_merged(name, &key::stored(key, true)))
+            && (!installs || store.is_merged(name, &key::stored(key, true), &mut directories))
         {
             let lacking = |id: &PackageId| !installed.has(&plan.package(*id).name, &plan.package(*id).key);
             let (decision, reason) = if package.depends_on.iter().any(lacking) {

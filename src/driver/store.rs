@@ -20,7 +20,7 @@ use super::stage::plan::{self, MergeError};
 use super::stage::rules::StagingRules;
 use super::stage::tree::{self, CaptureError, Snapshot};
 use super::stage::undo;
-use super::stage::verify::{Depth, verify_merged};
+use super::stage::verify::{Depth, Directories, verify_merged};
 
 /// What the ledger says is in the sysroot: a fold over records.
 #[derive(Debug, Clone, Default)]
@@ -154,13 +154,15 @@ impl Store {
         archive::verify(&self.state.archive(package, key), &manifest).is_ok()
     }
 
-    /// Whether the sysroot has all files of a merged package, as far as `stat` can tell.
-    pub(super) fn is_merged(&mut self, package: &str, key: &str) -> bool {
+    /// Whether the sysroot has all files of a merged package, as far as `stat` can tell. `directories`: the same for all
+    /// packages that are looked at together.
+    pub(super) fn is_merged(&mut self, package: &str, key: &str, directories: &mut Directories) -> bool {
         let Some(manifest) = self.manifests.get(package).filter(|m| m.identity.key == key) else {
             return false;
         };
         let manifest = Arc::clone(manifest);
-        verify_merged(&mut self.sysroot, &self.ownership, &manifest, Depth::Stat).is_ok_and(|d| d.is_empty())
+        verify_merged(&mut self.sysroot, &self.ownership, &manifest, Depth::Stat, directories)
+            .is_ok_and(|damage| damage.is_empty())
     }
 
     /// Whether the archives of these packages have the digests that their manifests say.

@@ -17,11 +17,12 @@ mod life;
 pub mod message;
 mod schedule;
 pub mod state;
+mod timers;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
 use schedule::Queues;
 use state::{PackageState, PhaseState, RunState, State, TaskState};
+use timers::{Timer, Timers};
 
 /// What the host allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +64,7 @@ pub struct Engine {
     state: State,
     queues: Queues,
     running: BTreeMap<TaskId, Running>,
-    /// Deadlines of running tasks, and ends of back-offs.
-    timers: BTreeSet<(Time, Timer)>,
+    timers: Timers,
     /// A measurement is under way.
     measuring: Option<PhaseId>,
     /// Nothing more is started; the run ends like this once nothing is running.
@@ -91,18 +92,6 @@ enum EndReason {
     Silent(Duration),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// A package may try again.
-    Retry(PackageId),
-    /// A task has run for its `timeout`.
-    Timeout(TaskId),
-    /// A task may have been silent for its `silent_timeout`.
-    Silence(TaskId),
-    /// A task was asked politely for long enough.
-    Grace(TaskId),
-}
-
 impl Engine {
     /// An engine that goes on from `state`, which is new or replayed from a ledger. `expected`: what a
     /// package's tasks are expected to take together, in nanoseconds, by package.
@@ -115,7 +104,7 @@ impl Engine {
             state,
             queues,
             running: BTreeMap::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             measuring: None,
             closing: None,
             ended: false,
@@ -153,7 +142,7 @@ impl Engine {
 
     /// When the engine wants an `Event::Tick`, if nothing happens before.
     pub fn next_wakeup(&self) -> Option<Time> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.next()
     }
 
     /// The one way in which the state changes and a record leaves.
@@ -237,11 +226,7 @@ impl Engine {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
-        while let Some(&(at, timer)) = self.timers.first() {
-            if at > now {
-                break;
-            }
-            self.timers.pop_first();
+        while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Retry(package) => self.enqueue(now, package),
                 Timer::Timeout(task) => {
@@ -269,7 +254,7 @@ impl Engine {
         if due <= now {
             self.end_task(now, task, EndReason::Silent(limit), out);
         } else {
-            self.timers.insert((due, Timer::Silence(task)));
+            self.timers.set(due, Timer::Silence(task));
         }
     }
 
@@ -278,17 +263,14 @@ impl Engine {
         let Some(running) = self.running.get_mut(&task) else { return };
         if running.ending.is_none() {
             running.ending = Some(reason);
-            self.timers.insert((now + self.limits.grace, Timer::Grace(task)));
+            self.timers.set(now + self.limits.grace, Timer::Grace(task));
             out.push(Effect::Kill { task, at_once: false });
         }
     }
 
     fn finished(&mut self, now: Time, task: TaskId, outcome: Outcome, usage: Usage, out: &mut Vec<Effect>) {
         let Some(running) = self.running.remove(&task) else { return };
-        self.timers.retain(|(_, timer)| match timer {
-            Timer::Retry(_) => true,
-            Timer::Timeout(t) | Timer::Silence(t) | Timer::Grace(t) => *t != task,
-        });
+        self.timers.forget(task);
         let kind = self.plan.kind(task);
         let id = self.plan.package_of(task);
         self.queues.release(&self.plan, task);

@@ -13,7 +13,8 @@ use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind, key, path};
 
 use super::message::{Effect, Ending, PhaseOutcome, Record, RunEnd, Start, Time};
 use super::state::{PackageState, PhaseState, RunState, TaskState};
-use super::{Engine, Limits, Running, Timer};
+use super::timers::Timer;
+use super::{Engine, Limits, Running};
 
 /// Tasks of a pool compete for its slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl Engine {
             | TaskState::Skipped => return,
         }
         if let Some(until) = self.state.held_until(&self.plan, id).filter(|until| *until > now) {
-            self.timers.insert((until, Timer::Retry(id)));
+            self.timers.set(until, Timer::Retry(id));
             return;
         }
         let rank = self.queues.rank(&self.plan, task);
@@ -255,10 +256,10 @@ impl Engine {
         self.running.insert(task, Running { attempt, restore, since: now, ending: None });
         if kind.is_script() {
             if let Some(limit) = package.timeout {
-                self.timers.insert((now + limit, Timer::Timeout(task)));
+                self.timers.set(now + limit, Timer::Timeout(task));
             }
             if let Some(limit) = package.silent_timeout {
-                self.timers.insert((now + limit, Timer::Silence(task)));
+                self.timers.set(now + limit, Timer::Silence(task));
             }
         }
         // Until there is a jobserver, slots are shared out between the tasks that run.

@@ -257,7 +257,7 @@ impl<'a> Resolver<'a> {
         for from in 0..self.graph.nodes.len() {
             let recipe = self.graph.nodes[from].recipe;
             self.check_names(recipe);
-            let first = self.graph.edges.len();
+            let mut connected = BTreeSet::new();
             for need in self.needs(recipe) {
                 self.check_version(recipe, &need);
                 let Some(&to) = self.graph.by_name.get(&*self.recipe(need.recipe).package) else {
@@ -265,8 +265,7 @@ impl<'a> Resolver<'a> {
                 };
                 // The strongest list wins: a second edge between the same two says nothing new, unless one
                 // is for building and the other for running.
-                let same = |e: &Edge| e.to == to && e.waits() == (need.kind != DependencyType::Runtime);
-                if self.graph.edges[first..].iter().any(same) {
+                if connected.contains(&(to, need.kind == DependencyType::Runtime)) {
                     continue;
                 }
                 if self.graph.nodes[to].phase > self.graph.nodes[from].phase
@@ -277,6 +276,7 @@ impl<'a> Resolver<'a> {
                     }
                     continue;
                 }
+                connected.insert((to, need.kind == DependencyType::Runtime));
                 self.graph.edges.push(Edge {
                     from,
                     to,

@@ -1,7 +1,7 @@
 //! From a definition and its graph to a plan.
 //!
-//! Owns: the build order, cycle handling, `max_depth`, what waits for what, and the validation of the result.
-//! Does not know: names (see `graph::resolve`), what has been built.
+//! Owns: the build order, cycle handling, what waits for what, and the validation of the result.
+//! Does not know: names (see `graph::resolve`), how deep is too deep (`depth`), what has been built.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,9 +15,9 @@ use crate::config::document::CircularHandling;
 use crate::config::load::Definition;
 use crate::config::recipe::{Recipe, Task};
 use crate::graph::cycle::{self, Circle};
-use crate::graph::{Edge, Graph, RequirementLevel, resolve};
+use crate::graph::{Graph, RequirementLevel, resolve};
 
-use super::{DroppedEdge, NodeId, Package, PackageId, Phase, PhaseId, Plan, TaskKind, Waiter, key};
+use super::{DroppedEdge, NodeId, Package, PackageId, Phase, PhaseId, Plan, TaskKind, Waiter, depth, key};
 
 /// A plan with the graph that it was made from, and what is worth a warning.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub fn plan(definition: &Definition) -> Result<Planned, Vec<Diagnostic>> {
     let waits = Waits::new(&graph);
     let order = waits.order(&graph);
     check_later_phases(definition, &graph, &waits, &order, &mut errors);
-    check_depth(definition, &graph, &order, &mut errors);
+    errors.extend(depth::check(definition, &graph));
     let mut package_of_node = vec![PackageId(0); graph.nodes.len()];
     for (position, node) in order.iter().filter(|n| **n < graph.nodes.len()).enumerate() {
         package_of_node[*node] = package_id(position);
@@ -73,7 +73,8 @@ fn numbered(id_of: &[PackageId], node: usize) -> NodeId {
     NodeId(id_of.get(node).map_or_else(|| u32::try_from(node).unwrap_or(u32::MAX), |p| p.0))
 }
 
-/// Reports cycles, or drops edges until none is left; what was dropped is returned and gone from the graph.
+/// Reports cycles, or drops edges until none is left; what was dropped is returned and gone from the graph. Optional edges
+/// are never worth an error, so those go first, whatever the definition says about cycles.
 fn handle_cycles(
     definition: &Definition,
     graph: &mut Graph,
@@ -81,6 +82,14 @@ fn handle_cycles(
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<DroppedEdge> {
     let handling = definition.document.dependency_tracking.dependency_resolution.circular_handling;
+    let mut drop = |graph: &mut Graph, edges: &[usize], reason| {
+        if handling != CircularHandling::Ignore {
+            warnings.extend(edges.iter().map(|edge| dropped_warning(definition, graph, *edge)));
+        }
+        take_out(graph, edges, reason)
+    };
+    let optional = cycle::optional_to_drop(graph);
+    let mut dropped = drop(graph, &optional, "optional, and closes a cycle");
     match handling {
         CircularHandling::Error => {
             if definition.document.dependency_graph.validation.cycle_detection {
@@ -92,41 +101,38 @@ fn handle_cycles(
                         .hint("cycle_detection is off, but a cycle has no build order: break it, or set circular_handling to warn or ignore"),
                 );
             }
-            Vec::new()
         }
         CircularHandling::Warn | CircularHandling::Ignore => {
-            let drop = cycle::edges_to_drop(graph);
-            let name = |node: usize| Arc::clone(&graph.nodes[node].name);
-            let dropped: Vec<_> = drop
-                .iter()
-                .map(|index| &graph.edges[*index])
-                .map(|edge| DroppedEdge {
-                    from: name(edge.from),
-                    to: name(edge.to),
-                    dependency_type: edge.dependency_type,
-                    reason: "circular dependency",
-                })
-                .collect();
-            if handling == CircularHandling::Warn {
-                warnings.extend(drop.iter().map(|index| &graph.edges[*index]).map(|edge| {
-                    Diagnostic::warning(
-                        "dropped-edge",
-                        format!(
-                            "`{}` is built without waiting for `{}`: this edge closes a cycle",
-                            graph.nodes[edge.from].name, graph.nodes[edge.to].name
-                        ),
-                    )
-                    .at(graph.place(definition, edge))
-                }));
-            }
-            let mut index = 0;
-            graph.edges.retain(|_| {
-                index += 1;
-                drop.binary_search(&(index - 1)).is_err()
-            });
-            dropped
+            let required = cycle::edges_to_drop(graph);
+            dropped.extend(drop(graph, &required, "circular dependency"));
         }
     }
+    dropped
+}
+
+fn dropped_warning(definition: &Definition, graph: &Graph, edge: usize) -> Diagnostic {
+    let edge = &graph.edges[edge];
+    let (from, to) = (&graph.nodes[edge.from].name, &graph.nodes[edge.to].name);
+    let message = format!("`{from}` is built without waiting for `{to}`: this edge closes a cycle");
+    Diagnostic::warning("dropped-edge", message).at(graph.place(definition, edge))
+}
+
+/// Takes edges out of the graph; `edges` ascending.
+fn take_out(graph: &mut Graph, edges: &[usize], reason: &'static str) -> Vec<DroppedEdge> {
+    let name = |node: usize| Arc::clone(&graph.nodes[node].name);
+    let dropped = edges.iter().map(|index| &graph.edges[*index]).map(|edge| DroppedEdge {
+        from: name(edge.from),
+        to: name(edge.to),
+        dependency_type: edge.dependency_type,
+        reason,
+    });
+    let dropped = dropped.collect();
+    let mut index = 0;
+    graph.edges.retain(|_| {
+        index += 1;
+        edges.binary_search(&(index - 1)).is_err()
+    });
+    dropped
 }
 
 fn describe(definition: &Definition, graph: &Graph, circle: &Circle) -> Diagnostic {
@@ -175,61 +181,6 @@ fn runtime_components(graph: &Graph) -> Vec<usize> {
         }
     }
     component
-}
-
-/// The longest chain of required dependencies within one phase must not exceed `max_depth`.
-fn check_depth(definition: &Definition, graph: &Graph, order: &[usize], errors: &mut Vec<Diagnostic>) {
-    let max_depth = definition.document.dependency_tracking.dependency_resolution.max_depth;
-    let mut depth = vec![1_u32; graph.nodes.len()];
-    let mut longest_from: Vec<Option<&Edge>> = vec![None; graph.nodes.len()];
-    let mut by_from: Vec<Vec<&Edge>> = vec![Vec::new(); graph.nodes.len()];
-    for edge in &graph.edges {
-        by_from[edge.from].push(edge);
-    }
-    let mut position = vec![0; graph.nodes.len()];
-    for (at, node) in order.iter().filter(|n| **n < graph.nodes.len()).enumerate() {
-        position[*node] = at;
-    }
-    for &node in order.iter().filter(|n| **n < graph.nodes.len()) {
-        for edge in &by_from[node] {
-            let same_phase = graph.nodes[edge.to].phase == graph.nodes[node].phase;
-            let required = edge.requirement_level == RequirementLevel::Required;
-            let earlier = position[edge.to] < position[node];
-            if same_phase && required && earlier && depth[edge.to] + 1 > depth[node] {
-                depth[node] = depth[edge.to] + 1;
-                longest_from[node] = Some(edge);
-            }
-        }
-    }
-    let nodes = (0..graph.nodes.len()).rev();
-    let Some(deepest) = nodes.max_by_key(|node| depth[*node]) else { return };
-    if depth[deepest] <= max_depth {
-        return;
-    }
-    let mut chain = vec![graph.nodes[deepest].name.to_string()];
-    let mut at = deepest;
-    while let Some(edge) = longest_from[at] {
-        at = edge.to;
-        chain.push(graph.nodes[at].name.to_string());
-    }
-    if chain.len() > 40 {
-        let left_out = chain.len() - 20;
-        chain.splice(10..chain.len() - 10, [format!("({left_out} more)")]);
-    }
-    let mut diagnostic = Diagnostic::error(
-        "max-depth",
-        format!(
-            "a chain of {} dependencies in phase `{}` exceeds max_depth {max_depth}: {}",
-            depth[deepest],
-            graph.phases[graph.nodes[deepest].phase].key,
-            chain.join(" -> ")
-        ),
-    )
-    .hint(format!("set dependency_tracking.dependency_resolution.max_depth: {}", depth[deepest]));
-    if let Some(edge) = longest_from[deepest] {
-        diagnostic = diagnostic.at(graph.place(definition, edge));
-    }
-    errors.push(diagnostic);
 }
 
 /// Tasks of a package: what its recipe has, fetch and unpack where there are sources, merge where there is

@@ -7,6 +7,7 @@
 //! lower one.
 
 pub mod build;
+mod depth;
 pub mod key;
 pub mod path;
 #[cfg(test)]

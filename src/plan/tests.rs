@@ -1,16 +1,19 @@
 //! What holds of every plan, on random definitions: order, keys, cycles that are broken.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use proptest::prelude::*;
 
+use crate::config::diagnostic::Severity;
 use crate::config::document::CircularHandling;
 use crate::config::load::Definition;
 use crate::config::recipe::Task;
 use crate::engine::tests::sketch;
+use crate::graph::{DependencyType, resolve};
 
 use super::build::{Planned, plan};
-use super::{NodeId, PackageId, Plan};
+use super::{DroppedEdge, NodeId, PackageId, Plan};
 
 /// Packages `k0`…, in one or two phases; each with words that say whom it needs, among those before it or
 /// (with `circular`) all.
@@ -38,6 +41,21 @@ fn words(circular: bool) -> impl Strategy<Value = String> {
 
 fn planned(definition: &Definition) -> Planned {
     plan(definition).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// The least `max_depth` with which a definition is accepted.
+fn depth_needed(definition: &mut Definition) -> u32 {
+    let mut accepted = |max_depth: u32| {
+        definition.document.dependency_tracking.dependency_resolution.max_depth = max_depth;
+        plan(definition).is_ok()
+    };
+    (1..100).find(|max_depth| accepted(*max_depth)).unwrap()
+}
+
+/// `FROM -> TO` of each edge that was dropped, with the definition's own handling of cycles.
+fn dropped(words: &str) -> Vec<String> {
+    let edges = sketch::plan(words).dropped_edges.clone();
+    edges.iter().map(|edge| format!("{} -> {}", edge.from, edge.to)).collect()
 }
 
 /// Packages that a package waits for, at any distance.
@@ -122,8 +140,41 @@ proptest! {
         let quiet = planned(&definition);
         prop_assert!(quiet.warnings.is_empty());
         prop_assert_eq!(&quiet.plan.dropped_edges.len(), &broken.dropped_edges.len());
+        // Nothing optional is worth an error.
         resolution(&mut definition, CircularHandling::Error);
-        prop_assert_eq!(plan(&definition).is_ok(), broken.dropped_edges.is_empty(), "{}", words);
+        let optional = |edge: &DroppedEdge| edge.dependency_type == DependencyType::Optional;
+        match plan(&definition) {
+            Ok(strict) => {
+                prop_assert!(broken.dropped_edges.iter().all(optional), "{}", words);
+                prop_assert_eq!(strict.plan.dropped_edges.len(), broken.dropped_edges.len());
+                prop_assert_eq!(strict.warnings.len(), broken.dropped_edges.len());
+            }
+            Err(_) => prop_assert!(!broken.dropped_edges.iter().all(optional), "{}", words),
+        }
+    }
+
+    #[test]
+    fn an_edge_that_was_dropped_would_close_a_cycle_of_all_edges(words in words(true)) {
+        let mut definition = sketch::definition(&words);
+        definition.document.dependency_tracking.dependency_resolution.circular_handling = CircularHandling::Ignore;
+        let all = resolve::resolve(&definition).unwrap().0;
+        for dropped in planned(&definition).plan.dropped_edges {
+            let mut reached = BTreeSet::from([all.by_name[&dropped.to]]);
+            for _ in &all.nodes {
+                reached.extend(all.edges.iter().filter(|e| reached.contains(&e.from)).map(|e| e.to).collect::<Vec<_>>());
+            }
+            prop_assert!(reached.contains(&all.by_name[&dropped.from]), "{words}");
+        }
+    }
+
+    #[test]
+    fn depth_does_not_depend_on_the_order_of_the_steps(words in words(false), seed in any::<u64>()) {
+        let mut definition = sketch::definition(&words);
+        let before = depth_needed(&mut definition);
+        for phase in definition.document.build_phases.0.values_mut() {
+            phase.steps.sort_by_key(|step| blake3::hash(format!("{seed}{step}").as_bytes()).to_string());
+        }
+        prop_assert_eq!(depth_needed(&mut definition), before, "{}", words);
     }
 
     #[test]
@@ -150,4 +201,93 @@ fn packages_that_need_each_other_to_run_are_no_problem_and_are_waited_for_togeth
     let both = [plan.find("x").unwrap(), plan.find("y").unwrap()];
     assert_eq!(awaited(&plan, app), both.into_iter().collect());
     assert!(both.iter().all(|id| awaited(&plan, *id).is_empty()));
+}
+
+#[test]
+fn a_chain_of_runtime_dependencies_is_as_deep_whatever_the_order_of_the_steps() {
+    let packages = ["a: build < ~b", "b: build < ~c", "c: build < ~d", "d: build"];
+    let needed = |order: [usize; 4]| {
+        let lines = order.map(|at| packages[at]).join("\n");
+        depth_needed(&mut sketch::definition(&format!("phase one\n{lines}")))
+    };
+    assert_eq!([needed([0, 1, 2, 3]), needed([3, 2, 1, 0]), needed([2, 0, 3, 1])], [4; 3]);
+}
+
+#[test]
+fn depth_counts_required_packages_of_one_phase_each_once() {
+    let needed = |words: &str| depth_needed(&mut sketch::definition(words));
+    // One that needs two others is no deeper than with one of them.
+    assert_eq!(needed("phase one\n a: build < b c\n b: build\n c: build"), 2);
+    assert_eq!(needed("phase one\n a: build < ?b\n b: build < ?c\n c: build"), 1);
+    assert_eq!(needed("phase one\n c: build\n b: build < c\nphase two\n a: build < b"), 2);
+    // Packages that need each other to run are one link, and each of them counts.
+    let group = "b: build ~c\n c: build ~d\n d: build ~b ~e\n e: build";
+    assert_eq!(needed(&format!("phase one\n {group}")), 4);
+    assert_eq!(needed(&format!("phase one\n a: build < c\n {group}")), 5);
+}
+
+#[test]
+fn a_chain_through_packages_that_need_each_other_is_shown_as_links() {
+    let mut definition =
+        sketch::definition("phase one\n a: build < c\n b: build ~c\n c: build ~b ~d\n d: build");
+    definition.document.dependency_tracking.dependency_resolution.max_depth = 3;
+    let problems = plan(&definition).unwrap_err();
+    let message = "a chain of 4 dependencies in phase `one` exceeds max_depth 3: a -> b + c -> d";
+    assert_eq!(problems[0].message, message);
+}
+
+#[test]
+fn a_cycle_that_an_optional_edge_closes_is_no_error() {
+    assert_eq!(dropped("phase one\n a: build < ?b\n b: build < ?c\n c: build < ?a"), ["a -> b"]);
+    // With a runtime edge, with a build edge, with both.
+    assert_eq!(dropped("phase one\n a: build < ~b\n b: build < ?a"), ["b -> a"]);
+    assert_eq!(dropped("phase one\n a: build < b\n b: build < ?a"), ["b -> a"]);
+    assert_eq!(dropped("phase one\n a: build < b\n b: build < ~c\n c: build < ?a"), ["c -> a"]);
+    // Inside of what needs each other to run.
+    assert_eq!(dropped("phase one\n a: build < ~b ?c\n b: build < ~c\n c: build < ~a"), ["a -> c"]);
+}
+
+#[test]
+fn of_optional_edges_few_are_dropped() {
+    let lines =
+        |range: Range<usize>, line: &dyn Fn(usize) -> String| range.map(line).collect::<Vec<_>>().concat();
+    // A package in the middle of a hundred cycles, first and last in the definition.
+    let spokes = lines(0..100, &|at| format!(" s{at}: build < ?hub\n"));
+    let needs = lines(0..100, &|at| format!(" ?s{at}"));
+    assert_eq!(dropped(&format!("phase one\n hub: build < {needs}\n{spokes}")).len(), 100);
+    assert_eq!(dropped(&format!("phase one\n{spokes} hub: build < {needs}\n")).len(), 100);
+    // A ring with chords, either way: few edges go back.
+    let ring = lines(0..50, &|at| format!(" r{at}: build < ?r{} ?r{}\n", at + 1, at + 2));
+    let ring = dropped(&format!("phase one\n{ring} r50: build < ?r51\n r51: build < ?r0"));
+    assert!(ring.len() <= 2, "{ring:?}");
+    let ring = lines(2..52, &|at| format!(" r{at}: build < ?r{} ?r{}\n", at - 1, at - 2));
+    let ring = dropped(&format!("phase one\n r0: build < ?r51\n r1: build < ?r0\n{ring}"));
+    assert!(ring.len() <= 2, "{ring:?}");
+}
+
+#[test]
+fn a_cycle_without_an_optional_edge_is_an_error_even_beside_one() {
+    let problems = plan(&sketch::definition("phase one\n a: build < b ?c\n b: build < ~a\n c: build < ?a"));
+    let problems = problems.unwrap_err();
+    let errors: Vec<_> = problems.iter().filter(|p| p.severity == Severity::Error).collect();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].message, "circular dependency: a -> b -> a");
+}
+
+#[test]
+fn the_same_package_of_two_lists_or_of_a_group_and_by_name_is_one_edge_for_building_and_one_for_running() {
+    let mut definition =
+        sketch::definition("phase one\n x: build\n y: build\n a: build < x all x ~all ~y ?all ?y");
+    let mut group = definition.recipes[0].clone();
+    group.value = serde_yaml::from_str("{package: all, group: [y, x, y]}").unwrap();
+    definition.recipes.push(group);
+    let graph = resolve::resolve(&definition).unwrap().0;
+    let edges = graph.edges.iter().map(|e| (&*graph.nodes[e.to].name, e.dependency_type, e.index));
+    let expected = [
+        ("x", DependencyType::Build, 0),
+        ("y", DependencyType::Build, 1),
+        ("y", DependencyType::Runtime, 0),
+        ("x", DependencyType::Runtime, 0),
+    ];
+    assert_eq!(edges.collect::<Vec<_>>(), expected);
 }

@@ -4,12 +4,16 @@ Owns: shapes and their spelling. Does not know: what is measured, where the tool
 """
 
 import hashlib
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 # An argument keeps GNU make from skipping the command: it knows that a bare `:` does nothing.
 NOOP = ": x"
+
+# Every package installs into the directories that every other has, as they do, and a file of its own.
+INSTALL = 'mkdir -p "$DESTDIR/usr/bin" "$DESTDIR/usr/lib" "$DESTDIR/usr/share/doc"; : > "$DESTDIR/usr/bin/{name}"'
 
 SCRIPTS = ("configure", "build", "check", "install")
 
@@ -79,7 +83,10 @@ def kiln(graph, directory: Path, script=NOOP):
         if "fetch" in package.tasks:
             digest = hashlib.sha256(data).hexdigest()
             recipe += f'sources: [{{file: data, sha256: "{digest}", from: ["file:data"]}}]\n'
-        scripts = ", ".join(f'{task}: "{script}"' for task in package.tasks if task in SCRIPTS)
+        scripts = {task: script for task in package.tasks if task in SCRIPTS}
+        if "install" in scripts:
+            scripts["install"] = INSTALL.format(name=package.name)
+        scripts = ", ".join(f"{task}: {json.dumps(text)}" for task, text in scripts.items())
         recipes.append(recipe + f"tasks: {{{scripts}}}\n")
     directory.joinpath("packages/all.yaml").write_text("---\n".join(recipes))
 

@@ -140,7 +140,7 @@ def task_environment(kiln):
     """The environment that kiln's tasks really get, asked of one of them."""
     with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
         directory = Path(name)
-        graphs.kiln(graphs.flat(1), directory, "tr '\\\\0' '\\\\n' < /proc/$$/environ")
+        graphs.kiln(graphs.flat(1), directory, "tr '\\0' '\\n' < /proc/$$/environ")
         command = kiln.command([None], directory, 1)
         subprocess.run(command, env=kiln_environment(), check=True, capture_output=True)
         (log,) = directory.glob("state/logs/*/*.log")

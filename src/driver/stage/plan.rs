@@ -193,22 +193,20 @@ pub fn check(
                 what: "is a name that kiln reserves",
             });
         }
-        let claims = ownership.claims(path);
-        let own = claims.iter().position(|claim| &*claim.package == package);
-        let other = claims.iter().enumerate().rev().find(|(_, claim)| &*claim.package != package);
+        let own = ownership.claim_of(path, package);
         let kind = ClaimKind::of(entry);
-        if let Some((other_at, other)) = other {
-            let owner = &*other.package;
+        if let Some(other) = ownership.last_other(path, package) {
+            let owner = other.package;
             // What was claimed on top of ours was taken from us.
-            let may =
-                replaces.iter().any(|replaced| replaced == owner) || own.is_some_and(|own| own < other_at);
+            let may = replaces.iter().any(|replaced| replaced == owner)
+                || own.is_some_and(|own| other.is_above(&own));
             match (kind, other.as_what) {
                 (ClaimKind::Directory(_), ClaimKind::Directory(_)) => {}
                 (ClaimKind::Symlink | ClaimKind::File, ClaimKind::Directory(_)) => {
                     clashes.add(path, owner, Clash::FileOverDirectory);
                 }
                 // Ours was on top already.
-                (_, ClaimKind::Symlink | ClaimKind::File) if own.is_some_and(|own| own > other_at) => {}
+                (_, ClaimKind::Symlink | ClaimKind::File) if own.is_some_and(|own| own.is_above(&other)) => {}
                 (ClaimKind::Directory(_), ClaimKind::Symlink) if !may => {
                     clashes.add(path, owner, Clash::ThroughSymlink);
                 }
@@ -223,14 +221,13 @@ pub fn check(
                 }
             }
         }
-        let now = claims.last().map(|claim| claim.as_what);
+        let now = ownership.last(path).map(|claim| claim.as_what);
         match kind {
             ClaimKind::Directory(own) => {
                 if now.is_some_and(|now| !now.is_directory()) {
                     clear.push(Removal { path: path.clone(), directory: false });
                 }
-                let attributes = ownership.attributes(path, package, Some(own)).unwrap_or(own);
-                plan.directories.push((path.clone(), attributes));
+                plan.directories.push((path.clone(), ownership.attributes(path, package, own)));
             }
             ClaimKind::Symlink | ClaimKind::File => {
                 if now.is_some_and(ClaimKind::is_directory) {
@@ -265,7 +262,7 @@ pub fn repair(ownership: &Ownership, manifest: &Arc<Manifest>) -> MergePlan {
         }
         match ClaimKind::of(entry) {
             ClaimKind::Directory(own) => {
-                let attributes = ownership.attributes(&entry.path, package, Some(own)).unwrap_or(own);
+                let attributes = ownership.attributes(&entry.path, package, own);
                 plan.directories.push((entry.path.clone(), attributes));
             }
             ClaimKind::Symlink | ClaimKind::File => plan.place.push(at),
@@ -298,13 +295,11 @@ pub(super) fn removals(
         if !ownership.is_owner(path, package) {
             continue;
         }
-        let claims = ownership.claims(path);
-        let directory = claims.last().is_some_and(|claim| claim.as_what.is_directory());
-        let others: Vec<_> = claims.iter().filter(|claim| &*claim.package != package).collect();
-        if directory && others.iter().any(|claim| claim.as_what.is_directory()) {
+        let directory = ownership.last(path).is_some_and(|claim| claim.as_what.is_directory());
+        if directory && ownership.other_directories(path, package) > 0 {
             continue;
         }
-        exposed.extend(others.last().map(|claim| claim.package.to_string()));
+        exposed.extend(ownership.last_other(path, package).map(|claim| claim.package.to_owned()));
         gone.push(Removal { path: path.clone(), directory });
     }
     gone.sort_by(innermost_first);

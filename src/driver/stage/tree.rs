@@ -121,13 +121,13 @@ pub fn capture(
         }
     }
     for path in &changes.removed {
-        let others = ownership.claims(path).iter().find(|claim| {
-            &*claim.package != package && !replaces.iter().any(|replaced| **replaced == *claim.package)
+        let others = ownership.claims(path).into_iter().find(|claim| {
+            claim.package != package && !replaces.iter().any(|replaced| **replaced == *claim.package)
         });
         if let Some(claim) = others
             && (stranger(path).is_some() || claim.as_what.is_directory())
         {
-            clashes.add(path, &claim.package, Clash::Removed);
+            clashes.add(path, claim.package, Clash::Removed);
         }
     }
     clashes.into_result()?;

@@ -18,7 +18,7 @@ use super::manifest::Manifest;
 use super::merge::{Sysroot, WORK, apply, io_at, to_the_end};
 use super::ownership::Ownership;
 use super::plan::{self, MergeError, Removal};
-use super::verify::{Depth, verify_merged};
+use super::verify::{Depth, Directories, verify_merged};
 
 /// Brings the sysroot back to what `ownership` says. What was `left` is what its manifest lists or, where nobody can
 /// tell, everything: what no package owns of it goes. Then every package of `merged` (with its archive) of which something
@@ -50,7 +50,7 @@ pub fn undo(
     let mut first_error = Ok(());
     for (manifest, archive) in merged {
         let depth = if shaken.contains(&manifest.identity.package) { Depth::Digest } else { Depth::Stat };
-        let damage = verify_merged(sysroot, ownership, manifest, depth);
+        let damage = verify_merged(sysroot, ownership, manifest, depth, &mut Directories::default());
         let put_right = damage.and_then(|damage| {
             if damage.is_empty() {
                 return Ok(());

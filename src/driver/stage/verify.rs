@@ -2,6 +2,8 @@
 //!
 //! Owns: comparing an entry with the file. Does not know: what to do about a difference (`plan::repair`).
 
+use std::collections::BTreeMap;
+
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -31,6 +33,11 @@ pub struct Damage {
     pub what: &'static str,
 }
 
+/// Directories of a sysroot that have been compared, with what is wrong with each. What a directory should be does not depend
+/// on which of its owners asks, so one look at each is enough for all packages, as long as nobody changes anything.
+#[derive(Debug, Default)]
+pub struct Directories(BTreeMap<RelPath, Option<&'static str>>);
+
 /// What is wrong with a package in the sysroot, by path. Paths that others took over are not looked at; shared directories
 /// must have the mode and owner that all their owners together want. Owners are compared when we are root only.
 pub fn verify_merged(
@@ -38,6 +45,7 @@ pub fn verify_merged(
     ownership: &Ownership,
     manifest: &Manifest,
     depth: Depth,
+    directories: &mut Directories,
 ) -> Result<Vec<Damage>, MergeError> {
     let package = manifest.identity.package.as_str();
     let mut buffer = match depth {
@@ -49,12 +57,22 @@ pub fn verify_merged(
         if !ownership.is_owner(&entry.path, package) {
             continue;
         }
-        let attributes = match ClaimKind::of(entry) {
-            ClaimKind::Directory(own) => ownership.attributes(&entry.path, package, Some(own)).unwrap_or(own),
-            ClaimKind::Symlink | ClaimKind::File => Attributes::of(entry),
+        let mut look = |attributes| {
+            let expected = Expected { entry, attributes, mtime: manifest.source_date_epoch };
+            difference(&mut sysroot.tree, &expected, sysroot.is_root, depth, &mut buffer)
         };
-        let expected = Expected { entry, attributes, mtime: manifest.source_date_epoch };
-        if let Some(what) = difference(&mut sysroot.tree, &expected, sysroot.is_root, depth, &mut buffer)? {
+        let what = match ClaimKind::of(entry) {
+            ClaimKind::Directory(own) => match directories.0.get(&entry.path) {
+                Some(known) => *known,
+                None => {
+                    let what = look(ownership.attributes(&entry.path, package, own))?;
+                    directories.0.insert(entry.path.clone(), what);
+                    what
+                }
+            },
+            ClaimKind::Symlink | ClaimKind::File => look(Attributes::of(entry))?,
+        };
+        if let Some(what) = what {
             damage.push(Damage { path: entry.path.clone(), what });
         }
     }

@@ -156,9 +156,13 @@ impl Space {
     }
 
     pub(super) fn damage(&self, manifest: &Manifest) -> Vec<String> {
-        let damage =
-            verify::verify_merged(&mut self.sysroot(), &self.ownership, manifest, verify::Depth::Digest)
-                .unwrap();
+        self.damage_beside(manifest, &mut verify::Directories::default())
+    }
+
+    /// The same for one of several packages that are looked at together.
+    pub(super) fn damage_beside(&self, manifest: &Manifest, seen: &mut verify::Directories) -> Vec<String> {
+        let (sysroot, depth) = (&mut self.sysroot(), verify::Depth::Digest);
+        let damage = verify::verify_merged(sysroot, &self.ownership, manifest, depth, seen).unwrap();
         damage.iter().map(|damage| format!("{} {}", damage.path, damage.what)).collect()
     }
 }
