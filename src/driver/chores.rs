@@ -155,8 +155,7 @@ impl Chores {
     fn merge(&self, start: &Start) -> Result<(), Failure> {
         let package = self.plan.package(start.package);
         let key = key::stored(&package.key, start.degraded);
-        let replaces = replaces(self.recipe(start));
-        self.store().merge(&package.name, &key, &replaces).map_err(|error| verdict::merge(&error))
+        self.store().merge(&package.name, &key).map_err(|error| verdict::merge(&error))
     }
 }
 

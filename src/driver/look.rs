@@ -12,7 +12,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
 use super::stage::verify::Directories;
-use super::store::{Installed, Store};
+use super::store::{Installed, Replaces, Store};
 use super::{DriverError, Job};
 
 /// What the ledger says.
@@ -131,7 +131,7 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
         };
         return Ok(Seen { facts: job.plan.package_ids().map(fact).collect(), state: past.state });
     }
-    let (mut store, _) = Store::open(&job.state, &past.installed)
+    let (mut store, _) = Store::open(&job.state, &past.installed, Replaces::of(&job.definition))
         .map_err(|source| DriverError::Prepare { what: "open the sysroot", source: Box::new(source) })?;
     let mut facts = facts(job, &past.installed, &mut store);
     what_goes_on(job, &past.state, &mut facts);

@@ -11,14 +11,16 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
+use crate::engine::message::{
+    Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
+};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::host;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{PhaseId, TaskId, TaskKind};
+use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
 use super::discard::Discarder;
@@ -28,7 +30,7 @@ use super::script::{self, Scripts, Work};
 use super::spawn::{self, Confinement, Exit, Report, Spawner};
 use super::stage::plan::MergeError;
 use super::stage::tree::Snapshot;
-use super::store::Store;
+use super::store::{Replaces, Store};
 use super::user::build_user;
 use super::{DriverError, Job, ahead, leftover, prepare, verdict};
 
@@ -133,7 +135,8 @@ impl Driver {
         };
         let base = if goes_on { self.past.last } else { Time::default() };
         let (mut store, lost) =
-            Store::open(&self.job.state, &self.past.installed).map_err(prepare("open the sysroot"))?;
+            Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
+                .map_err(prepare("open the sysroot"))?;
         let before = self.settle_sysroot(&mut store, &lost);
         for record in &before {
             self.past.installed.fold(record);
@@ -143,6 +146,12 @@ impl Driver {
         }
         let facts = look::facts(&self.job, &self.past.installed, &mut store);
         let facts = Facts { packages: facts.iter().map(|fact| fact.have).collect() };
+        let merges = |id: &PackageId| match facts.packages[id.0 as usize] {
+            Have::Nothing | Have::WorkDirectory | Have::Archive => true,
+            Have::Everything | Have::Degraded | Have::Unselected => false,
+        };
+        let merging = self.job.plan.package_ids().filter(merges);
+        store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
 
         let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };
         let build_id = if goes_on { self.past.state.build_id.to_string() } else { info.build_id.to_string() };

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::load::Definition;
 use crate::engine::message::Record;
 use crate::ledger::place::StateDir;
 use crate::plan::{TaskKind, key};
@@ -16,7 +17,7 @@ use super::stage::archive;
 use super::stage::manifest::{Identity, Manifest};
 use super::stage::merge::{self, Sysroot, to_the_end};
 use super::stage::ownership::Ownership;
-use super::stage::plan::{self, MergeError};
+use super::stage::plan::{self, Claimant, MergeError};
 use super::stage::rules::StagingRules;
 use super::stage::tree::{self, CaptureError, Snapshot};
 use super::stage::undo;
@@ -102,6 +103,40 @@ pub(super) struct Store {
     ownership: Ownership,
     /// Of what is merged, by package.
     manifests: BTreeMap<String, Arc<Manifest>>,
+    replaces: Replaces,
+    /// Packages that will be merged in this run, and have not been yet.
+    pending: BTreeSet<Arc<str>>,
+}
+
+/// Which packages may take over whose paths, by the definition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Replaces {
+    /// By package, whose.
+    replaced: BTreeMap<String, Vec<String>>,
+    /// The other way round.
+    replacers: BTreeMap<String, Vec<String>>,
+}
+
+impl Replaces {
+    pub(super) fn of(definition: &Definition) -> Self {
+        let mut replaces = Self::default();
+        for recipe in definition.recipes.iter().map(|recipe| &recipe.value) {
+            for replaced in &recipe.replaces {
+                let (one, other) = (recipe.package.to_string(), replaced.to_string());
+                replaces.replacers.entry(other.clone()).or_default().push(one.clone());
+                replaces.replaced.entry(one).or_default().push(other);
+            }
+        }
+        replaces
+    }
+
+    fn replacers_of(&self, package: &str) -> impl Iterator<Item = &str> {
+        self.replacers.get(package).into_iter().flatten().map(String::as_str)
+    }
+
+    fn may_take(&self, package: &str, from: &str) -> bool {
+        self.replaced.get(package).is_some_and(|replaced| replaced.iter().any(|name| name == from))
+    }
 }
 
 /// What `install` left is to be packed.
@@ -116,8 +151,14 @@ pub(super) struct Staged<'a> {
 impl Store {
     /// With everything that is in the sysroot according to `installed`. A package whose manifest cannot be
     /// read is as good as not merged; it is left out, and named.
-    pub(super) fn open(state: &StateDir, installed: &Installed) -> Result<(Self, Vec<Arc<str>>), MergeError> {
+    pub(super) fn open(
+        state: &StateDir,
+        installed: &Installed,
+        replaces: Replaces,
+    ) -> Result<(Self, Vec<Arc<str>>), MergeError> {
         let mut store = Self {
+            replaces,
+            pending: BTreeSet::new(),
             state: state.clone(),
             sysroot: Sysroot::open(&state.sysroot())?,
             ownership: Ownership::default(),
@@ -139,7 +180,8 @@ impl Store {
     }
 
     fn record(&mut self, manifest: Manifest) {
-        self.ownership.record(&manifest);
+        let replacers = self.replaces.replacers_of(&manifest.identity.package);
+        self.ownership.record(&manifest, replacers);
         self.manifests.insert(manifest.identity.package.clone(), Arc::new(manifest));
     }
 
@@ -207,17 +249,38 @@ impl Store {
         Ok(manifest)
     }
 
+    /// These will be merged, in whatever order.
+    pub(super) fn expect(&mut self, packages: impl IntoIterator<Item = Arc<str>>) {
+        self.pending = packages.into_iter().collect();
+    }
+
+    /// What a package is to the owner of a path that it wants.
+    fn against(&self, package: &str, owner: &str) -> Claimant {
+        // What an owner has that will be merged again is from an older version of it: if that still wants the path, it
+        // takes it back or clashes then, as it would in an empty sysroot.
+        if self.replaces.may_take(package, owner) || self.pending.contains(owner) {
+            Claimant::Takes
+        } else if self.replaces.may_take(owner, package) {
+            Claimant::Yields
+        } else {
+            Claimant::Stranger
+        }
+    }
+
     /// Merges an archive. When that fails, nothing of it is left in the sysroot.
-    pub(super) fn merge(&mut self, package: &str, key: &str, replaces: &[String]) -> Result<(), MergeError> {
+    pub(super) fn merge(&mut self, package: &str, key: &str) -> Result<(), MergeError> {
         let manifest = Arc::new(self.load(package, key)?);
-        let todo = plan::check(&self.ownership, &manifest, replaces)?;
+        let todo = plan::check(&self.ownership, &manifest, &|owner| self.against(package, owner))?;
         let archive = self.state.archive(package, key);
         if let Err(error) = merge::apply(&mut self.sysroot, &todo, &archive, &mut to_the_end) {
             self.undo_or_say(package, Some(key));
             return Err(error);
         }
-        self.ownership.record(&manifest);
+        let pending = &self.pending;
+        let replacers = self.replaces.replacers_of(package).filter(|replacer| !pending.contains(*replacer));
+        self.ownership.record(&manifest, replacers);
         self.manifests.insert(package.to_owned(), manifest);
+        self.pending.remove(package);
         self.repair(&todo.exposed)
     }
 

@@ -51,6 +51,64 @@ fn replaces_takes_a_path_over_and_gives_it_back() {
     assert_eq!(space.sysroot().at("bin/tool"), "file 0644 1");
 }
 
+/// `old` has `shared` and `mine`; `new` takes `shared` over.
+fn old_and_new(version: u32, more: &str) -> String {
+    format!(
+        "package: old\nversion: {version}\ntasks: {{install: 'cd \"$DESTDIR\"; echo old{version} | tee shared > mine'}}\n---\n\
+         package: new\nversion: 1\n{more}replaces: [old]\ntasks: {{install: 'echo new > \"$DESTDIR/shared\"'}}\n"
+    )
+}
+
+#[test]
+fn what_was_taken_over_stays_so_when_its_old_owner_is_repaired_or_built_again() {
+    let space = Space::with(&old_and_new(1, "build_deps: [old]\n"));
+    space.run(0);
+    let whole = space.sysroot();
+    fs::write(space.state().join("sysroot/mine"), "junk").unwrap();
+    space.run(0);
+    space.sysroot().assert_identical(&whole);
+    space.run(0);
+    assert_eq!(space.ledger().last_start().worked_on(), [""; 0]);
+
+    let space = Space::with(&old_and_new(1, ""));
+    space.run(0);
+    space.packages(&old_and_new(2, ""));
+    space.run(0);
+    assert_eq!(space.ledger().last_start().worked_on(), ["old"]);
+    let sysroot = space.sysroot();
+    assert_eq!((sysroot.at("shared"), sysroot.at("mine")), ("file 0644 new", "file 0644 old2"));
+    space.run(0);
+    assert_eq!(space.ledger().last_start().worked_on(), [""; 0]);
+}
+
+#[test]
+fn what_replaces_another_does_so_even_if_it_comes_first() {
+    let recipes =
+        old_and_new(1, "").replace("package: old\nversion: 1", "package: old\nversion: 1\nbuild_deps: [new]");
+    let space = Space::with(&recipes);
+    space.run(0);
+    let sysroot = space.sysroot();
+    assert_eq!((sysroot.at("shared"), sysroot.at("mine")), ("file 0644 new", "file 0644 old1"));
+    space.run(0);
+    assert_eq!(space.ledger().last_start().worked_on(), [""; 0]);
+}
+
+#[test]
+fn a_file_may_move_from_one_package_to_another() {
+    let recipes = |first: &str, second: &str| {
+        pair(&format!("echo x > \"$DESTDIR/{first}\""), &format!("echo y > \"$DESTDIR/{second}\""), "")
+    };
+    let space = Space::with(&recipes("f", "x"));
+    space.run(0);
+    space.packages(&recipes("x", "y"));
+    space.run(0);
+    assert_eq!(space.sysroot().files(), ["x", "y"]);
+    assert_eq!(space.sysroot().at("x"), "file 0644 x");
+    // Where it stays there, too, that is found when the other one is merged again.
+    space.packages(&recipes("y", "y"));
+    space.run(1).says("`y` belongs to `first`");
+}
+
 #[test]
 fn setuid_files_and_devices_have_to_be_declared() {
     let setuid = "touch \"$DESTDIR/su\"; chmod 4755 \"$DESTDIR/su\"";

@@ -3,8 +3,8 @@
 //! Owns: claims of packages on paths, and who of several counts. Does not know: files.
 //!
 //! A directory may be claimed by any number of packages. Anything else belongs to one; a package that takes it over
-//! (`replaces`) claims it on top of the old owner's claim.
-
+//! (`replaces`) claims it on top of the old owner's claim, and stays on top when that one is merged again.
+//!
 //! Every question takes logarithmic time, however many packages share a directory: all of them share `usr`.
 
 use std::collections::BTreeMap;
@@ -21,10 +21,14 @@ pub struct Ownership {
     names: BTreeMap<Turn, Arc<str>>,
 }
 
-/// Position of a package's merge among all merges, so it stands for the package, too. A package claims all its paths
+/// Position of a package among all that are merged, so it stands for the package, too. A package claims all its paths
 /// in one turn: the order of turns is the order of the claims on each path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn(u64);
+struct Turn(i64);
+
+const FIRST_TURN: i64 = 0;
+/// Room for packages that belong below another one.
+const TURNS_BETWEEN: i64 = 1 << 20;
 
 #[derive(Debug, Clone)]
 struct Merged {
@@ -169,19 +173,15 @@ fn as_other((turn, other): (&Turn, &NoDirectory)) -> (Turn, ClaimKind) {
 }
 
 impl Ownership {
-    /// From the manifests of all merged packages, in the order in which they were merged: a later one has taken over what
-    /// an earlier one has, too.
-    pub fn new<'a>(merged: impl IntoIterator<Item = &'a Manifest>) -> Self {
-        let mut ownership = Self::default();
-        merged.into_iter().for_each(|manifest| ownership.record(manifest));
-        ownership
-    }
-
-    /// A package was merged; its claims from before are replaced.
-    pub fn record(&mut self, manifest: &Manifest) {
+    /// A package was merged; its claims from before are replaced. They are the newest, but below those of
+    /// `replacers`, as far as these are merged.
+    pub fn record<'a>(&mut self, manifest: &Manifest, replacers: impl IntoIterator<Item = &'a str>) {
         let package: Arc<str> = manifest.identity.package.as_str().into();
         self.forget(&package);
-        let turn = Turn(self.names.last_key_value().map_or(0, |(last, _)| last.0 + 1));
+        let turn = match replacers.into_iter().filter_map(|replacer| self.turn(replacer)).min() {
+            Some(lowest) => self.turn_below(lowest),
+            None => Turn(self.names.last_key_value().map_or(FIRST_TURN, |(last, _)| last.0 + TURNS_BETWEEN)),
+        };
         let entries = manifest.contents.entries();
         for entry in entries {
             self.paths.entry(entry.path.clone()).or_default().put(&package, turn, ClaimKind::of(entry));
@@ -189,6 +189,14 @@ impl Ownership {
         self.names.insert(turn, package.clone());
         let paths = entries.iter().map(|entry| entry.path.clone()).collect();
         self.packages.insert(package, Merged { turn, paths });
+    }
+
+    fn turn_below(&self, turn: Turn) -> Turn {
+        let mut below = Turn(turn.0 - 1);
+        while self.names.contains_key(&below) {
+            below.0 -= 1;
+        }
+        below
     }
 
     /// A package is gone.
@@ -377,7 +385,7 @@ mod tests {
                     ownership.forget(NAMES[*name]);
                 } else {
                     let manifest = manifest(NAMES[*name], lines);
-                    ownership.record(&manifest);
+                    ownership.record(&manifest, []);
                     claims.extend(manifest.contents.entries().iter().map(|e| (NAMES[*name], e.clone())));
                 }
                 for package in NAMES {

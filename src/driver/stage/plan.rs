@@ -2,7 +2,7 @@
 //!
 //! Owns: conflicts between packages. Does not know: files; it compares lists only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -29,8 +29,6 @@ pub struct MergePlan {
     pub(super) place: Vec<usize>,
     /// What the old manifest alone had; innermost first.
     pub(super) remove: Vec<Removal>,
-    /// What is taken over, by the package that loses it.
-    pub taken: BTreeMap<String, Vec<RelPath>>,
     /// Packages that get a path back that this one had taken over, and must be repaired.
     pub exposed: BTreeSet<String>,
 }
@@ -173,13 +171,24 @@ impl Clashes {
     }
 }
 
+/// What becomes of a path that a package wants and another one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimant {
+    /// The package may take it over.
+    Takes,
+    /// It stays with the other one, which may take this package's paths over.
+    Yields,
+    /// They clash.
+    Stranger,
+}
+
 /// Plans the merge of a package, new or as a new version of itself, into a sysroot of which `ownership` knows all
-/// merges but this one. `replaces` names packages whose paths it may take over; what such a package took from this one
-/// it also gets back. A directory of another package never becomes something else.
+/// merges but this one. `against` says what it is to the owner of a path that it wants. A directory of another package
+/// never becomes something else.
 pub fn check(
     ownership: &Ownership,
     manifest: &Arc<Manifest>,
-    replaces: &[String],
+    against: &dyn Fn(&str) -> Claimant,
 ) -> Result<MergePlan, MergeError> {
     let package = manifest.identity.package.as_str();
     let mut clashes = Clashes::default();
@@ -197,9 +206,8 @@ pub fn check(
         let kind = ClaimKind::of(entry);
         if let Some(other) = ownership.last_other(path, package) {
             let owner = other.package;
-            // What was claimed on top of ours was taken from us.
-            let may = replaces.iter().any(|replaced| replaced == owner)
-                || own.is_some_and(|own| other.is_above(&own));
+            let claimant = against(owner);
+            let takes = claimant == Claimant::Takes;
             match (kind, other.as_what) {
                 (ClaimKind::Directory(_), ClaimKind::Directory(_)) => {}
                 (ClaimKind::Symlink | ClaimKind::File, ClaimKind::Directory(_)) => {
@@ -207,18 +215,21 @@ pub fn check(
                 }
                 // Ours was on top already.
                 (_, ClaimKind::Symlink | ClaimKind::File) if own.is_some_and(|own| own.is_above(&other)) => {}
-                (ClaimKind::Directory(_), ClaimKind::Symlink) if !may => {
+                (ClaimKind::Symlink | ClaimKind::File, ClaimKind::Symlink | ClaimKind::File)
+                    if claimant == Claimant::Yields =>
+                {
+                    continue;
+                }
+                (ClaimKind::Directory(_), ClaimKind::Symlink) if !takes => {
                     clashes.add(path, owner, Clash::ThroughSymlink);
                 }
-                (ClaimKind::Directory(_), ClaimKind::File) if !may => {
+                (ClaimKind::Directory(_), ClaimKind::File) if !takes => {
                     clashes.add(path, owner, Clash::DirectoryOverFile);
                 }
-                (ClaimKind::Symlink | ClaimKind::File, ClaimKind::Symlink | ClaimKind::File) if !may => {
+                (ClaimKind::Symlink | ClaimKind::File, ClaimKind::Symlink | ClaimKind::File) if !takes => {
                     clashes.add(path, owner, Clash::Both);
                 }
-                (_, ClaimKind::Symlink | ClaimKind::File) => {
-                    plan.taken.entry(owner.to_owned()).or_default().push(path.clone());
-                }
+                (_, ClaimKind::Symlink | ClaimKind::File) => {}
             }
         }
         let now = ownership.last(path).map(|claim| claim.as_what);
@@ -278,7 +289,6 @@ fn empty(manifest: &Arc<Manifest>) -> MergePlan {
         directories: Vec::new(),
         place: Vec::new(),
         remove: Vec::new(),
-        taken: BTreeMap::new(),
         exposed: BTreeSet::new(),
     }
 }

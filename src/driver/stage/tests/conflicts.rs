@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::super::merge::{remove, to_the_end};
 use super::super::ownership::Ownership;
-use super::super::plan::{Clash, MergeError, check, repair};
+use super::super::plan::{Claimant, Clash, MergeError, check, repair};
 use super::super::verify::Directories;
-use super::space::Space;
+use super::space::{Space, stranger};
 
 #[track_caller]
 fn clash(result: Result<impl std::fmt::Debug, MergeError>) -> (String, String, Clash) {
@@ -110,13 +110,29 @@ fn a_replaced_package_loses_its_paths_and_gets_them_back() {
     let plan = repair(&space.ownership, &pass1);
     super::super::merge::apply(&mut space.sysroot(), &plan, &first, &mut to_the_end).unwrap();
     assert_eq!(space.read("bin/gcc"), "2");
-    // From the manifests in the order of their merges the same owners come out.
-    let again = Ownership::new([&*pass1, &*pass2]);
-    assert_eq!(again.owner(&pass1.contents.entries()[2].path), Some("pass2"));
-    // A new version of the old owner may have its path again, and the new owner after it.
-    space.merge("pass1", &["bin/gcc=1.1"], &[]).unwrap();
-    assert_eq!(space.read("bin/gcc"), "1.1");
+    // From the manifests in any order the same owners come out.
+    let path = &pass1.contents.entries()[2].path;
+    for order in [[&pass1, &pass2], [&pass2, &pass1]] {
+        let mut again = Ownership::default();
+        for manifest in order {
+            let replacers = (manifest.identity.package == "pass1").then_some("pass2");
+            again.record(manifest, replacers);
+        }
+        assert_eq!((again.owner(path), again.is_owner(path, "pass1")), (Some("pass2"), false));
+    }
+    // A new version of the old owner leaves it where it is.
+    let pass1 = space.pack("pass1", &["bin/gcc=1.1", "bin/ld=1.1"]);
+    let yields = check(&space.ownership, &pass1, &|_| Claimant::Yields).unwrap();
+    space.apply(&yields).unwrap();
+    space.ownership.record(&pass1, ["pass2"]);
+    assert_eq!((space.read("bin/gcc"), space.read("bin/ld")), ("2".into(), "1.1".into()));
     assert!(!space.has("bin/as"));
+    assert_eq!((space.damage(&pass1), space.damage(&pass2)), (vec![], vec![]));
+    // Unless the new owner will be merged again: then it has its path until that is.
+    let takes = check(&space.ownership, &pass1, &|_| Claimant::Takes).unwrap();
+    space.apply(&takes).unwrap();
+    space.ownership.record(&pass1, []);
+    assert_eq!(space.read("bin/gcc"), "1.1");
     space.merge("pass2", &["bin/gcc=2.1", "lib/x=2"], &["pass1"]).unwrap();
     assert_eq!(space.read("bin/gcc"), "2.1");
     // Without the new owner the old one is damaged, and said to be.
@@ -222,7 +238,7 @@ fn a_merge_of_what_is_there_already_writes_nothing_and_needs_no_archive() {
         ["bin/a", "l", "p"].map(|path| fs::symlink_metadata(space.path("sysroot").join(path)).unwrap().ino())
     };
     let before = inodes(&space);
-    let plan = check(&space.ownership, &manifest, &[]).unwrap();
+    let plan = check(&space.ownership, &manifest, &stranger).unwrap();
     let archive = space.archive("a");
     let away = space.path("away");
     fs::rename(&archive, &away).unwrap();

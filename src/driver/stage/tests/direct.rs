@@ -25,7 +25,7 @@ impl Space {
         let identity = identity(package);
         let manifest =
             capture(&mut sysroot, &before, &self.ownership, identity, &rules, &replaces, EPOCH, &archive)?;
-        self.ownership.record(&manifest);
+        self.ownership.record(&manifest, []);
         Ok(manifest)
     }
 

@@ -11,7 +11,7 @@ use super::super::manifest::Manifest;
 use super::super::merge::{Step, apply, remove, to_the_end};
 use super::super::plan::{MergeError, check};
 use super::super::undo::undo;
-use super::space::{Space, stop_after};
+use super::space::{Space, replacing, stop_after, stranger};
 
 /// Packages in the order of their merges; the last one is killed.
 type Story<'a> = &'a [(&'a str, &'a [&'a str], &'a [&'a str])];
@@ -40,7 +40,7 @@ impl Stage {
         step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<(), MergeError> {
         let (manifest, archive, replaces) = &self.packed[at];
-        let plan = check(&self.space.ownership, manifest, replaces).unwrap();
+        let plan = check(&self.space.ownership, manifest, &replacing(replaces)).unwrap();
         apply(&mut self.space.sysroot(), &plan, archive, step)
     }
 
@@ -60,7 +60,7 @@ impl Stage {
         self.space.reset();
         for at in 0..self.packed.len() - 1 {
             self.merge(at, &mut to_the_end).unwrap();
-            self.space.ownership.record(&self.packed[at].0);
+            self.space.ownership.record(&self.packed[at].0, []);
         }
     }
 }
@@ -97,7 +97,7 @@ fn check_kills(story: Story<'_>) {
         stage.merge(last, &mut to_the_end).unwrap();
         assert_eq!(stage.space.listing(), expected, "killed after {steps} steps");
         let manifest = &stage.packed[last].0;
-        stage.space.ownership.record(manifest);
+        stage.space.ownership.record(manifest, []);
         assert_eq!(stage.space.damage(manifest), [""; 0]);
         if first_was_whole {
             break;
@@ -202,7 +202,7 @@ fn a_half_written_file_of_an_earlier_try_is_removed() {
 fn paths_are_placed_once_each() {
     let mut space = Space::new();
     let manifest = space.pack("a", OLD);
-    let plan = check(&space.ownership, &manifest, &[]).unwrap();
+    let plan = check(&space.ownership, &manifest, &stranger).unwrap();
     let mut placed = BTreeSet::new();
     let archive = space.archive("a");
     apply(&mut space.sysroot(), &plan, &archive, &mut |step| {

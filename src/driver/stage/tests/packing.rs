@@ -15,7 +15,7 @@ use super::super::plan::{MergeError, check};
 use super::super::rules::{Accounts, StagingRules};
 use super::super::scan::scan;
 use super::super::testing::{listing, needs_root};
-use super::space::{EPOCH, Space, identity, rules, stage};
+use super::space::{EPOCH, Space, identity, rules, stage, stranger};
 
 const ALL_KINDS: [&str; 9] = [
     "bin/tool=#!tool",
@@ -64,7 +64,7 @@ fn a_manifest_survives_its_file_and_odd_names() {
     assert_eq!(names.len(), 2, "no temporary is left: {names:?}");
 
     let mut sysroot = space.sysroot();
-    let plan = check(&space.ownership, &Arc::new(manifest.clone()), &[]).unwrap();
+    let plan = check(&space.ownership, &Arc::new(manifest.clone()), &stranger).unwrap();
     super::super::merge::apply(&mut sysroot, &plan, &archive, &mut super::super::merge::to_the_end).unwrap();
     assert!(scan(sysroot.path(), &rules(&["bin/su"])).unwrap().same(&manifest.contents));
 }
@@ -132,10 +132,10 @@ fn a_device_node_must_be_declared() {
     let manifest = pack(&destdir, identity("a"), &rules(&["/dev/null"]), EPOCH, &archive).unwrap();
     let kind = &manifest.contents.entries()[1].kind;
     assert_eq!(*kind, Kind::Device { block: false, major: 1, minor: 3 });
-    let plan = check(&space.ownership, &Arc::new(manifest.clone()), &[]).unwrap();
+    let plan = check(&space.ownership, &Arc::new(manifest.clone()), &stranger).unwrap();
     let mut sysroot = space.sysroot();
     super::super::merge::apply(&mut sysroot, &plan, &archive, &mut super::super::merge::to_the_end).unwrap();
-    space.ownership.record(&manifest);
+    space.ownership.record(&manifest, []);
     assert_eq!(space.damage(&manifest), [""; 0]);
 }
 
@@ -173,7 +173,7 @@ fn owners_arrive_in_the_sysroot() {
     let rules = StagingRules::new(owners, ["d/su"], true, Accounts::default).unwrap();
     let manifest =
         Arc::new(space.try_pack("a", &["2770 d/", "d/f=x", "d/l->f", "4755 d/su=x"], &rules).unwrap());
-    space.apply(&check(&space.ownership, &manifest, &[]).unwrap()).unwrap();
+    space.apply(&check(&space.ownership, &manifest, &stranger).unwrap()).unwrap();
     let expected = [
         "d 42770 5:6 ".to_owned(),
         format!("d/f 100644 7:8 x @{EPOCH}"),
@@ -215,7 +215,7 @@ fn a_damaged_archive_is_noticed_before_anything_is_placed() {
         bytes[at] ^= 0x11;
         fs::write(&archive, &bytes).unwrap();
         assert!(matches!(verify(&archive, &manifest), Err(StageError::Damaged { .. })));
-        let plan = check(&space.ownership, &manifest, &[]).unwrap();
+        let plan = check(&space.ownership, &manifest, &stranger).unwrap();
         match space.apply(&plan) {
             // A bit that only the frame's checksum covers.
             Ok(()) | Err(MergeError::Damaged { .. }) => {}

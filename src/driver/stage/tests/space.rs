@@ -13,10 +13,20 @@ use super::super::archive::pack;
 use super::super::manifest::{Identity, Manifest};
 use super::super::merge::{Step, Sysroot, apply, to_the_end};
 use super::super::ownership::Ownership;
-use super::super::plan::{MergeError, MergePlan, check};
+use super::super::plan::{Claimant, MergeError, MergePlan, check};
 use super::super::rules::{Accounts, StagingRules};
 use super::super::testing::{directory, listing};
 use super::super::{StageError, verify};
+
+/// It has nothing to do with any other package.
+pub(super) fn stranger(_: &str) -> Claimant {
+    Claimant::Stranger
+}
+
+/// It replaces these.
+pub(super) fn replacing(names: &[String]) -> impl Fn(&str) -> Claimant + '_ {
+    |owner| if names.iter().any(|name| name == owner) { Claimant::Takes } else { Claimant::Stranger }
+}
 
 pub(super) const EPOCH: u64 = 1_600_000_000;
 
@@ -149,9 +159,9 @@ impl Space {
     ) -> Result<Arc<Manifest>, MergeError> {
         let manifest = self.pack(package, lines);
         let replaces: Vec<_> = replaces.iter().map(ToString::to_string).collect();
-        let plan = check(&self.ownership, &manifest, &replaces)?;
+        let plan = check(&self.ownership, &manifest, &replacing(&replaces))?;
         self.apply(&plan)?;
-        self.ownership.record(&manifest);
+        self.ownership.record(&manifest, []);
         Ok(manifest)
     }
 
