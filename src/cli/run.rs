@@ -105,7 +105,11 @@ impl Run {
         let observer = Observer::new(progress, state.clone(), Runner::Here);
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
-        signals::stop_on_signals(driver.remote())?;
+        let remote = driver.remote();
+        signals::listen(move |name| {
+            tracing::warn!("{name}: ending the running tasks; once more ends them at once");
+            remote.stop();
+        })?;
 
         let (sender, entries) = mpsc::channel();
         let watch = Watch::new(Arc::clone(&observer), state, display, address);

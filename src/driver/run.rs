@@ -22,6 +22,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
+use super::fetch::{Answers, Helpers};
 use super::look::{self, Past};
 use super::script::{self, Scripts, Work};
 use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
@@ -116,6 +117,7 @@ impl Driver {
         let user = build_user(&self.job)?;
         let state_id = state_id(&self.job)?;
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
+        drop(ahead::sweep(&self.job)?);
         let discarding = self.discard_trash();
 
         // A part of the definition is a run of its own: its end must not be taken for that of the whole.
@@ -146,9 +148,13 @@ impl Driver {
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
 
         let sender = self.remote.0.clone();
+        let answers = Answers::default();
+        let helpers_answers = answers.clone();
         let spawner = Spawner::start(spawn::Options::new(state_id), move |report| {
             // For the engine a task runs from the moment that it says so: the loop need not wake for this.
-            if !matches!(report, Report::Started { .. }) {
+            if let Some(report) = helpers_answers.take(report)
+                && !matches!(report, Report::Started { .. })
+            {
                 let _ = sender.send(Message::Report(report));
             }
         })
@@ -158,7 +164,7 @@ impl Driver {
                 "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
             );
         }
-        let fetcher = ahead::fetcher(&self.job)?;
+        let fetcher = ahead::fetcher(&self.job, Helpers::of(&spawner, answers))?;
         let chores = Chores {
             definition: Arc::clone(&self.job.definition),
             plan: Arc::clone(&self.job.plan),
@@ -545,16 +551,25 @@ fn prepare<E: std::error::Error + Send + Sync + 'static>(
 }
 
 /// The state directory's own id, made once: processes of its runs carry it.
-fn state_id(job: &Job) -> Result<String, DriverError> {
+pub(super) fn state_id(job: &Job) -> Result<String, DriverError> {
     let path = job.state.id();
-    match std::fs::read_to_string(&path) {
-        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-        Ok(_) | Err(_) => {
-            let id = unique();
-            std::fs::write(&path, &id).map_err(|source| DriverError::State { path, source })?;
-            Ok(id)
-        }
+    let there = || Some(std::fs::read_to_string(&path).ok()?.trim().to_owned()).filter(|id| !id.is_empty());
+    if let Some(id) = there() {
+        return Ok(id);
     }
+    // A `kiln fetch` may be making it at this moment: whoever is first names it.
+    let make = || {
+        use std::io::Write as _;
+        let mut file = tempfile::NamedTempFile::new_in(job.state.root())?;
+        file.write_all(unique().as_bytes())?;
+        match file.persist_noclobber(&path) {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    };
+    make().map_err(|source| DriverError::State { path: path.clone(), source })?;
+    let nothing = || io::Error::new(io::ErrorKind::InvalidData, "the file is empty: delete it");
+    there().ok_or_else(|| DriverError::State { path: path.clone(), source: nothing() })
 }
 
 /// `20261122T101028Z-3f9a1c`: sorts by time, unique without coordination.

@@ -67,6 +67,11 @@ impl StateDir {
         self.root.join("sources")
     }
 
+    /// Locked by every `kiln fetch` that is at work.
+    pub fn fetch_lock(&self) -> PathBuf {
+        self.sources().join("lock")
+    }
+
     /// All work directories.
     pub fn work(&self) -> PathBuf {
         self.root.join("work")

@@ -24,6 +24,7 @@ mod proxy;
 mod tests;
 mod turns;
 
+pub use child::{Answers, Helpers};
 pub use error::{FetchError, MirrorFailure, Reason};
 
 use cache::{Cache, Found, Partial};
@@ -145,7 +146,7 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// Makes the cache's directories; asks nobody.
-    pub fn new(options: Options) -> Result<Self, FetchError> {
+    pub fn new(options: Options, helpers: Helpers) -> Result<Self, FetchError> {
         // apt and other threads must not depend on our working directory.
         let root = std::path::absolute(&options.cache).map_err(FetchError::io(&options.cache))?;
         Ok(Self {
@@ -153,7 +154,7 @@ impl Fetcher {
             turns: Turns::default(),
             health: Health::default(),
             https: Https::new(&options),
-            apt: apt::Apt::new(&root.join("apt"), options.connect_timeout),
+            apt: apt::Apt::new(&root.join("apt"), options.connect_timeout, helpers),
             options,
         })
     }
