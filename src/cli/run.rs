@@ -58,7 +58,8 @@ pub(super) struct Run {
     /// Use the source cache alone
     #[arg(long)]
     offline: bool,
-    /// After the end, serve /metrics for so many seconds, or until two scrapes have seen the final state
+    /// After the end, serve /metrics for so many seconds, or until two scrapes have seen the final state; a signal ends
+    /// that at once
     #[arg(long, value_name = "SECONDS")]
     linger: Option<String>,
     /// After the end, write the metrics to this file, for node_exporter's textfile collector
@@ -106,9 +107,15 @@ impl Run {
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
         let remote = driver.remote();
+        // Who wants an end does not want to wait for scrapes either, whenever that was said.
+        let patience = server.as_ref().map(ServerHandle::patience);
         signals::listen(move |name| {
-            tracing::warn!("{name}: ending the running tasks; once more ends them at once");
-            remote.stop();
+            if remote.stop() {
+                tracing::warn!("{name}: ending the running tasks; once more ends them at once");
+            }
+            if let Some(patience) = &patience {
+                patience.give_up();
+            }
         })?;
 
         let (sender, entries) = mpsc::channel();

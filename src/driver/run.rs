@@ -43,10 +43,9 @@ enum Message {
 pub struct Remote(Sender<Message>);
 
 impl Remote {
-    /// Ends the run in good order; a second time, at once.
-    pub fn stop(&self) {
-        // A driver that is gone has nothing left to stop.
-        let _ = self.0.send(Message::Stop);
+    /// Ends the run in good order; a second time, at once. False: it is over.
+    pub fn stop(&self) -> bool {
+        self.0.send(Message::Stop).is_ok()
     }
 }
 
