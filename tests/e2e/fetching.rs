@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::http::Mirror;
+use super::sources::sha256;
 use super::space::{RUN, Space};
 
 /// A recipe with these sources that installs all that it finds in `SRC`.
@@ -151,6 +153,24 @@ fn a_mirror_that_is_no_file_is_not_waited_for() {
     space.packages(&recipe(&source.entry(&[&fifo, "file:/proc", &source.url()])));
     space.run(0);
     assert_eq!(space.sysroot().at("src/data.txt"), "file 0644 right");
+}
+
+#[test]
+fn only_bytes_of_the_network_are_counted_and_those_that_came_in_vain_too() {
+    let space = Space::new();
+    let local = space.source("local.txt", b"of this machine");
+    let announced = [1; 1000];
+    let mirror = Mirror::of(&[2; 1000]);
+    space.packages(&recipe(&format!(
+        "{}  - {{file: data, sha256: {}, from: ['{}']}}\n",
+        local.entry(&[&local.url()]),
+        sha256(&announced),
+        mirror.url("data")
+    )));
+    let kiln = space.start(&RUN);
+    drop(mirror.answer_but(0));
+    kiln.wait().exits(1);
+    assert_eq!(space.ledger().only("task_failed")["usage"]["fetched"], 1000);
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Apt {
             return Err(failure(&ended).into());
         }
         let mut file = File::open(&target).map_err(FetchError::io(&target))?;
-        partial.copy(&mut file, cancel, &|_| {})?;
+        partial.copy(&mut file, cancel)?;
         fs::remove_file(&target).map_err(FetchError::io(&target))?;
         Ok(())
     }

@@ -127,7 +127,7 @@ pub struct Fetched {
     pub file: String,
     /// [`FROM_CACHE`], or the mirror.
     pub from: String,
-    /// Bytes that came in this call, from all mirrors asked.
+    /// Bytes that came over the network in this call, from all mirrors asked.
     pub bytes_fetched: u64,
     /// What did not do, in the order asked: mirrors, and `cache` for a damaged file.
     pub refused: Vec<MirrorFailure>,
@@ -160,7 +160,7 @@ impl Fetcher {
     }
 
     /// Gets `source`: from the cache under its own digest or one of its mirrors', else from the first mirror that
-    /// has it. `progress` is told bytes as they come. `cancel` is heeded within a tenth of a second.
+    /// has it. `progress` is told bytes as they come over the network, whatever becomes of them. `cancel` is heeded within a tenth of a second.
     pub fn fetch(
         &self,
         source: &Source,
@@ -318,7 +318,7 @@ impl Fetcher {
                 self.apt.get(name, mirror, &self.turns, partial, cancel, progress)?;
             }
             Place::Url(url) if url.starts_with("file:") => {
-                local::get(url, &self.options.base, partial, cancel, progress)?;
+                local::get(url, &self.options.base, partial, cancel)?;
             }
             Place::Url(url) if url.starts_with("https://") || url.starts_with("http://") => {
                 partial.resume(cancel)?;
