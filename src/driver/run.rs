@@ -234,7 +234,9 @@ fn discard(path: std::path::PathBuf) -> Option<JoinHandle<()>> {
             tracing::warn!("cannot delete `{}`: {error}", path.display());
         }
     });
-    spawned.inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}")).ok()
+    spawned
+        .inspect_err(|error| tracing::warn!("cannot start a thread to delete a work directory: {error}"))
+        .ok()
 }
 
 /// A run in progress.
@@ -381,9 +383,14 @@ impl Shift<'_> {
         }
         let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
         if exit != Exit::Code(0) {
-            let last = script::last_line(&log).unwrap_or_default();
-            let failure = verdict::script(start.kind, exit, last);
-            return self.end(id, Outcome::Failure(failure), usage, events);
+            flying.hands = Hands::Thread;
+            flying.usage = usage;
+            // Lines are counted through all of the output, which may be hundreds of megabytes.
+            self.on_a_thread(start, move |_| {
+                let last = script::last_line(&log).unwrap_or_default();
+                (Outcome::Failure(verdict::script(start.kind, exit, last)), Usage::default())
+            });
+            return;
         }
         // Nobody needs an empty file.
         if std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
