@@ -197,7 +197,9 @@ impl Fetcher {
                 Err(Stop::Fetch(error)) => return Err(error),
                 Err(Stop::Mirror(reason)) => reason,
             };
-            self.health.heard(&mirror.place, !reason.host_is_down());
+            if reason.is_the_hosts() {
+                self.health.host_failed(&mirror.place);
+            }
             if let (Reason::DigestMismatch { got }, None) = (&reason, &mismatch) {
                 mismatch = Some((refused.len(), mirror, got.clone()));
             }
@@ -283,7 +285,6 @@ impl Fetcher {
         }
         match self.fill(mirror, &mut partial, cancel, progress) {
             Ok(()) if partial.digest() == mirror.sha256 => {
-                self.health.heard(&mirror.place, true);
                 Ok((self.cache.adopt(partial, &mirror.sha256)?, mirror.place.to_string()))
             }
             Ok(()) => {
