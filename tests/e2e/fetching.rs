@@ -57,6 +57,23 @@ fn a_wrong_digest_is_a_security_violation_and_not_tried_again() {
 }
 
 #[test]
+fn wrong_content_is_not_the_end_while_another_mirror_may_come_back() {
+    let space = Space::new();
+    let source = space.source("data.txt", b"right");
+    let wrong = Mirror::of(b"wrong");
+    let busy = Mirror::of(b"right");
+    space.packages(&recipe(&source.entry(&[&wrong.url("data.txt"), &busy.url("data.txt")])));
+    let kiln = space.start(&RUN);
+    // Each connection is answered once: whoever asks the wrong one again waits for ever.
+    drop(wrong.answer_but(0));
+    drop(busy.answer_but(2));
+    drop(busy.answer_but(0));
+    kiln.wait().exits(0);
+    let story = space.ledger().story("sourced");
+    assert_eq!(story[..4], ["fetch 1", "fetch 1: security_violation", "fetch 2", "unpack 1"]);
+}
+
+#[test]
 fn the_next_mirror_is_asked_when_one_has_nothing_or_something_else() {
     let space = Space::new();
     let source = space.source("data.txt", b"right");
