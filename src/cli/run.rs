@@ -83,6 +83,14 @@ impl Run {
             output::say("kiln: `sandbox: require`, but this kiln has no sandbox yet: set it to on or off");
             return Ok(Exit::Requirements);
         }
+        if let Some(file) = job.settings.web_config_file.as_ref().filter(|_| !self.no_listen) {
+            // Who wants users and TLS must not get a server that is open to all.
+            output::say(&format!(
+                "kiln: `web_config_file: {}`, but this kiln has neither TLS nor users yet: unset it, or say --no-listen",
+                file.display()
+            ));
+            return Ok(Exit::Requirements);
+        }
         if let Some(file) = self.textfile.as_ref().filter(|file| !directory_of(file).is_dir()) {
             output::say(&format!("kiln: --textfile `{}`: there is no such directory", file.display()));
             return Ok(Exit::Usage);
