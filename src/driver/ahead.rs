@@ -14,7 +14,7 @@ use crate::config::load::Root;
 use crate::failure::Failure;
 
 use super::fetch::{self, Fetcher, Helpers};
-use super::run::state_id;
+use super::identity::state_id;
 use super::{DriverError, Job, chores, leftover, spawn, verdict};
 
 /// One source, and what became of it.

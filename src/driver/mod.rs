@@ -13,6 +13,7 @@ pub mod ahead;
 pub mod beneath;
 mod chores;
 pub mod fetch;
+mod identity;
 pub mod leftover;
 pub mod look;
 pub mod path;

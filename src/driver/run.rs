@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
 use crate::engine::state::{RunState, State};
@@ -23,9 +23,10 @@ use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
 use super::fetch::{Answers, Helpers};
+use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::{self, Past};
 use super::script::{self, Scripts, Work};
-use super::spawn::{self, Confinement, Exit, Report, Spawner, User};
+use super::spawn::{self, Confinement, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::Store;
 use super::{DriverError, Job, ahead, leftover, verdict};
@@ -550,76 +551,8 @@ impl Shift<'_> {
     }
 }
 
-fn prepare<E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn prepare<E: std::error::Error + Send + Sync + 'static>(
     what: &'static str,
 ) -> impl FnOnce(E) -> DriverError {
     move |error| DriverError::Prepare { what, source: Box::new(error) }
-}
-
-/// The state directory's own id, made once: processes of its runs carry it.
-pub(super) fn state_id(job: &Job) -> Result<String, DriverError> {
-    let path = job.state.id();
-    let there = || Some(std::fs::read_to_string(&path).ok()?.trim().to_owned()).filter(|id| !id.is_empty());
-    if let Some(id) = there() {
-        return Ok(id);
-    }
-    // A `kiln fetch` may be making it at this moment: whoever is first names it.
-    let make = || {
-        use std::io::Write as _;
-        let mut file = tempfile::NamedTempFile::new_in(job.state.root())?;
-        file.write_all(unique().as_bytes())?;
-        match file.persist_noclobber(&path) {
-            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
-            Ok(_) | Err(_) => Ok(()),
-        }
-    };
-    make().map_err(|source| DriverError::State { path: path.clone(), source })?;
-    let nothing = || io::Error::new(io::ErrorKind::InvalidData, "the file is empty: delete it");
-    there().ok_or_else(|| DriverError::State { path: path.clone(), source: nothing() })
-}
-
-/// `20261122T101028Z-3f9a1c`: sorts by time, unique without coordination.
-fn new_build_id() -> String {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    format!("{now}-{}", &unique()[..6])
-}
-
-/// Hexadecimal digits that no other process has at any time.
-fn unique() -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&wall_now().to_le_bytes());
-    hasher.update(&std::process::id().to_le_bytes());
-    hasher.update(std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().as_bytes());
-    hasher.finalize().to_hex()[..16].to_owned()
-}
-
-fn wall_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Who scripts run as: `build_user`, where kiln is root and one is set.
-fn build_user(job: &Job) -> Result<Option<User>, DriverError> {
-    let Some(name) = job.settings.build_user.as_ref().filter(|_| rustix::process::geteuid().is_root()) else {
-        return Ok(None);
-    };
-    // `id` asks whatever the host keeps its users in; a parser of ours would know /etc/passwd alone.
-    let ask = |what: &str| -> Result<Vec<u32>, DriverError> {
-        let what_failed = prepare("look up build_user");
-        let output = std::process::Command::new("id").args([what, "--", name]).output();
-        let output = match output {
-            Ok(output) if output.status.success() => output,
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                return Err(what_failed(io::Error::other(said)));
-            }
-            Err(error) => return Err(what_failed(error)),
-        };
-        let numbers = String::from_utf8_lossy(&output.stdout);
-        Ok(numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect())
-    };
-    let first = |numbers: Vec<u32>| {
-        numbers.first().copied().ok_or_else(|| prepare("look up build_user")(io::Error::other("no id")))
-    };
-    Ok(Some(User { uid: first(ask("-u")?)?, gid: first(ask("-g")?)?, groups: ask("-G")? }))
 }
