@@ -1,9 +1,12 @@
 //! `kiln fetch`: all sources of a definition, ahead of a build.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use clap::Args;
 
 use super::target::StateTarget;
-use super::{Exit, output};
+use super::{Exit, output, signals};
 use crate::driver::ahead;
 
 /// Arguments.
@@ -22,13 +25,22 @@ impl Fetch {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let fetched = ahead::fetch_all(&job, |source| {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&cancel);
+        signals::listen(move |name| {
+            output::say(&format!("kiln: {name}: ending; what came so far is continued the next time"));
+            stop.store(true, Ordering::Relaxed);
+        })?;
+        let fetched = ahead::fetch_all(&job, &cancel, |source| {
             let text = match &source.result {
                 Ok(got) => format!("{}: {} from {}", source.package, source.file, got.from),
                 Err(failure) => format!("{}: {}: {}", source.package, source.file, failure.evidence.text),
             };
             output::say(&text);
         })?;
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(Exit::Interrupted);
+        }
         let missing = fetched.iter().filter(|source| source.result.is_err()).count();
         if self.json {
             let rows: Vec<_> = fetched

@@ -17,6 +17,9 @@ pub(super) struct GraphCommand {
     /// Shape of the answer
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,7 +36,7 @@ impl GraphCommand {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        match self.format {
+        match if self.json { Format::Json } else { self.format } {
             Format::Dot => output::answer(&export::dot(&planned)),
             Format::Json => {
                 let seen = look::look(&job, |_| {})?;

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::target::{self, StateTarget};
 use super::{Exit, output};
@@ -25,8 +26,24 @@ pub(super) struct Log {
     /// Print the file's path instead of its content
     #[arg(long)]
     path: bool,
+    /// Answer in JSON: `{"package", "task", "attempt", "build_id", "path", "text"}`; without `text` where --path is given.
+    /// What is not UTF-8 is replaced
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: StateTarget,
+}
+
+/// What an attempt printed, as `--json` shows it.
+#[derive(Serialize)]
+struct Output<'a> {
+    package: &'a str,
+    task: &'static str,
+    attempt: u32,
+    build_id: &'a str,
+    path: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 impl Log {
@@ -65,21 +82,35 @@ impl Log {
         let matching = attempts.iter().rev().filter(|(_, kind, attempt)| {
             wanted.is_none_or(|wanted| wanted == *kind) && self.attempt.is_none_or(|n| n == *attempt)
         });
-        let mut files = matching.map(|(id, kind, n)| job.state.log(id, &self.package, *kind, *n));
-        let Some(file) = files.find(|file| file.exists()) else {
+        let mut outputs = matching.map(|(id, kind, n)| Output {
+            package: &self.package,
+            task: kind.name(),
+            attempt: *n,
+            build_id: id,
+            path: job.state.log(id, &self.package, *kind, *n),
+            text: None,
+        });
+        let Some(output) = outputs.find(|output| output.path.exists()) else {
             output::say(&format!("kiln: no output of `{}` is kept", self.package));
             return Ok(Exit::Usage);
         };
-        self.show(&file)
+        self.show(output)
     }
 
-    fn show(&self, file: &PathBuf) -> anyhow::Result<Exit> {
+    fn show(&self, mut output: Output<'_>) -> anyhow::Result<Exit> {
+        if self.json {
+            if !self.path {
+                output.text = Some(String::from_utf8_lossy(&std::fs::read(&output.path)?).into_owned());
+            }
+            output::answer_json(&output)?;
+            return Ok(Exit::Completed);
+        }
         if self.path {
-            output::answer(&format!("{}\n", file.display()));
+            output::answer(&format!("{}\n", output.path.display()));
             return Ok(Exit::Completed);
         }
         // Bytes as they were printed; a pager or a terminal is the reader's choice.
-        let mut from = std::fs::File::open(file)?;
+        let mut from = std::fs::File::open(&output.path)?;
         let mut buffer = vec![0; 64 * 1024];
         let mut stdout = std::io::stdout().lock();
         loop {

@@ -58,7 +58,8 @@ pub(super) struct Run {
     /// Use the source cache alone
     #[arg(long)]
     offline: bool,
-    /// After the end, serve /metrics for so many seconds, or until two scrapes have seen the final state
+    /// After the end, serve /metrics for so many seconds, or until two scrapes have seen the final state; a signal ends
+    /// that at once
     #[arg(long, value_name = "SECONDS")]
     linger: Option<String>,
     /// After the end, write the metrics to this file, for node_exporter's textfile collector
@@ -80,6 +81,14 @@ impl Run {
         }
         if job.settings.sandbox == crate::config::settings::Sandbox::Require {
             output::say("kiln: `sandbox: require`, but this kiln has no sandbox yet: set it to on or off");
+            return Ok(Exit::Requirements);
+        }
+        if let Some(file) = job.settings.web_config_file.as_ref().filter(|_| !self.no_listen) {
+            // Who wants users and TLS must not get a server that is open to all.
+            output::say(&format!(
+                "kiln: `web_config_file: {}`, but this kiln has neither TLS nor users yet: unset it, or say --no-listen",
+                file.display()
+            ));
             return Ok(Exit::Requirements);
         }
         if let Some(file) = self.textfile.as_ref().filter(|file| !directory_of(file).is_dir()) {
@@ -105,7 +114,17 @@ impl Run {
         let observer = Observer::new(progress, state.clone(), Runner::Here);
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
-        signals::stop_on_signals(driver.remote())?;
+        let remote = driver.remote();
+        // Who wants an end does not want to wait for scrapes either, whenever that was said.
+        let patience = server.as_ref().map(ServerHandle::patience);
+        signals::listen(move |name| {
+            if remote.stop() {
+                tracing::warn!("{name}: ending the running tasks; once more ends them at once");
+            }
+            if let Some(patience) = &patience {
+                patience.give_up();
+            }
+        })?;
 
         let (sender, entries) = mpsc::channel();
         let watch = Watch::new(Arc::clone(&observer), state, display, address);

@@ -1,14 +1,13 @@
 //! SIGINT, SIGTERM and SIGHUP (a terminal that was closed).
 //!
-//! Owns: the thread that waits for them. What a stop means is the engine's to decide.
+//! Owns: the thread that waits for them. What they mean is the commands' to decide.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::driver::run::Remote;
-
-/// From now on SIGINT, SIGTERM and SIGHUP end the run in good order, and a second one at once.
-pub(super) fn stop_on_signals(remote: Remote) -> anyhow::Result<()> {
+/// From now on SIGINT, SIGTERM and SIGHUP call `heard` with their name, on a thread of its own, instead of ending
+/// the process.
+pub(super) fn listen(heard: impl Fn(&'static str) + Send + 'static) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -29,8 +28,7 @@ pub(super) fn stop_on_signals(remote: Remote) -> anyhow::Result<()> {
                         _ = terminate.recv() => "SIGTERM",
                         _ = hang_up.recv() => "SIGHUP",
                     };
-                    tracing::warn!("{name}: ending the running tasks; once more ends them at once");
-                    remote.stop();
+                    heard(name);
                 }
             });
         })

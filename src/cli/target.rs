@@ -2,6 +2,8 @@
 //!
 //! Owns: how DIR and `--state` are understood, by all commands alike.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,8 +41,8 @@ pub(super) struct Target {
 pub(super) struct StateTarget {
     #[command(flatten)]
     pub(super) target: Target,
-    /// Where the definition's runs are kept [default: kiln/NAME in the user's state directory, /var/lib/kiln/NAME
-    /// under systemd]
+    /// Where the definition's runs are kept [default: NAME in the `$STATE_DIRECTORY` of a systemd unit; else kiln/NAME in
+    /// `$XDG_STATE_HOME`, in /var/lib for a unit of root's, or in ~/.local/state]
     #[arg(long, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
 }
@@ -167,21 +169,39 @@ pub(super) fn flag(name: &str, key: &str, value: Option<String>) -> impl Iterato
     value.map(|value| Flag { flag: name.to_owned(), key: key.to_owned(), value }).into_iter()
 }
 
-/// `--state`, else under systemd its state directory, else the user's.
+/// `--state`, else what the environment says.
 fn state_dir(settings: &Settings, definition: &Definition) -> anyhow::Result<StateDir> {
-    let named = |base: PathBuf| base.join(&*definition.name);
-    let dir = if let Some(dir) = &settings.state {
-        dir.clone()
-    } else if std::env::var_os("INVOCATION_ID").is_some() {
-        named(PathBuf::from("/var/lib/kiln"))
-    } else if let Some(base) = std::env::var_os("XDG_STATE_HOME").filter(|base| !base.is_empty()) {
-        named(PathBuf::from(base).join("kiln"))
-    } else {
-        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-        named(PathBuf::from(home.context("HOME is not set: say --state DIR")?).join(".local/state/kiln"))
+    let dir = match &settings.state {
+        Some(dir) => dir.clone(),
+        None => state_base(|name| std::env::var_os(name), rustix::process::geteuid().is_root())
+            .context("HOME is not set: say --state DIR")?
+            .join(&*definition.name),
     };
     // Tasks and apt run elsewhere, and must find it.
     Ok(StateDir::new(std::path::absolute(&dir).with_context(|| format!("state `{}`", dir.display()))?))
+}
+
+/// Where the state directories of all definitions are, by the first of these that holds:
+///
+/// 1. `STATE_DIRECTORY`: a systemd unit with `StateDirectory=` is told its own, `/var/lib/kiln` for `kiln`. Of
+///    several, the first.
+/// 2. `XDG_STATE_HOME`.
+/// 3. `INVOCATION_ID`, for root: a system unit without `StateDirectory=`. For others it says nothing: whatever is
+///    started below a user's service inherits it, terminals of a desktop for instance, and they cannot write there.
+/// 4. `HOME`.
+fn state_base(variable: impl Fn(&str) -> Option<OsString>, root: bool) -> Option<PathBuf> {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    if let Some(units) = set("STATE_DIRECTORY") {
+        let first = units.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+        return Some(PathBuf::from(OsStr::from_bytes(first)));
+    }
+    if let Some(base) = set("XDG_STATE_HOME") {
+        return Some(PathBuf::from(base).join("kiln"));
+    }
+    if root && set("INVOCATION_ID").is_some() {
+        return Some(PathBuf::from("/var/lib/kiln"));
+    }
+    Some(PathBuf::from(set("HOME")?).join(".local/state/kiln"))
 }
 
 /// The package of this name, or what is printed instead.
@@ -193,4 +213,38 @@ pub(super) fn package(job: &Job, name: &str) -> Result<PackageId, Exit> {
         output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", job.plan.definition));
         Exit::Usage
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(variables: &[(&str, &str)], root: bool, expected: Option<&str>) {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        };
+        assert_eq!(state_base(variable, root), expected.map(PathBuf::from), "{variables:?}");
+    }
+
+    #[test]
+    fn an_inherited_invocation_id_moves_nobodys_state() {
+        let (home, id) = (("HOME", "/home/me"), ("INVOCATION_ID", "0123"));
+        let state = ("XDG_STATE_HOME", "/home/me/state");
+        check(&[home], false, Some("/home/me/.local/state/kiln"));
+        check(&[home, id], false, Some("/home/me/.local/state/kiln"));
+        check(&[home, state, id], false, Some("/home/me/state/kiln"));
+        check(&[home, state, id], true, Some("/home/me/state/kiln"));
+        check(&[home, ("XDG_STATE_HOME", "")], false, Some("/home/me/.local/state/kiln"));
+        check(&[id], false, None);
+    }
+
+    #[test]
+    fn a_unit_has_the_state_directory_that_systemd_gives_it() {
+        let (home, id) = (("HOME", "/root"), ("INVOCATION_ID", "0123"));
+        check(&[home, id], true, Some("/var/lib/kiln"));
+        check(&[home, id, ("STATE_DIRECTORY", "/var/lib/builds")], true, Some("/var/lib/builds"));
+        let both = ("STATE_DIRECTORY", "/var/lib/kiln:/var/lib/other");
+        check(&[home, ("XDG_STATE_HOME", "/x"), both], false, Some("/var/lib/kiln"));
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! Owns: a thread's loop over committed records. It never talks back: a slow terminal does not slow the build.
 
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -18,6 +21,8 @@ use crate::observe::updates::{Schedule, Update};
 const DRAW: Duration = Duration::from_millis(250);
 /// Lines of output that are shown when a package has failed.
 const TAIL_LINES: usize = 12;
+/// How much of the end of an output is looked at for them.
+const TAIL_BYTES: u64 = 16 * 1024;
 
 /// What it takes to watch.
 pub(super) struct Watch {
@@ -91,10 +96,19 @@ impl Watch {
     }
 }
 
+/// The last bytes of a file, at most `TAIL_BYTES`, however large it is.
+fn tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// The end of what a failed task printed, for people only: logs for machines have the evidence.
-fn show_tail(log: &std::path::Path) {
-    let Ok(bytes) = std::fs::read(log) else { return };
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(16 * 1024)..]).into_owned();
+fn show_tail(log: &Path) {
+    let Ok(text) = tail(log) else { return };
     let lines: Vec<&str> = text.lines().collect();
     if lines.is_empty() {
         return;
@@ -107,4 +121,23 @@ fn show_tail(log: &std::path::Path) {
     }
     tail.push_str(&format!("    the whole output: {}\n", log.display()));
     tracing::info!(target: "kiln::tail", "the end of its output:\n{}", tail.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_an_output_is_read() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        // More than a machine for tests has memory, and no block of it on the disk.
+        let size = 1 << 40;
+        file.as_file().set_len(size).unwrap();
+        file.seek(SeekFrom::Start(size)).unwrap();
+        file.write_all(b"\nthe end\n").unwrap();
+        let text = tail(file.path()).unwrap();
+        assert_eq!((text.len() as u64, text.lines().last()), (TAIL_BYTES, Some("the end")));
+    }
 }

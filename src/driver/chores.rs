@@ -3,6 +3,7 @@
 //! Owns: what each of them does, on a thread of its own. Does not know: when (the engine), how files are moved
 //! (`fetch`, `unpack`, `store`).
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 use crate::ledger::place::StateDir;
 use crate::plan::{Plan, TaskKind, key};
 
-use super::fetch::{self, FROM_CACHE, Fetcher};
+use super::fetch::{self, FROM_CACHE, Fetched, Fetcher};
 use super::script::Work;
 use super::spawn::User;
 use super::stage::manifest::Identity;
@@ -48,7 +49,7 @@ impl Chores {
         let mut usage = Usage::default();
         let result = match start.kind {
             TaskKind::Fetch => self.fetch(self.recipe(start), cancel, &mut usage),
-            TaskKind::Unpack => self.unpack(start, cancel),
+            TaskKind::Unpack => self.unpack(start, cancel, &mut usage),
             TaskKind::Merge => self.merge(start),
             TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => Ok(()),
         };
@@ -64,11 +65,7 @@ impl Chores {
     ) -> Result<(), Failure> {
         for source in &recipe.sources {
             usage.cache_requests += 1;
-            let fetched = self
-                .fetcher
-                .fetch(&wanted(source), cancel, &|_| {})
-                .map_err(|error| verdict::fetch(&error))?;
-            usage.fetched += fetched.bytes_fetched;
+            let fetched = self.get(source, cancel, usage)?;
             if fetched.from == FROM_CACHE {
                 usage.cache_hits += 1;
             } else {
@@ -77,7 +74,7 @@ impl Chores {
                 }
                 tracing::info!(
                     package = &*recipe.package,
-                    "source `{}` came from {} ({} bytes)",
+                    "source `{}` came from {} ({} bytes over the network)",
                     source.file,
                     fetched.from,
                     fetched.bytes_fetched
@@ -87,7 +84,15 @@ impl Chores {
         Ok(())
     }
 
-    fn unpack(&self, start: &Start, cancel: &AtomicBool) -> Result<(), Failure> {
+    /// Counts what came even if it was in vain.
+    fn get(&self, source: &SourceFile, cancel: &AtomicBool, usage: &mut Usage) -> Result<Fetched, Failure> {
+        let came = Cell::new(0);
+        let fetched = self.fetcher.fetch(&wanted(source), cancel, &|bytes| came.set(came.get() + bytes));
+        usage.fetched += came.get();
+        fetched.map_err(|error| verdict::fetch(&error))
+    }
+
+    fn unpack(&self, start: &Start, cancel: &AtomicBool, usage: &mut Usage) -> Result<(), Failure> {
         let recipe = self.recipe(start);
         let work = Work::of(&self.state, &recipe.package);
         let broken = |error: std::io::Error| {
@@ -99,10 +104,7 @@ impl Chores {
         let mut sources = Vec::new();
         for source in &recipe.sources {
             // From the cache, where `fetch` has put it; a cache that was cleaned since is filled again.
-            let fetched = self
-                .fetcher
-                .fetch(&wanted(source), cancel, &|_| {})
-                .map_err(|error| verdict::fetch(&error))?;
+            let fetched = self.get(source, cancel, usage)?;
             sources.push(unpack::Source { path: fetched.path, file: source.file.clone() });
         }
         let unpacked =

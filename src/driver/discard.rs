@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
-use super::ids::wall_now;
+use super::identity::wall_now;
 use super::script;
 
 /// Prefix of names of work directories that are on their way out. No package's name begins like that.

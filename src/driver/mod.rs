@@ -14,7 +14,7 @@ pub mod beneath;
 mod chores;
 mod discard;
 pub mod fetch;
-mod ids;
+mod identity;
 pub mod leftover;
 pub mod look;
 pub mod path;
@@ -26,7 +26,6 @@ mod store;
 mod sys;
 pub mod tidy;
 pub mod unpack;
-mod user;
 mod verdict;
 
 use std::io;

@@ -24,14 +24,14 @@ use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 
 use super::chores::{self, Chores};
 use super::discard::Discarder;
-use super::ids::{new_build_id, state_id, wall_now};
+use super::fetch::{Answers, Helpers};
+use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::{self, Past};
 use super::script::{self, Scripts, Work};
 use super::spawn::{self, Confinement, Exit, Report, Spawner};
 use super::stage::plan::MergeError;
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
-use super::user::build_user;
 use super::{DriverError, Job, ahead, leftover, prepare, verdict};
 
 /// What reaches the loop.
@@ -47,10 +47,9 @@ enum Message {
 pub struct Remote(Sender<Message>);
 
 impl Remote {
-    /// Ends the run in good order; a second time, at once.
-    pub fn stop(&self) {
-        // A driver that is gone has nothing left to stop.
-        let _ = self.0.send(Message::Stop);
+    /// Ends the run in good order; a second time, at once. False: it is over.
+    pub fn stop(&self) -> bool {
+        self.0.send(Message::Stop).is_ok()
     }
 }
 
@@ -122,6 +121,7 @@ impl Driver {
         let user = build_user(&self.job)?;
         let state_id = state_id(&self.job)?;
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
+        drop(ahead::sweep(&self.job)?);
         let discarder = Discarder::start(self.job.state.work());
         let discarder = discarder.map_err(prepare("start a thread"))?;
 
@@ -160,9 +160,13 @@ impl Driver {
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
 
         let sender = self.remote.0.clone();
+        let answers = Answers::default();
+        let helpers_answers = answers.clone();
         let spawner = Spawner::start(spawn::Options::new(state_id), move |report| {
             // For the engine a task runs from the moment that it says so: the loop need not wake for this.
-            if !matches!(report, Report::Started { .. }) {
+            if let Some(report) = helpers_answers.take(report)
+                && !matches!(report, Report::Started { .. })
+            {
                 let _ = sender.send(Message::Report(report));
             }
         })
@@ -172,7 +176,7 @@ impl Driver {
                 "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
             );
         }
-        let fetcher = ahead::fetcher(&self.job)?;
+        let fetcher = ahead::fetcher(&self.job, Helpers::of(&spawner, answers))?;
         let chores = Chores {
             definition: Arc::clone(&self.job.definition),
             plan: Arc::clone(&self.job.plan),
@@ -375,30 +379,26 @@ impl Shift<'_> {
             );
         }
         let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
-        let failure = (exit != Exit::Code(0)).then(|| {
-            let last = script::last_line(&log).unwrap_or_default();
-            verdict::script(start.kind, exit, last)
-        });
+        let succeeded = exit == Exit::Code(0);
         // Nobody needs an empty file.
-        if failure.is_none() && std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
+        if succeeded && std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
             let _ = std::fs::remove_file(&log);
         }
-        let outcome = failure.map_or(Outcome::Success, Outcome::Failure);
-        let before = flying.before.take();
-        // What `install` staged is packed; what a direct one changed is taken back if it failed.
-        if start.kind != TaskKind::Install || outcome != Outcome::Success && before.is_none() {
-            return self.end(id, outcome, usage, events);
+        if succeeded && start.kind != TaskKind::Install {
+            return self.end(id, Outcome::Success, usage, events);
         }
         flying.hands = Hands::Thread;
         flying.usage = usage;
+        let before = flying.before.take();
         let chores = Arc::clone(&self.chores);
+        // What `install` staged is packed; what a direct one changed is taken back if it failed. Lines are counted
+        // through all of the output, which may be hundreds of megabytes.
         self.on_a_thread(start, move |_| {
-            let outcome = match outcome {
-                Outcome::Success => {
-                    let packed = chores.pack(&start, before.as_ref());
-                    packed.map_or_else(Outcome::Failure, |()| Outcome::Success)
-                }
-                Outcome::Failure(_) => outcome,
+            let outcome = if succeeded {
+                chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
+            } else {
+                let last = script::last_line(&log).unwrap_or_default();
+                Outcome::Failure(verdict::script(start.kind, exit, last))
             };
             if outcome != Outcome::Success && before.is_some() {
                 let package = &chores.plan.package(start.package).name;

@@ -186,6 +186,7 @@ impl Scripts {
             env: self.environment(recipe, start, &work, &dest),
             cwd: work.src(),
             output: log,
+            errors: None,
             user: self.user.clone(),
         })
     }

@@ -26,7 +26,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
@@ -73,8 +73,10 @@ pub struct Job {
     pub env: Vec<(OsString, OsString)>,
     /// Working directory.
     pub cwd: PathBuf,
-    /// Standard output and standard error.
+    /// Standard output, and standard error unless that has a file of its own.
     pub output: File,
+    /// Standard error, where it is to be told from the output.
+    pub errors: Option<File>,
     /// Who to run as; kiln's own user and groups when absent.
     pub user: Option<User>,
 }
@@ -228,6 +230,10 @@ pub struct Spawner {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Reaches a [`Spawner`] from other threads, and does not keep it alive.
+#[derive(Debug, Clone)]
+pub struct Hand(Weak<Inbox>);
+
 /// To be called first thing in `main`: umask 022, children can be waited for, and descriptors that kiln
 /// inherited are not passed on to tasks.
 pub fn prepare_process() -> io::Result<()> {
@@ -259,6 +265,11 @@ impl Spawner {
         &self.confinement
     }
 
+    /// Reaches it from other threads.
+    pub fn hand(&self) -> Hand {
+        Hand(Arc::downgrade(&self.inbox))
+    }
+
     /// Starts a job; the outcome is reported.
     pub fn spawn(&self, job: Job) {
         self.inbox.put(Request::Spawn(Box::new(job)));
@@ -280,6 +291,22 @@ impl Spawner {
             // A panic of that thread has been printed, and its processes have died with it.
             drop(thread.join());
         }
+    }
+}
+
+impl Hand {
+    /// Starts a job; the outcome is reported. False: the spawner is gone.
+    pub fn spawn(&self, job: Job) -> bool {
+        self.put(|| Request::Spawn(Box::new(job)))
+    }
+
+    /// Signals a job; one that has ended is left alone. False: the spawner is gone, and its jobs with it.
+    pub fn kill(&self, id: u64, signal: Signal) -> bool {
+        self.put(|| Request::Kill(id, signal))
+    }
+
+    fn put(&self, request: impl FnOnce() -> Request) -> bool {
+        self.0.upgrade().map(|inbox| inbox.put(request())).is_some()
     }
 }
 

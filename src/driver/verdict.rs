@@ -93,8 +93,13 @@ pub(super) fn spawn(error: &SpawnError) -> Failure {
 
 pub(super) fn fetch(error: &FetchError) -> Failure {
     match error {
-        FetchError::DigestMismatch { .. } => fact(Category::SecurityViolation, error)
-            .hint("compare the recipe's sha256 with upstream's announcement before changing either"),
+        FetchError::DigestMismatch { failures, .. } => {
+            let failure = fact(Category::SecurityViolation, error)
+                .hint("compare the recipe's sha256 with upstream's announcement before changing either");
+            // The mirror that gave something else is not asked again, but one that could not be reached is.
+            let may_pass = failures.iter().any(|failure| failure.reason.is_the_hosts());
+            if may_pass { failure.worth_retrying() } else { failure }
+        }
         FetchError::Unavailable { .. } => fact(Category::NetworkIssues, error)
             .hint("look at each mirror's answer; `kiln fetch` gets everything ahead of a build"),
         FetchError::Offline { .. } => fact(Category::NetworkIssues, error)

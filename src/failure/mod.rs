@@ -78,7 +78,8 @@ pub struct Failure {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Whether trying again may help: not after a digest mismatch or a path conflict.
+    /// Whether trying again may help: not after a path conflict, nor after a digest mismatch unless another mirror
+    /// may yet have the right file.
     pub retryable: bool,
 }
 
@@ -119,6 +120,13 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Trying again may help all the same.
+    #[must_use]
+    pub fn worth_retrying(mut self) -> Self {
+        self.retryable = true;
         self
     }
 

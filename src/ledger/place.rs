@@ -2,7 +2,7 @@
 //!
 //! Owns: the layout. Nothing else in kiln joins a path to the state directory.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::plan::TaskKind;
@@ -23,15 +23,13 @@ impl StateDir {
     /// `kiln clean` deletes whatever it finds under the names below: that is `AlreadyExists`.
     pub fn create(&self) -> io::Result<()> {
         std::fs::create_dir_all(&self.root)?;
-        if std::fs::read_to_string(self.id()).is_ok_and(|id| !id.trim().is_empty()) {
-            // It is one.
-        } else if !self.ledger().exists() && self.has_strangers()? {
-            let reason = "it is not empty, and no state directory of kiln's";
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
-        } else {
-            // Unique: processes of its runs carry it.
-            let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-            std::fs::write(self.id(), id.trim().replace('-', ""))?;
+        let has_id = || std::fs::read_to_string(self.id()).is_ok_and(|id| !id.trim().is_empty());
+        if !has_id() {
+            if !self.ledger().exists() && self.has_strangers()? {
+                let reason = "it is not empty, and no state directory of kiln's";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+            }
+            self.make_id()?;
         }
         for dir in [self.sources(), self.work(), self.packages(), self.sysroot(), self.logs()] {
             std::fs::create_dir_all(dir)?;
@@ -39,11 +37,28 @@ impl StateDir {
         Ok(())
     }
 
+    /// Unique: processes of its runs carry it.
+    fn make_id(&self) -> io::Result<()> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().replace('-', "");
+        let mut file = tempfile::Builder::new().prefix("id").tempfile_in(&self.root)?;
+        file.write_all(id.as_bytes())?;
+        file.as_file().sync_all()?;
+        // A power cut may have left it empty. And a `kiln fetch` may be making it at this moment: whoever is first
+        // names it.
+        let empty = self.id().exists();
+        let placed = if empty { file.persist(self.id()) } else { file.persist_noclobber(self.id()) };
+        match placed {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     fn has_strangers(&self) -> io::Result<bool> {
         for entry in std::fs::read_dir(&self.root)? {
             let name = entry?.file_name();
             // What an empty filesystem has, and what `create` and `kiln clean --all` can leave alone.
-            if name != "lost+found" && name != "id" && name != "lock" {
+            let name = name.to_string_lossy();
+            if name != "lost+found" && name != "lock" && !name.starts_with("id") {
                 return Ok(true);
             }
         }
@@ -88,6 +103,11 @@ impl StateDir {
     /// The source cache.
     pub fn sources(&self) -> PathBuf {
         self.root.join("sources")
+    }
+
+    /// Locked by every `kiln fetch` that is at work.
+    pub fn fetch_lock(&self) -> PathBuf {
+        self.sources().join("lock")
     }
 
     /// All work directories.

@@ -107,8 +107,10 @@ families! {
         "Inodes free for kiln on the filesystem that holds this; 0 where it has no fixed number.";
     MemoryAvailable GAUGE "kiln_memory_available_bytes" []
         "Memory that can be used without swapping, capped by the cgroup's limit.";
+    Pressure GAUGE "kiln_pressure_ratio" ["resource", "kind"]
+        "Part of the last 10 seconds in which some or all (full) tasks of the host waited for this; absent where the kernel does not tell (no PSI).";
     FetchedBytes COUNTER "kiln_fetched_bytes_total" []
-        "Bytes that came over the network.";
+        "Bytes of sources that came over the network, for failed fetches too; neither apt's lists nor what came for an interrupted fetch.";
     CacheRequests COUNTER "kiln_cache_requests_total" []
         "Sources that were asked for.";
     CacheHits COUNTER "kiln_cache_hits_total" []
@@ -117,6 +119,8 @@ families! {
         "Records in the ledger.";
     ChannelEnabled GAUGE "kiln_notification_channel_enabled" ["channel"]
         "Whether notification_channels of the definition names the channel.";
+    RunnerUp GAUGE "kiln_runner_up" []
+        "Whether a runner holds the state directory; always 1 where the runner itself answers.";
     CollectorDuration GAUGE "kiln_collector_duration_seconds" ["collector"]
         "How long it took to read live facts.";
     CollectorSuccess GAUGE "kiln_collector_success" ["collector"]

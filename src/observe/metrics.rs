@@ -25,7 +25,7 @@ use super::counters::{ByTask, PhaseCounters};
 use super::families::{FAMILIES, Family, FamilyInfo};
 use super::histogram::Histogram;
 use super::human::seconds;
-use super::live::{COLLECTORS, ROLES, Sample};
+use super::live::{COLLECTORS, PRESSURES, ROLES, Sample};
 use super::snapshot::{PHASE_STATES, RUN_STATES, Snapshot, phase_state_index, run_state_index};
 
 /// Content type of what `render` returns.
@@ -191,6 +191,7 @@ impl Sheet {
         self.counter(Family::Runs, &["error"], snapshot.counters.runs_error as f64);
         self.gauge(Family::JobSlots, &[], f64::from(snapshot.slots));
         self.gauge(Family::JobSlotsInUse, &[], f64::from(snapshot.slots_in_use));
+        self.gauge(Family::RunnerUp, &[], f64::from(u8::from(snapshot.alive)));
         for (channel, name) in CHANNELS {
             let enabled = snapshot.channels.contains(&channel);
             self.gauge(Family::ChannelEnabled, &[name], f64::from(u8::from(enabled)));
@@ -287,6 +288,11 @@ impl Sheet {
         }
         if let Some(available) = sample.memory_available {
             self.gauge(Family::MemoryAvailable, &[], available as f64);
+        }
+        for (resource, pressure) in PRESSURES.iter().zip(sample.pressure) {
+            let Some(pressure) = pressure else { continue };
+            self.gauge(Family::Pressure, &[resource, "some"], pressure.some);
+            self.gauge(Family::Pressure, &[resource, "full"], pressure.full);
         }
         for (name, (took, worked)) in COLLECTORS.iter().zip(sample.collectors) {
             self.gauge(Family::CollectorDuration, &[name], took.as_secs_f64());

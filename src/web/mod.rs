@@ -24,7 +24,7 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -131,11 +131,29 @@ pub struct ServerHandle {
     scrapes: Arc<Scrapes>,
 }
 
-/// How many answers of `/metrics` showed a run that has ended or was stopped.
+/// How many answers of `/metrics` showed a run that has ended or was stopped, for those who wait for them.
 #[derive(Debug, Default)]
 struct Scrapes {
-    last: Mutex<u32>,
+    seen: Mutex<Seen>,
     more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    last: u32,
+    given_up: bool,
+}
+
+/// Ends a server's waiting for scrapes from another thread.
+#[derive(Debug, Clone)]
+pub struct Patience(Arc<Scrapes>);
+
+impl Patience {
+    /// Who waits, or is about to, waits no longer.
+    pub fn give_up(&self) {
+        self.0.lock().given_up = true;
+        self.0.more.notify_all();
+    }
 }
 
 impl ServerHandle {
@@ -146,16 +164,21 @@ impl ServerHandle {
 
     /// How many answers of `/metrics` showed a run that has ended or was stopped.
     pub fn final_scrapes(&self) -> u32 {
-        *self.scrapes.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.scrapes.lock().last
     }
 
-    /// Waits until there were that many, or for `most`. Returns whether there were.
+    /// Ends `wait_for_final_scrapes` from another thread.
+    pub fn patience(&self) -> Patience {
+        Patience(Arc::clone(&self.scrapes))
+    }
+
+    /// Waits until there were that many, for `most`, or until patience was given up. Returns whether there were.
     pub fn wait_for_final_scrapes(&self, count: u32, most: Duration) -> bool {
         let until = Instant::now() + most;
-        let mut seen = self.scrapes.last.lock().unwrap_or_else(PoisonError::into_inner);
-        while *seen < count {
+        let mut seen = self.scrapes.lock();
+        while seen.last < count {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || seen.given_up {
                 return false;
             }
             seen = self.scrapes.more.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -189,7 +212,11 @@ impl Drop for ServerHandle {
 
 impl Scrapes {
     fn count(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.lock().last += 1;
         self.more.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -68,12 +68,32 @@ fn plan_with_a_cycle_that_is_broken() {
 fn graph() {
     let space = space();
     golden("graph", &space, &space.kiln(&["graph", "--format", "json"]).exits(0).stdout);
+    assert_eq!(space.kiln(&["graph", "--json"]).exits(0).stdout, space.kiln(&["graph"]).exits(0).stdout);
+    space.kiln(&["graph", "--json", "--format", "dot"]).exits(2);
     space.run(0);
     let graph = space.kiln(&["graph"]).exits(0).json();
     for node in graph["nodes"].as_array().unwrap() {
         assert_eq!(node["build_status"], "completed", "{node}");
         assert_eq!(node["verification_status"], "verified", "{node}");
     }
+}
+
+#[test]
+fn log() {
+    let space =
+        Space::with("package: a\nversion: 1\ntasks: {configure: 'echo one', build: 'printf \"two\\377\"'}\n");
+    space.run(0);
+    let started = space.ledger();
+    let path = space.kiln(&["log", "a", "--path"]).exits(0).stdout;
+    let mut expected = serde_json::json!({
+        "package": "a", "task": "build", "attempt": 1, "build_id": started.only("run_started")["build_id"],
+        "path": path.trim_end(), "text": "two\u{fffd}",
+    });
+    assert_eq!(space.kiln(&["log", "a", "--json"]).exits(0).json(), expected);
+    expected.as_object_mut().unwrap().remove("text");
+    assert_eq!(space.kiln(&["log", "a", "--json", "--path"]).exits(0).json(), expected);
+    let configure = space.kiln(&["log", "a", "--json", "--task", "configure"]).exits(0).json();
+    assert_eq!((&configure["task"], &configure["text"]), (&"configure".into(), &"one\n".into()));
 }
 
 #[test]

@@ -348,3 +348,48 @@ tasks: {{build: 'echo here > {here}; read x < {go}'}}
     kiln.wait().exits(0);
     assert_eq!(space.ledger().story("sloppy"), ["build 1", "completed"]);
 }
+
+#[test]
+fn others_go_on_while_the_output_of_a_failed_task_is_read() {
+    let space = Space::new();
+    let (hold, go) = (space.hold("hold"), space.gate("go"));
+    let (mut here, mut there) = (space.bell("here"), space.bell("there"));
+    // In the end the output is a fifo, of which nothing can be read until the test writes to it.
+    space.packages(&format!(
+        r"
+package: unreadable
+version: 1
+tasks:
+  build: |
+    exec 9> {hold}
+    log={logs}/$KILN_BUILD_ID/unreadable.build.$KILN_ATTEMPT.log
+    test $KILN_ATTEMPT = 1 || exit 1
+    rm $log
+    mkfifo $log
+    echo $log > {log}
+    echo here > {here}
+    exit 1
+---
+package: other
+version: 1
+tasks:
+  build: read x < {go}
+  install: echo there > {there}
+",
+        hold = hold.path(),
+        logs = space.state().join("logs").display(),
+        log = space.path("log").display(),
+        here = here.path(),
+        go = go.path(),
+        there = there.path(),
+    ));
+    let kiln = space.start(&RUN);
+    here.wait(&kiln);
+    hold.wait_until_free();
+    go.open();
+    there.wait(&kiln);
+    // Nobody may be reading any more.
+    let _ = std::fs::write(space.read("log").trim(), "the end\n");
+    kiln.wait().exits(1);
+    assert_eq!(space.ledger().story("other").last().unwrap(), "completed");
+}

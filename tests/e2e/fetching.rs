@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::http::Mirror;
+use super::sources::sha256;
 use super::space::{RUN, Space};
 
 /// A recipe with these sources that installs all that it finds in `SRC`.
@@ -52,6 +54,23 @@ fn a_wrong_digest_is_a_security_violation_and_not_tried_again() {
     let evidence = ledger.only("task_failed")["failure"]["evidence"]["text"].as_str().unwrap();
     assert!(evidence.contains(&source.sha256), "{evidence}");
     assert_eq!(space.sysroot().files(), [""; 0]);
+}
+
+#[test]
+fn wrong_content_is_not_the_end_while_another_mirror_may_come_back() {
+    let space = Space::new();
+    let source = space.source("data.txt", b"right");
+    let wrong = Mirror::of(b"wrong");
+    let busy = Mirror::of(b"right");
+    space.packages(&recipe(&source.entry(&[&wrong.url("data.txt"), &busy.url("data.txt")])));
+    let kiln = space.start(&RUN);
+    // Each connection is answered once: whoever asks the wrong one again waits for ever.
+    drop(wrong.answer_but(0));
+    drop(busy.answer_but(2));
+    drop(busy.answer_but(0));
+    kiln.wait().exits(0);
+    let story = space.ledger().story("sourced");
+    assert_eq!(story[..4], ["fetch 1", "fetch 1: security_violation", "fetch 2", "unpack 1"]);
 }
 
 #[test]
@@ -151,6 +170,24 @@ fn a_mirror_that_is_no_file_is_not_waited_for() {
     space.packages(&recipe(&source.entry(&[&fifo, "file:/proc", &source.url()])));
     space.run(0);
     assert_eq!(space.sysroot().at("src/data.txt"), "file 0644 right");
+}
+
+#[test]
+fn only_bytes_of_the_network_are_counted_and_those_that_came_in_vain_too() {
+    let space = Space::new();
+    let local = space.source("local.txt", b"of this machine");
+    let announced = [1; 1000];
+    let mirror = Mirror::of(&[2; 1000]);
+    space.packages(&recipe(&format!(
+        "{}  - {{file: data, sha256: {}, from: ['{}']}}\n",
+        local.entry(&[&local.url()]),
+        sha256(&announced),
+        mirror.url("data")
+    )));
+    let kiln = space.start(&RUN);
+    drop(mirror.answer_but(0));
+    kiln.wait().exits(1);
+    assert_eq!(space.ledger().only("task_failed")["usage"]["fetched"], 1000);
 }
 
 #[test]

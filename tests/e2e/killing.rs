@@ -1,5 +1,10 @@
 //! SIGKILL in the middle of each kind of task: nothing survives it, and nothing that was recorded is lost.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use rustix::process::Signal;
+
 use super::fifo::{Bell, Hold};
 use super::http::{Mirror, wait_for_hangup};
 use super::sources::sha256;
@@ -130,6 +135,59 @@ fn a_fetch_that_was_cut_off_is_continued() {
     let fetched = ledger.of("task_finished").find(|record| record["task"] == "fetch").unwrap();
     assert_eq!(fetched["usage"]["fetched"], content.len() - from, "only what was missing");
     assert_eq!(std::fs::read(space.state().join("sysroot/data")).unwrap(), content);
+}
+
+/// A command whose `apt-get` waits for ever, holding `hold`, and has a child in another session that does so too and
+/// rings `here`.
+pub(crate) fn with_stuck_apt(space: &Space, arguments: &[&str], hold: &Hold, here: &Bell) -> Command {
+    let bin = space.path("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec 9> {}\nsetsid sh -c 'echo here > {}; while :; do sleep 1000; done' &\nwait\n",
+        hold.path(),
+        here.path()
+    );
+    for name in ["apt-get", "apt-cache"] {
+        std::fs::write(bin.join(name), &script).unwrap();
+        std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    space.packages(&format!(
+        "package: remote\nversion: 1\nsources: [{{file: data, sha256: {}, from: [{{apt: data}}]}}]\ntasks: {{build: \
+         'true'}}\n",
+        "0".repeat(64)
+    ));
+    let mut command = space.command(arguments);
+    command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    command
+}
+
+#[test]
+fn what_helps_to_fetch_dies_with_kiln() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped what_helps_to_fetch_dies_with_kiln: it needs root");
+        return;
+    }
+    for arguments in [&RUN[..], &["fetch"]] {
+        let space = Space::new();
+        let (hold, mut here) = (space.hold("hold"), space.bell("here"));
+        let kiln = space.start_command(with_stuck_apt(&space, arguments, &hold, &here));
+        here.wait(&kiln);
+        kiln.kill();
+        hold.wait_until_free();
+    }
+}
+
+#[test]
+fn a_fetch_that_is_interrupted_ends_what_it_has_started() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let space = Space::new();
+        let (hold, mut here) = (space.hold("hold"), space.bell("here"));
+        let kiln = space.start_command(with_stuck_apt(&space, &["fetch", "--json"], &hold, &here));
+        here.wait(&kiln);
+        kiln.signal(signal);
+        kiln.wait().exits(130);
+        assert!(!hold.is_held());
+    }
 }
 
 #[test]

@@ -107,3 +107,16 @@ fn a_damaged_archive_of_the_toolchain_is_built_again_before_it_is_required() {
     space.run(0);
     assert_eq!(space.ledger().last_start().worked_on(), ["compiler", "user"]);
 }
+
+#[test]
+fn nothing_is_served_to_all_where_users_were_wanted() {
+    let space = Space::with("package: a\nversion: 1\ntasks: {build: 'true'}\n");
+    let kiln = |arguments: &[&str]| {
+        let mut command = space.command(arguments);
+        command.env("KILN_SET_WEB_CONFIG_FILE", "/etc/kiln/web.yaml");
+        space.start_command(command).wait()
+    };
+    kiln(&["run", "--listen", "127.0.0.1:0"]).exits(5).says("`web_config_file: /etc/kiln/web.yaml`");
+    assert!(!space.state().exists(), "nothing was begun");
+    kiln(&["run", "--no-listen"]).exits(0);
+}

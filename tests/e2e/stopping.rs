@@ -1,5 +1,6 @@
 //! SIGINT and SIGTERM: a run is paused, and goes on.
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 
 use super::fifo::{Bell, Gate, Hold};
@@ -142,6 +143,23 @@ fn a_fetch_that_hangs_does_not_keep_a_run_from_stopping() {
     let kiln = space.start(&RUN);
     drop(mirror.answer_but(0));
     kiln.wait().exits(0);
+}
+
+#[test]
+fn a_signal_ends_the_lingering_of_a_run_that_is_over() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut blocked = Blocked::new(PATIENT);
+        let arguments = ["run", "--jobs", "2", "--listen", "127.0.0.1:0", "--linger", "3600"];
+        let kiln = blocked.space.start(&arguments);
+        blocked.here.wait(&kiln);
+        let lock = std::fs::File::open(blocked.space.state().join("lock")).unwrap();
+        blocked.go.open();
+        // It is let go of with the run's end.
+        flock(&lock, FlockOperation::LockShared).unwrap();
+        kiln.signal(signal);
+        let ended = kiln.wait().exits(0);
+        assert!(ended.stdout.contains("COMPLETED"), "{}", ended.stdout);
+    }
 }
 
 #[test]

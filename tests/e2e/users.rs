@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
+use super::killing::with_stuck_apt;
 use super::space::{RUN, Space};
 
 /// The ids of the host's `nobody`.
@@ -21,7 +22,10 @@ fn root(test: &str) -> bool {
 
 /// `kiln run` by somebody without privileges.
 fn as_nobody(space: &Space) -> Command {
-    let kiln = space.command(&RUN);
+    of_nobody(&space.command(&RUN))
+}
+
+fn of_nobody(kiln: &Command) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -139,4 +143,32 @@ fn a_build_user_that_the_host_does_not_know_ends_the_run_before_it_begins() {
     let mut command = space.command(&RUN);
     command.env("KILN_SET_BUILD_USER", "nobody_here");
     space.start_command(command).wait().exits(1).says("nobody_here");
+}
+
+#[test]
+fn without_privileges_the_next_fetch_ends_what_a_killed_one_left_and_nothing_of_a_live_one() {
+    if !root("without_privileges_the_next_fetch_ends_what_a_killed_one_left_and_nothing_of_a_live_one") {
+        return;
+    }
+    let space = Space::new();
+    let (hold, mut here) = (space.hold("hold"), space.bell("here"));
+    let stuck = with_stuck_apt(&space, &["fetch"], &hold, &here);
+    let kiln = space.start_command(of_nobody(&stuck));
+    here.wait(&kiln);
+    // Others must not wait for the first one's apt.
+    space.packages(&format!(
+        "package: local\nversion: 1\nsources: [{{file: data, sha256: {}, from: ['file:/nowhere/data']}}]\ntasks: \
+         {{build: 'true'}}\n",
+        "1".repeat(64)
+    ));
+    let next = |arguments: &[&str]| {
+        space.start_command(of_nobody(&space.command(arguments))).wait().exits(1).says("nowhere to be had");
+    };
+    next(&["fetch"]);
+    next(&RUN);
+    assert!(hold.is_held(), "the first one is alive");
+    kiln.kill();
+    assert!(hold.is_held(), "nobody has ended it yet");
+    next(&["fetch"]);
+    assert!(!hold.is_held());
 }

@@ -111,6 +111,7 @@ impl Space {
             env: vec![("PATH".into(), "/usr/sbin:/usr/bin:/bin".into())],
             cwd: self.directory.clone(),
             output: File::create(self.directory.join(format!("output-{id}"))).unwrap(),
+            errors: None,
             user: None,
         }
     }

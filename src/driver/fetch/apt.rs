@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Mirror;
 use super::cache::Partial;
-use super::child::{self, Ended};
+use super::child::{Ended, Helpers};
 use super::error::{FetchError, Reason, Stop};
 use super::turns::Turns;
 use sources::Entries;
@@ -33,6 +33,7 @@ const HELPER: &str = "/usr/lib/apt/apt-helper";
 pub(super) struct Apt {
     dir: PathBuf,
     connect_timeout: Duration,
+    helpers: Helpers,
     /// Whether this process has updated the lists: once must do.
     updated: AtomicBool,
     /// Where the system's entries are.
@@ -41,10 +42,11 @@ pub(super) struct Apt {
 
 impl Apt {
     /// With everything private in `dir`, an absolute path. Touches nothing.
-    pub(super) fn new(dir: &Path, connect_timeout: Duration) -> Self {
+    pub(super) fn new(dir: &Path, connect_timeout: Duration, helpers: Helpers) -> Self {
         Self {
             dir: dir.to_owned(),
             connect_timeout,
+            helpers,
             updated: AtomicBool::new(false),
             system: PathBuf::from("/etc/apt"),
         }
@@ -93,12 +95,12 @@ impl Apt {
         };
         let mut helper = self.command(HELPER);
         helper.args(["-q", "download-file", &item.uri]).arg(&target);
-        let ended = child::run(&mut helper, &self.dir, cancel, &mut watch)?;
-        if !ended.status.success() {
+        let ended = self.helpers.run(&helper, &self.dir, cancel, &mut watch)?;
+        if !ended.succeeded() {
             return Err(failure(&ended).into());
         }
         let mut file = File::open(&target).map_err(FetchError::io(&target))?;
-        partial.copy(&mut file, cancel, &|_| {})?;
+        partial.copy(&mut file, cancel)?;
         fs::remove_file(&target).map_err(FetchError::io(&target))?;
         Ok(())
     }
@@ -152,7 +154,7 @@ impl Apt {
     ) -> Result<Result<index::Item, String>, Stop> {
         let mut show = self.command("apt-cache");
         show.args(["showsrc", "--only-source", name]);
-        let shown = child::run(&mut show, &self.dir, cancel, &mut || {})?;
+        let shown = self.helpers.run(&show, &self.dir, cancel, &mut || {})?;
         let packages = index::packages(&shown.stdout);
         let Some(package) = packages.iter().find(|package| package.files.iter().any(|has| has == file))
         else {
@@ -161,7 +163,7 @@ impl Apt {
         let mut source = self.command("apt-get");
         source.args(["source", "--print-uris", "--only-source", "--download-only", "-qq"]);
         source.arg(format!("{name}={}", package.version));
-        let printed = child::run(&mut source, &self.dir, cancel, &mut || {})?;
+        let printed = self.helpers.run(&source, &self.dir, cancel, &mut || {})?;
         match index::items(&printed.stdout).into_iter().find(|item| item.file == file) {
             Some(item) => Ok(Ok(item)),
             None => Err(Reason::Apt(printed.complaint()).into()),
@@ -174,15 +176,16 @@ impl Apt {
         if self.updated.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let ended =
-            child::run(self.command("apt-get").args(["update", "-qq"]), &self.dir, cancel, &mut || {})?;
+        let mut update = self.command("apt-get");
+        update.args(["update", "-qq"]);
+        let ended = self.helpers.run(&update, &self.dir, cancel, &mut || {})?;
         self.updated.store(true, Ordering::Relaxed);
         let complaint = ended.complaint();
         if self.has_lists() {
             let stamp = self.stamp();
             File::create(&stamp).map_err(FetchError::io(&stamp))?;
         }
-        let failed = !ended.status.success() || complaint.contains("Failed to fetch");
+        let failed = !ended.succeeded() || complaint.contains("Failed to fetch");
         Ok(failed.then_some(complaint))
     }
 

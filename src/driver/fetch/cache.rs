@@ -196,27 +196,17 @@ impl Partial {
     }
 
     /// Makes it a copy of `from`: its blocks are shared where the filesystem can.
-    pub(super) fn copy(
-        &mut self,
-        from: &mut File,
-        cancel: &AtomicBool,
-        progress: &dyn Fn(u64),
-    ) -> Result<(), Stop> {
+    pub(super) fn copy(&mut self, from: &mut File, cancel: &AtomicBool) -> Result<(), Stop> {
         self.restart()?;
         if rustix::fs::ioctl_ficlone(&self.file, &*from).is_ok() {
-            self.resume(cancel)?;
-            progress(self.len);
-            return Ok(());
+            return Ok(self.resume(cancel)?);
         }
         let mut buffer = vec![0; CHUNK];
         loop {
             turns::check(cancel)?;
             match from.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(count) => {
-                    self.write(&buffer[..count])?;
-                    progress(count as u64);
-                }
+                Ok(count) => self.write(&buffer[..count])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Reason::Unreadable(error.to_string()).into()),
             }

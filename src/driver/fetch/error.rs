@@ -125,18 +125,17 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether the host itself does not answer, so that the next source had better ask another first.
-    pub(super) fn host_is_down(&self) -> bool {
+    /// Whether it is the host that failed: the next source had better ask another first, and later this one may
+    /// well have the file. The rest are answers about one file, by a host that is well: that it is not there, not
+    /// for us (most of 4xx), or not what was expected.
+    pub fn is_the_hosts(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Timeout(_) => true,
-            Self::NotFound(_)
-            | Self::Http(_)
-            | Self::Tls(_)
-            | Self::Interrupted(_)
-            | Self::DigestMismatch { .. }
-            | Self::Unreadable(_)
-            | Self::Apt(_)
-            | Self::Unsupported(_) => false,
+            // Too slow, too early, too many: what a busy host says to whatever it is asked.
+            Self::Http(status) => *status >= 500 || [408, 425, 429].contains(status),
+            Self::Connect(_) | Self::Timeout(_) | Self::Tls(_) | Self::Interrupted(_) | Self::Apt(_) => true,
+            Self::NotFound(_) | Self::DigestMismatch { .. } | Self::Unreadable(_) | Self::Unsupported(_) => {
+                false
+            }
         }
     }
 }

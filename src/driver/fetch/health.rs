@@ -1,6 +1,6 @@
 //! Which mirrors are worth asking first.
 //!
-//! Owns: the hosts that did not answer, and the places that gave wrong content, for the life of the process.
+//! Owns: the hosts that failed, and the places that gave wrong content, for the life of the process.
 //! Does not know: how a mirror is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,32 +16,27 @@ pub(super) struct Health {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// `HOST:PORT`, or `apt`.
-    down: BTreeSet<String>,
+    /// `SCHEME://HOST:PORT`, or `apt`.
+    failed: BTreeSet<String>,
     /// The digest that came, by place and expected digest.
     refused: BTreeMap<(String, String), String>,
 }
 
 impl Health {
-    /// Takes the mirror to ask next out of `rest`: the first whose host is not known to be down, else the first.
+    /// Takes the mirror to ask next out of `rest`: the first whose host has not failed, else the first.
     pub(super) fn next<'a>(&self, rest: &mut Vec<&'a Mirror>) -> Option<&'a Mirror> {
         if rest.is_empty() {
             return None;
         }
         let known = self.lock();
-        let up = |mirror: &&Mirror| host(&mirror.place).is_none_or(|host| !known.down.contains(&host));
+        let up = |mirror: &&Mirror| host(&mirror.place).is_none_or(|host| !known.failed.contains(&host));
         Some(rest.remove(rest.iter().position(up).unwrap_or(0)))
     }
 
-    /// Remembers whether the mirror's host answered.
-    pub(super) fn heard(&self, place: &Place, answered: bool) {
-        if let Some(host) = host(place) {
-            if answered {
-                self.lock().down.remove(&host);
-            } else {
-                self.lock().down.insert(host);
-            }
-        }
+    /// Remembers that the mirror's host has failed. That holds for good: one that fails now and then costs a time-out
+    /// each time that it is asked first, and asked last it is still asked.
+    pub(super) fn host_failed(&self, place: &Place) {
+        self.lock().failed.extend(host(place));
     }
 
     /// Remembers that the mirror has `got` where `mirror.sha256` was expected.
@@ -68,7 +63,7 @@ fn refusal(mirror: &Mirror) -> (String, String) {
     (format!("{:?} {}", mirror.place, mirror.file), mirror.sha256.clone())
 }
 
-/// What is down when the place does not answer; nothing for `file:`.
+/// What has failed when the place has; nothing for `file:`.
 fn host(place: &Place) -> Option<String> {
     match place {
         Place::Apt(_) => Some("apt".to_owned()),
@@ -95,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_down_goes_to_the_end_with_all_its_urls_and_comes_back_when_it_answers() {
+    fn a_host_that_failed_goes_to_the_end_with_all_its_urls() {
         let url = |url: &str| mirror(Place::Url(url.to_owned()));
         let mirrors = [
             url("https://user:word@A.example/x"),
@@ -108,18 +103,19 @@ mod tests {
         let as_written =
             ["https://A.example/x", "apt:x", "https://a.example/y", "https://b.example/x", "file:x"];
         assert_eq!(order(&health, &mirrors), as_written);
-        health.heard(&mirrors[2].place, false);
+        health.host_failed(&mirrors[2].place);
         assert_eq!(
             order(&health, &mirrors),
             ["apt:x", "https://b.example/x", "file:x", "https://A.example/x", "https://a.example/y"]
         );
-        health.heard(&mirrors[1].place, false);
+        health.host_failed(&mirrors[1].place);
         assert_eq!(
             order(&health, &mirrors),
             ["https://b.example/x", "file:x", "https://A.example/x", "apt:x", "https://a.example/y"]
         );
-        health.heard(&mirrors[0].place, true);
-        health.heard(&mirrors[1].place, true);
-        assert_eq!(order(&health, &mirrors), as_written);
+        // When all have failed, they are as good as ever.
+        health.host_failed(&mirrors[3].place);
+        let all_but_the_file = [&mirrors[..4]].concat();
+        assert_eq!(order(&health, &all_but_the_file), as_written[..4]);
     }
 }

@@ -16,13 +16,7 @@ use super::cache::Partial;
 use super::error::{Reason, Stop};
 
 /// Copies the file that `url` means. Relative paths are below `base`, the definition's directory.
-pub(super) fn get(
-    url: &str,
-    base: &Path,
-    partial: &mut Partial,
-    cancel: &AtomicBool,
-    progress: &dyn Fn(u64),
-) -> Result<(), Stop> {
+pub(super) fn get(url: &str, base: &Path, partial: &mut Partial, cancel: &AtomicBool) -> Result<(), Stop> {
     let path = path(url, base)?;
     let unreadable = |error: io::Error| {
         if error.kind() == io::ErrorKind::NotFound {
@@ -37,7 +31,7 @@ pub(super) fn get(
     if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(Reason::Unreadable(format!("`{}` is no regular file", path.display())).into());
     }
-    partial.copy(&mut file, cancel, progress)
+    partial.copy(&mut file, cancel)
 }
 
 /// `file:///a`, `file://localhost/a`, `file:/a` and `file:a`; `%20` and the like are decoded.

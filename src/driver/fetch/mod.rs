@@ -24,6 +24,7 @@ mod proxy;
 mod tests;
 mod turns;
 
+pub use child::{Answers, Helpers};
 pub use error::{FetchError, MirrorFailure, Reason};
 
 use cache::{Cache, Found, Partial};
@@ -126,7 +127,7 @@ pub struct Fetched {
     pub file: String,
     /// [`FROM_CACHE`], or the mirror.
     pub from: String,
-    /// Bytes that came in this call, from all mirrors asked.
+    /// Bytes that came over the network in this call, from all mirrors asked.
     pub bytes_fetched: u64,
     /// What did not do, in the order asked: mirrors, and `cache` for a damaged file.
     pub refused: Vec<MirrorFailure>,
@@ -145,7 +146,7 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// Makes the cache's directories; asks nobody.
-    pub fn new(options: Options) -> Result<Self, FetchError> {
+    pub fn new(options: Options, helpers: Helpers) -> Result<Self, FetchError> {
         // apt and other threads must not depend on our working directory.
         let root = std::path::absolute(&options.cache).map_err(FetchError::io(&options.cache))?;
         Ok(Self {
@@ -153,13 +154,13 @@ impl Fetcher {
             turns: Turns::default(),
             health: Health::default(),
             https: Https::new(&options),
-            apt: apt::Apt::new(&root.join("apt"), options.connect_timeout),
+            apt: apt::Apt::new(&root.join("apt"), options.connect_timeout, helpers),
             options,
         })
     }
 
     /// Gets `source`: from the cache under its own digest or one of its mirrors', else from the first mirror that
-    /// has it. `progress` is told bytes as they come. `cancel` is heeded within a tenth of a second.
+    /// has it. `progress` is told bytes as they come over the network, whatever becomes of them. `cancel` is heeded within a tenth of a second.
     pub fn fetch(
         &self,
         source: &Source,
@@ -196,7 +197,9 @@ impl Fetcher {
                 Err(Stop::Fetch(error)) => return Err(error),
                 Err(Stop::Mirror(reason)) => reason,
             };
-            self.health.heard(&mirror.place, !reason.host_is_down());
+            if reason.is_the_hosts() {
+                self.health.host_failed(&mirror.place);
+            }
             if let (Reason::DigestMismatch { got }, None) = (&reason, &mismatch) {
                 mismatch = Some((refused.len(), mirror, got.clone()));
             }
@@ -282,7 +285,6 @@ impl Fetcher {
         }
         match self.fill(mirror, &mut partial, cancel, progress) {
             Ok(()) if partial.digest() == mirror.sha256 => {
-                self.health.heard(&mirror.place, true);
                 Ok((self.cache.adopt(partial, &mirror.sha256)?, mirror.place.to_string()))
             }
             Ok(()) => {
@@ -317,7 +319,7 @@ impl Fetcher {
                 self.apt.get(name, mirror, &self.turns, partial, cancel, progress)?;
             }
             Place::Url(url) if url.starts_with("file:") => {
-                local::get(url, &self.options.base, partial, cancel, progress)?;
+                local::get(url, &self.options.base, partial, cancel)?;
             }
             Place::Url(url) if url.starts_with("https://") || url.starts_with("http://") => {
                 partial.resume(cancel)?;

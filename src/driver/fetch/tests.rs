@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::{
-    FROM_CACHE, FetchError, Fetched, Fetcher, Mirror, MirrorFailure, Options, Place, Reason, Source,
+    FROM_CACHE, FetchError, Fetched, Fetcher, Helpers, Mirror, MirrorFailure, Options, Place, Reason, Source,
 };
 use server::Server;
 
@@ -54,7 +54,7 @@ impl Space {
 fn fetcher(dir: &Path, change: impl FnOnce(&mut Options)) -> Fetcher {
     let mut options = Options::new(dir.join("cache"), dir.to_owned());
     change(&mut options);
-    Fetcher::new(options).unwrap()
+    Fetcher::new(options, Helpers::for_tests()).unwrap()
 }
 
 fn digest(content: &[u8]) -> String {

@@ -260,7 +260,7 @@ impl<F: FnMut(Report)> Worker<F> {
             .process_group(0)
             .stdin(input)
             .stdout(output)
-            .stderr(job.output);
+            .stderr(job.errors.unwrap_or(job.output));
         let spawned = match &job.user {
             None => command.spawn(),
             Some(user) => self.own.with(user, || command.spawn()).map_err(|Stuck| {

@@ -209,7 +209,6 @@ pub fn check(
             let claimant = against(owner);
             let takes = claimant == Claimant::Takes;
             match (kind, other.as_what) {
-                (ClaimKind::Directory(_), ClaimKind::Directory(_)) => {}
                 (ClaimKind::Symlink | ClaimKind::File, ClaimKind::Directory(_)) => {
                     clashes.add(path, owner, Clash::FileOverDirectory);
                 }
@@ -229,7 +228,8 @@ pub fn check(
                 (ClaimKind::Symlink | ClaimKind::File, ClaimKind::Symlink | ClaimKind::File) if !takes => {
                     clashes.add(path, owner, Clash::Both);
                 }
-                (_, ClaimKind::Symlink | ClaimKind::File) => {}
+                (ClaimKind::Directory(_), ClaimKind::Directory(_))
+                | (_, ClaimKind::Symlink | ClaimKind::File) => {}
             }
         }
         let now = ownership.last(path).map(|claim| claim.as_what);

@@ -13,7 +13,7 @@ use crate::engine::Limits;
 use crate::failure::Category;
 use crate::observe::Progress;
 use crate::observe::families::FAMILIES;
-use crate::observe::live::{Filesystem, Process, Sample};
+use crate::observe::live::{Filesystem, Pressure, Process, Sample};
 use crate::observe::metrics::{BuildInfo, Exposition, render};
 
 use super::story::{Play, SECOND, Story};
@@ -38,6 +38,7 @@ fn sample() -> Sample {
     Sample {
         filesystems: [Some(filesystem); 4],
         memory_available: Some(8_000_000_000),
+        pressure: [Some(Pressure { some: 0.25, full: 0.0 }), None, Some(Pressure { some: 0.5, full: 0.125 })],
         process: Some(Process {
             cpu: 1.25,
             open_fds: 12,
@@ -50,6 +51,7 @@ fn sample() -> Sample {
         collectors: [
             (Duration::from_micros(50), true),
             (Duration::from_micros(100), true),
+            (Duration::from_micros(20), false),
             (Duration::ZERO, false),
         ],
     }
@@ -253,4 +255,12 @@ fn promtool_has_nothing_to_say() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn a_runner_that_is_gone_is_not_up() {
+    let (story, now) = halfway();
+    let up = |alive| render(build(), story.progress().snapshot(now, alive), sample()).unwrap();
+    assert!(up(true).contains("\nkiln_runner_up 1\n"));
+    assert!(up(false).contains("\nkiln_runner_up 0\n"));
 }

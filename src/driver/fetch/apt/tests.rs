@@ -16,6 +16,10 @@ fn source(mirror: Mirror) -> Source {
     Source { file: mirror.file.clone(), sha256: mirror.sha256.clone(), mirrors: vec![mirror] }
 }
 
+fn fetcher(dir: &Path) -> Fetcher {
+    Fetcher::new(Options::new(dir.join("cache"), dir.to_owned()), Helpers::for_tests()).unwrap()
+}
+
 #[track_caller]
 fn reason(result: Result<super::super::Fetched, FetchError>) -> Reason {
     match result {
@@ -41,7 +45,7 @@ fn with_dead_entries(dir: &Path) -> PathBuf {
 fn a_source_package_is_fetched_even_when_other_entries_are_dead() {
     let dir = tempfile::tempdir().unwrap();
     let cancel = AtomicBool::new(false);
-    let mut fetcher = Fetcher::new(Options::new(dir.path().join("cache"), dir.path().to_owned())).unwrap();
+    let mut fetcher = fetcher(dir.path());
     fetcher.apt.system = with_dead_entries(dir.path());
     let ask = |mirror| fetcher.fetch(&source(mirror), &cancel, &|_| {});
     // The real names and digests: those of whatever version this distribution has.
@@ -71,7 +75,7 @@ fn a_source_package_is_fetched_even_when_other_entries_are_dead() {
 #[test]
 fn without_entries_apt_counts_as_down() {
     let dir = tempfile::tempdir().unwrap();
-    let mut fetcher = Fetcher::new(Options::new(dir.path().join("cache"), dir.path().to_owned())).unwrap();
+    let mut fetcher = fetcher(dir.path());
     fetcher.apt.system = dir.path().join("nothing");
     let result = fetcher.fetch(
         &source(mirror(PACKAGE, "hello.tar", &"0".repeat(64))),
@@ -86,7 +90,7 @@ fn without_entries_apt_counts_as_down() {
 #[test]
 fn a_name_never_becomes_an_option_of_apts() {
     let dir = tempfile::tempdir().unwrap();
-    let apt = Apt::new(dir.path(), Duration::from_secs(1));
+    let apt = Apt::new(dir.path(), Duration::from_secs(1), Helpers::for_tests());
     for name in ["-oDir=/", "", "a b", "a=1", "hello/unstable"] {
         let found = apt.find(name, "f", &Turns::default(), &AtomicBool::new(false));
         assert!(matches!(found, Err(Stop::Mirror(Reason::NotFound(_)))), "{name}");

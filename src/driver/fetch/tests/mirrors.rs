@@ -1,7 +1,9 @@
 //! Several mirrors, `file:` mirrors, and the verdict.
 
-use super::server::{respond, whole};
+use super::server::{Request, respond, truncated, whole};
 use super::*;
+
+type Answer = Box<dyn Fn(&Request, &mut std::net::TcpStream) + Send + Sync>;
 
 fn serve(content: &'static [u8]) -> Server {
     Server::start(move |_, stream| whole(stream, content))
@@ -93,13 +95,45 @@ fn a_host_that_is_down_is_asked_last_from_then_on() {
 }
 
 #[test]
+fn whatever_is_the_hosts_failure_puts_it_last_and_what_concerns_one_file_does_not() {
+    let empty = "Content-Length: 0\r\n";
+    let interrupted: Answer = Box::new(|_, stream| truncated(stream, CONTENT, 5));
+    let status =
+        |status: &'static str| -> Answer { Box::new(move |_, stream| respond(stream, status, empty, b"")) };
+    for (answer, asked_first_again) in [
+        (status("500 Internal Server Error"), false),
+        (status("503 Service Unavailable"), false),
+        (status("429 Too Many Requests"), false),
+        (interrupted, false),
+        (status("404 Not Found"), true),
+        (status("403 Forbidden"), true),
+    ] {
+        let (space, bad, good) = (Space::new(), Server::start(answer), serve(CONTENT));
+        let source = source(&[bad.url("/fox.tar"), good.url("/fox.tar")]);
+        space.fetch(&source).unwrap();
+        fs::remove_file(space.cached(&digest(CONTENT))).unwrap();
+        let refused = space.fetch(&source).unwrap().refused;
+        assert_eq!(refused.len(), usize::from(asked_first_again), "{refused:?}");
+    }
+}
+
+#[test]
+fn failures_of_tls_and_apt_are_the_hosts() {
+    let text = || "words".to_owned();
+    for reason in [Reason::Tls(text()), Reason::Apt(text()), Reason::Connect(text()), Reason::Timeout(text())]
+    {
+        assert!(reason.is_the_hosts(), "{reason}");
+    }
+}
+
+#[test]
 fn a_file_is_copied_from_the_definition_or_from_anywhere() {
     let space = Space::new();
     let file = space.dir.path().join("a b.tar");
     fs::write(&file, CONTENT).unwrap();
     for url in ["file:a%20b.tar".to_owned(), format!("file://{}", file.display())] {
         let fetched = space.fetch(&source(std::slice::from_ref(&url))).unwrap();
-        assert_eq!((fetched.from, fetched.bytes_fetched), (url, 43));
+        assert_eq!((fetched.from, fetched.bytes_fetched), (url, 0));
         assert_eq!(fs::read(&fetched.path).unwrap(), CONTENT);
         fs::remove_file(fetched.path).unwrap();
     }
