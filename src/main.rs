@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use kiln::driver::spawn;
 
 fn main() -> ExitCode {
-    // The same binary serves as process 1 of the tasks' pid namespace.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == spawn::INIT_ARGUMENT) {
-        spawn::init_main();
+    // The same binary serves as process 1 of the tasks' pid namespace, and tries whether there can be one.
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == spawn::INIT_ARGUMENT => spawn::init_main(),
+        Some(argument) if argument == spawn::PROBE_ARGUMENT => spawn::probe_main(),
+        Some(_) | None => {}
     }
     if let Err(error) = spawn::prepare_process() {
         // Nothing is set up that could say it better.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::target::StateTarget;
 use super::{Exit, output, signals};
-use crate::driver::ahead;
+use crate::driver::{ahead, spawn};
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -21,6 +22,7 @@ pub(super) struct Fetch {
 
 impl Fetch {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        spawn::enter_user_namespace().context("cannot enter a user namespace")?;
         let (job, _) = match self.target.job(Vec::new()) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),

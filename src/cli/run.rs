@@ -19,6 +19,7 @@ use crate::config::load::Root;
 use crate::driver::Job;
 use crate::driver::look;
 use crate::driver::run::Driver;
+use crate::driver::spawn;
 use crate::engine::message::Ending;
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
@@ -72,6 +73,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        spawn::enter_user_namespace().context("cannot enter a user namespace")?;
         let (mut job, _) = match self.target.job(self.flags()) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),

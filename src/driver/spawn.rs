@@ -20,6 +20,7 @@ mod credentials;
 mod namespace;
 mod orphan;
 pub(in crate::driver) mod process;
+mod user_namespace;
 mod worker;
 
 use std::ffi::OsString;
@@ -37,6 +38,7 @@ use rustix::fs::Mode;
 use super::sys;
 
 pub use namespace::{INIT_ARGUMENT, init_main};
+pub use user_namespace::{PROBE_ARGUMENT, enter_user_namespace, probe_main};
 
 /// In the environment of every task: the state directory's unique id, by which a later start finds leftovers.
 pub const STATE_VARIABLE: &str = "KILN_STATE_ID";

@@ -53,6 +53,12 @@ pub(crate) fn unshare_pids() -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?)
 }
 
+/// The process, which must have one thread, gets a user namespace of its own, in which nobody is mapped yet.
+pub(crate) fn unshare_users() -> io::Result<()> {
+    // SAFETY: NEWUSER changes only credentials; descriptors stay as they are.
+    Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?)
+}
+
 /// The calling thread, and its later children, get a copy of the mount namespace, of root and of the working
 /// directory.
 pub(crate) fn unshare_mounts() -> io::Result<()> {

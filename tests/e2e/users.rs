@@ -20,9 +20,47 @@ fn root(test: &str) -> bool {
     root
 }
 
+#[test]
+fn what_an_ordinary_user_started_dies_with_kiln_where_the_machine_permits_that() {
+    if !root("what_an_ordinary_user_started_dies_with_kiln_where_the_machine_permits_that") {
+        return;
+    }
+    let space = Space::new();
+    let (hold, mut here, never) = (space.hold("hold"), space.bell("here"), space.gate("never"));
+    // Nothing tells whose it is.
+    let daemon = format!("exec 9> {}; echo here > {}; read x < {}", hold.path(), here.path(), never.path());
+    space.packages(&format!(
+        "package: a\nversion: 1\ntasks:\n  build: |\n    (env -i setsid sh -c '{daemon}' &)\n    read x < {}\n",
+        never.path()
+    ));
+    let kiln = space.start_command(as_nobody(&space));
+    here.wait(&kiln);
+    if kiln.kill().stderr.contains("without a pid namespace") {
+        eprintln!("skipped: this machine permits no namespaces to ordinary users");
+        fs::write(space.path("never"), "go\ngo\n").unwrap();
+        return;
+    }
+    hold.wait_until_free();
+}
+
 /// `kiln run` by somebody without privileges.
 fn as_nobody(space: &Space) -> Command {
     of_nobody(&space.command(&RUN))
+}
+
+/// The same where no user namespace is permitted, as the kernel permits none to who is in a chroot.
+fn of_nobody_without_namespaces(kiln: &Command) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg("/bin/mount --rbind / /mnt && exec /usr/sbin/chroot --userspec=65534:65534 --groups= /mnt \"$@\"")
+        .arg("sh")
+        .arg(kiln.get_program())
+        .args(kiln.get_args())
+        .env_clear()
+        .envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir("/");
+    command
 }
 
 fn of_nobody(kiln: &Command) -> Command {
@@ -39,9 +77,19 @@ fn of_nobody(kiln: &Command) -> Command {
 
 #[test]
 fn an_ordinary_user_can_build() {
-    if !root("an_ordinary_user_can_build") {
-        return;
+    if root("an_ordinary_user_can_build") {
+        check_ordinary_user(of_nobody, true);
     }
+}
+
+#[test]
+fn an_ordinary_user_can_build_where_no_namespace_is_permitted() {
+    if root("an_ordinary_user_can_build_where_no_namespace_is_permitted") {
+        check_ordinary_user(of_nobody_without_namespaces, false);
+    }
+}
+
+fn check_ordinary_user(of_nobody: fn(&Command) -> Command, may_be_confined: bool) {
     let space = Space::new();
     let (hold, mut here) = (space.hold("hold"), space.bell("here"));
     // A gate each: what opens one for two readers lets the second find nothing to read.
@@ -72,11 +120,16 @@ tasks:
         go = go.path(),
         never = never.path()
     ));
-    let run = || space.start_command(as_nobody(&space));
-    // Killed in the middle, with a daemon: without a namespace the next start ends what was left.
+    let run = || space.start_command(of_nobody(&space.command(&RUN)));
+    // Killed in the middle, with a daemon: the kernel ends that, or without a namespace the next start.
     let kiln = run();
     here.wait(&kiln);
-    kiln.kill();
+    let ended = kiln.kill();
+    let confined = !ended.stderr.contains("without a pid namespace");
+    assert!(may_be_confined || !confined);
+    if confined {
+        hold.wait_until_free();
+    }
     let kiln = run();
     here.wait(&kiln);
     go.open();
@@ -153,7 +206,7 @@ fn without_privileges_the_next_fetch_ends_what_a_killed_one_left_and_nothing_of_
     let space = Space::new();
     let (hold, mut here) = (space.hold("hold"), space.bell("here"));
     let stuck = with_stuck_apt(&space, &["fetch"], &hold, &here);
-    let kiln = space.start_command(of_nobody(&stuck));
+    let kiln = space.start_command(of_nobody_without_namespaces(&stuck));
     here.wait(&kiln);
     // Others must not wait for the first one's apt.
     space.packages(&format!(
@@ -162,7 +215,11 @@ fn without_privileges_the_next_fetch_ends_what_a_killed_one_left_and_nothing_of_
         "1".repeat(64)
     ));
     let next = |arguments: &[&str]| {
-        space.start_command(of_nobody(&space.command(arguments))).wait().exits(1).says("nowhere to be had");
+        space
+            .start_command(of_nobody_without_namespaces(&space.command(arguments)))
+            .wait()
+            .exits(1)
+            .says("nowhere to be had");
     };
     next(&["fetch"]);
     next(&RUN);

@@ -13,7 +13,8 @@ use std::process::{Child, Command, Stdio, exit};
 use std::os::unix::process::CommandExt;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 
 use super::super::sys;
 
@@ -49,7 +50,8 @@ impl Namespace {
             && mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).is_ok();
         let (lifeline_end, lifeline) = io::pipe()?;
         let (mut ready, ready_end) = io::pipe()?;
-        let mut init = Command::new(executable)
+        let mut command = Command::new(executable);
+        command
             .arg(INIT_ARGUMENT)
             .args(private_mounts.then_some(MOUNT_PROC))
             .env_clear()
@@ -57,8 +59,8 @@ impl Namespace {
             .process_group(0)
             .stdin(lifeline_end)
             .stdout(ready_end)
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        let mut init = if geteuid().is_root() { command.spawn()? } else { spawn_with_admin(&mut command)? };
         let mut answer = [0];
         let started = ready
             .read_exact(&mut answer)
@@ -92,6 +94,22 @@ impl Namespace {
         // Fails only when it was waited for already.
         let _ = self.init.wait();
     }
+}
+
+/// An ordinary user's programs lose, with exec, what kiln may do in its user namespace. init keeps the right to mount.
+fn spawn_with_admin(command: &mut Command) -> io::Result<Child> {
+    let before = capabilities(None)?;
+    let mut sets = before;
+    sets.inheritable |= CapabilitySet::SYS_ADMIN;
+    // Without it, /proc stays as it is.
+    let kept = set_capabilities(None, sets)
+        .and_then(|()| configure_capability_in_ambient_set(CapabilitySet::SYS_ADMIN, true));
+    let spawned = command.spawn();
+    if kept.is_ok() {
+        configure_capability_in_ambient_set(CapabilitySet::SYS_ADMIN, false)?;
+    }
+    set_capabilities(None, before)?;
+    spawned
 }
 
 /// The life of init: reap orphans, and exit when kiln does. Never returns.
