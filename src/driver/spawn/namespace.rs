@@ -61,6 +61,8 @@ impl Namespace {
             .stdout(ready_end)
             .stderr(Stdio::null());
         let mut init = if geteuid().is_root() { command.spawn()? } else { spawn_with_admin(&mut command)? };
+        // It holds init's end of the pipe: without it nothing is heard of an init that does not come up.
+        drop(command);
         let mut answer = [0];
         let started = ready
             .read_exact(&mut answer)
