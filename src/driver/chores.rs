@@ -99,7 +99,7 @@ impl Chores {
             verdict::unpack(&unpack::UnpackError::Io { path: work.src(), source: error })
         };
         if start.fresh {
-            work.renew(self.user.as_ref()).map_err(broken)?;
+            work.renew(self.user.as_ref(), None).map_err(broken)?;
         }
         let mut sources = Vec::new();
         for source in &recipe.sources {

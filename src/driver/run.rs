@@ -28,6 +28,7 @@ use super::fetch::{Answers, Helpers};
 use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::{self, Past};
 use super::script::{self, Scripts, Work};
+use super::spares::Spares;
 use super::spawn::{self, Confinement, Exit, Report, Spawner};
 use super::stage::plan::MergeError;
 use super::stage::tree::Snapshot;
@@ -186,6 +187,7 @@ impl Driver {
             user: user.clone(),
         };
         let scripts = Scripts { state: self.job.state.clone(), build_id, user };
+        let spares = Spares::new(self.job.state.work());
         let mut shift = Shift {
             driver: &mut self,
             engine,
@@ -194,6 +196,7 @@ impl Driver {
             scripts,
             in_flight: BTreeMap::new(),
             discarder,
+            spares,
             base,
             began: Instant::now(),
         };
@@ -251,6 +254,7 @@ struct Shift<'a> {
     scripts: Scripts,
     in_flight: BTreeMap<TaskId, InFlight>,
     discarder: Discarder,
+    spares: Spares,
     base: Time,
     began: Instant,
 }
@@ -382,7 +386,7 @@ impl Shift<'_> {
         let succeeded = exit == Exit::Code(0);
         // Nobody needs an empty file.
         if succeeded && std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
-            let _ = std::fs::remove_file(&log);
+            self.spares.keep_file(&log);
         }
         if succeeded && start.kind != TaskKind::Install {
             return self.end(id, Outcome::Success, usage, events);
@@ -425,7 +429,7 @@ impl Shift<'_> {
             }
             TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => {
                 let recipe = chores.recipe(&start);
-                let prepared = self.scripts.job(recipe, &start).map_err(|error| {
+                let prepared = self.scripts.job(recipe, &start, &mut self.spares).map_err(|error| {
                     verdict::spawn(&spawn::SpawnError::Exec {
                         program: "work directory".into(),
                         source: error,
@@ -531,9 +535,9 @@ impl Shift<'_> {
 
     /// A completed package's work directory is not needed any more.
     fn clear_work(&mut self, package: &str) {
-        if Work::of(&self.scripts.state, package).remove_if_empty() {
-            return;
+        let work = Work::of(&self.scripts.state, package);
+        if !self.spares.keep_directory(&work, self.scripts.user.as_ref()) {
+            self.discarder.discard(work.root());
         }
-        self.discarder.discard(&self.scripts.state.work_of(package));
     }
 }

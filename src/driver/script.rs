@@ -15,6 +15,7 @@ use crate::engine::message::Start;
 use crate::ledger::place::StateDir;
 use crate::plan::TaskKind;
 
+use super::spares::Spares;
 use super::spawn::{Job, User};
 
 /// 1980-01-01: the oldest time that every archive format knows.
@@ -51,8 +52,32 @@ impl Work {
         self.root.join("epoch")
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether it is as `renew` makes it.
+    pub(super) fn is_new(&self, user: Option<&User>) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let names = |dir: &Path| fs::read_dir(dir).map_or(3, |entries| entries.take(3).count());
+        let owner = user.map(|user| (user.uid, user.gid));
+        let new = |dir: PathBuf| {
+            dir.symlink_metadata().is_ok_and(|meta| {
+                let as_made = meta.is_dir() && meta.mode() & 0o7777 == 0o755;
+                as_made && owner.is_none_or(|owner| owner == (meta.uid(), meta.gid()))
+            }) && names(&dir) == 0
+        };
+        names(&self.root) == 2 && new(self.src()) && new(self.tmp())
+    }
+
     /// Makes the directory anew: empty, but for the directories that every script finds.
-    pub(super) fn renew(&self, user: Option<&User>) -> io::Result<()> {
+    pub(super) fn renew(&self, user: Option<&User>, spares: Option<&mut Spares>) -> io::Result<()> {
+        if let Some(spares) = spares
+            && !self.root.exists()
+            && spares.take_directory(&self.root)
+        {
+            return Ok(());
+        }
         match fs::create_dir(&self.root) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -80,12 +105,6 @@ impl Work {
             Err(error) => return Err(error),
         }
         give(&dest, user)
-    }
-
-    /// Deletes the directory if no script has left anything in it, and says whether it is gone. If not, what is
-    /// left of it is of no use to a script.
-    pub(super) fn remove_if_empty(&self) -> bool {
-        [&self.tmp(), &self.src(), &self.root].iter().all(|dir| fs::remove_dir(dir).is_ok())
     }
 
     pub(super) fn remember_epoch(&self, epoch: u64) -> io::Result<()> {
@@ -137,10 +156,13 @@ pub(super) struct Scripts {
 impl Scripts {
     /// The output file of an attempt, opened to be appended to: a task that is done again to restore a work
     /// directory has the number of the attempt that it restores.
-    pub(super) fn open_log(&self, package: &str, start: &Start) -> io::Result<File> {
+    fn open_log(&self, package: &str, start: &Start, spares: &mut Spares) -> io::Result<File> {
         let path = self.state.log(&self.build_id, package, start.kind, start.attempt);
         let mut open = OpenOptions::new();
         open.create(true).append(true).read(true);
+        if !start.restore && !path.exists() {
+            spares.take_file(&path);
+        }
         match open.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(path.parent().unwrap_or(&path))?;
@@ -151,10 +173,10 @@ impl Scripts {
     }
 
     /// Prepares the directories, and says what to spawn.
-    pub(super) fn job(&self, recipe: &Recipe, start: &Start) -> io::Result<Job> {
+    pub(super) fn job(&self, recipe: &Recipe, start: &Start, spares: &mut Spares) -> io::Result<Job> {
         let work = Work::of(&self.state, &recipe.package);
         if start.fresh {
-            work.renew(self.user.as_ref())?;
+            work.renew(self.user.as_ref(), Some(spares))?;
         }
         let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
         if start.kind == TaskKind::Install && !recipe.direct {
@@ -168,7 +190,7 @@ impl Scripts {
             TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => &None,
         };
         let script = script.as_ref().map_or("", |task| task.script());
-        let log = self.open_log(&recipe.package, start)?;
+        let log = self.open_log(&recipe.package, start, spares)?;
         if start.restore {
             use std::io::Write as _;
             writeln!(&log, "--- kiln: again, to restore the work directory")?;

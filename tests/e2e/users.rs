@@ -53,7 +53,9 @@ fn of_nobody_without_namespaces(kiln: &Command) -> Command {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-c"])
-        .arg("/bin/mount --rbind / /mnt && exec /usr/sbin/chroot --userspec=65534:65534 --groups= /mnt \"$@\"")
+        .arg(
+            "/bin/mount --rbind / /mnt && exec /usr/sbin/chroot --userspec=65534:65534 --groups= /mnt \"$@\"",
+        )
         .arg("sh")
         .arg(kiln.get_program())
         .args(kiln.get_args())

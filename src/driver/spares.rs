@@ -1,0 +1,82 @@
+//! What was made for a task and is as it was made, kept for the next one.
+//!
+//! Owns: spare work directories and output files, below `STATE/work`. Does not know: tasks.
+//!
+//! To make and delete an inode costs several times a rename, and ext4 looks ever longer for a free one while thousands
+//! have just been deleted. Names begin as those of what is to be deleted: the next start deletes what a kill left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::discard::TRASH;
+use super::script::Work;
+use super::spawn::User;
+
+/// More are of no use: tasks take and give one each.
+const MOST: usize = 64;
+
+/// Spare directories and files.
+#[derive(Debug)]
+pub(super) struct Spares {
+    /// `STATE/work`.
+    work: PathBuf,
+    directories: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    count: u64,
+}
+
+impl Spares {
+    pub(super) fn new(work: PathBuf) -> Self {
+        Self { work, directories: Vec::new(), files: Vec::new(), count: 0 }
+    }
+
+    /// Keeps a package's work directory if no script has left anything in it, and says whether it is gone. If not, what
+    /// is left of it is of no use to a script.
+    pub(super) fn keep_directory(&mut self, work: &Work, user: Option<&User>) -> bool {
+        if self.directories.len() >= MOST || !work.is_new(user) {
+            return false;
+        }
+        let spare = self.name();
+        let kept = fs::rename(work.root(), &spare).is_ok();
+        self.directories.extend(kept.then_some(spare));
+        kept
+    }
+
+    /// A new work directory at `path`, where there is nothing, if there is a spare one.
+    pub(super) fn take_directory(&mut self, path: &Path) -> bool {
+        self.directories.pop().is_some_and(|spare| fs::rename(spare, path).is_ok())
+    }
+
+    /// Keeps an output file, which is empty.
+    pub(super) fn keep_file(&mut self, path: &Path) {
+        let spare = self.name();
+        if self.files.len() < MOST && fs::rename(path, &spare).is_ok() {
+            self.files.push(spare);
+        } else {
+            // An empty file more is no harm.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// An empty file at `path`, where there is none, if there is a spare one.
+    pub(super) fn take_file(&mut self, path: &Path) -> bool {
+        self.files.pop().is_some_and(|spare| fs::rename(spare, path).is_ok())
+    }
+
+    fn name(&mut self) -> PathBuf {
+        self.count += 1;
+        self.work.join(format!("{TRASH}spare.{}", self.count))
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        // What cannot be deleted now is at the next start.
+        for directory in &self.directories {
+            let _ = fs::remove_dir_all(directory);
+        }
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
