@@ -44,7 +44,7 @@ pub(super) struct StateTarget {
     /// Where the definition's runs are kept [default: NAME in the `$STATE_DIRECTORY` of a systemd unit; else kiln/NAME in
     /// `$XDG_STATE_HOME`, in /var/lib for a unit of root's, or in ~/.local/state]
     #[arg(long, value_name = "DIR")]
-    pub(super) state: Option<PathBuf>,
+    pub(super) state: Option<String>,
 }
 
 /// A definition that can be run.
@@ -119,17 +119,14 @@ pub(super) fn show(files: &Files, diagnostics: &[Diagnostic]) {
 
 /// The host's settings for a definition.
 pub(super) fn settings(definition: &Definition, flags: Vec<Flag>) -> Result<Layered, Problems> {
-    // A name or value that is not UTF-8 cannot be one of ours.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = std::env::vars_os().collect();
     layered(&Inputs { flags, ..Inputs::of(definition, environment) })
 }
 
 impl StateTarget {
     /// `--state` as a flag of the settings.
     pub(super) fn flags(&self) -> Vec<Flag> {
-        flag("--state", "state", self.state.as_ref().map(|dir| dir.display().to_string())).collect()
+        flag("--state", "state", self.state.clone()).collect()
     }
 
     /// A sound definition with its settings; what is wrong is printed, and ends the command.

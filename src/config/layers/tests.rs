@@ -1,6 +1,7 @@
 //! Every layer, its strength and what it is called.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::super::load::load;
@@ -37,8 +38,15 @@ impl Host {
     }
 
     fn layered(&self, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Layered, Vec<String>> {
-        let environment =
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.layered_os(environment, flags)
+    }
+
+    fn layered_os(
+        &self,
+        environment: Vec<(OsString, OsString)>,
+        flags: &[(&str, &str)],
+    ) -> Result<Layered, Vec<String>> {
         let flag = |(key, value): &(&str, &str)| Flag {
             flag: format!("--{}", key.replace('_', "-")),
             key: (*key).to_owned(),
@@ -247,6 +255,26 @@ fn mistakes_of_all_layers_are_shown_at_once_with_their_place() {
              number of seconds",
         ]
     );
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_not_passed_over() {
+    let host = Host::new("", None, None);
+    let variable =
+        |name: &[u8], value: &[u8]| (OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned());
+    let environment = vec![
+        variable(b"KILN_SET_JOBS", b"4\xff"),
+        variable(b"KILN_SET_J\xff", b"4"),
+        variable(b"OTHER\xff", b"4"),
+        variable(b"OTHER", b"\xff"),
+    ];
+    let found = host.layered_os(environment, &[]).unwrap_err();
+    assert_eq!(found[0], "error[not-utf-8]: environment KILN_SET_JOBS: `4\\xff` is not UTF-8");
+    assert_eq!(
+        found[1],
+        "error[unknown-setting]: environment KILN_SET_J\u{fffd}: unknown setting `j\u{fffd}`"
+    );
+    assert_eq!(found.len(), 3, "the hint of the second, and nothing of what is not kiln's: {found:?}");
 }
 
 #[test]
