@@ -8,6 +8,7 @@ use clap::Args;
 use super::target::StateTarget;
 use super::{Exit, output, signals};
 use crate::driver::ahead;
+use crate::observe::human;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -34,7 +35,9 @@ impl Fetch {
         let fetched = ahead::fetch_all(&job, &cancel, |source| {
             let text = match &source.result {
                 Ok(got) => format!("{}: {} from {}", source.package, source.file, got.from),
-                Err(failure) => format!("{}: {}: {}", source.package, source.file, failure.evidence.text),
+                Err(failure) => {
+                    format!("{}: {}: {}", source.package, source.file, human::plain(&failure.evidence.text))
+                }
             };
             output::say(&text);
         })?;
