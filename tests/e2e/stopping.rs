@@ -81,6 +81,11 @@ fn sigint_and_sigterm_pause_the_run_and_the_next_goes_on_with_it() {
         let said = blocked.space.state().join("work/blocked/src/ended");
         assert_eq!(std::fs::read_to_string(said).unwrap(), "ended\n");
         assert_eq!(blocked.space.ledger().last()["record"], "run_paused");
+        let status = blocked.space.kiln(&["status"]).exits(0).stdout;
+        assert!(status.contains("packages_running=0") && status.contains("running=none"), "{status}");
+        let graph = blocked.space.kiln(&["graph", "--json"]).exits(0).json();
+        assert_eq!(graph["nodes"][1]["package_name"], "blocked");
+        assert_eq!(graph["nodes"][1]["build_status"], "pending");
 
         blocked.finish();
         let ledger = blocked.space.ledger();
