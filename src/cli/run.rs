@@ -141,7 +141,7 @@ impl Run {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
         let ending = ending?;
-        let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot);
+        let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
         // Last: a reader that has gone away must not change what the run comes to.
         output::answer_if_heard(&summary);
@@ -231,7 +231,7 @@ fn directory_of(file: &Path) -> &Path {
 }
 
 /// What a person wants to know when it is over.
-fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
+fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTarget) -> String {
     let packages = snapshot.packages;
     let mut text = format!("{}: ", snapshot.run.definition);
     let took = snapshot
@@ -268,7 +268,7 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
         let (name, task) = (&failed.package, failed.task.name());
         text.push_str(&format!("\n{name} failed at {task} ({})", failed.category().name()));
         if failed.task.is_script() {
-            text.push_str(&format!(": kiln log {name}"));
+            text.push_str(&format!(": {}", target.command("log", &[name])));
         }
     }
     text.push('\n');

@@ -124,6 +124,21 @@ pub(super) fn settings(definition: &Definition, flags: Vec<Flag>) -> Result<Laye
 }
 
 impl StateTarget {
+    /// A command about the same runs, for a person to paste; `operands` come before DIR.
+    pub(super) fn command(&self, name: &str, operands: &[&str]) -> String {
+        let mut words = vec!["kiln".to_owned(), name.to_owned()];
+        words.extend(operands.iter().map(|word| shell_word(word.as_bytes())));
+        if let Some(dir) = &self.target.dir {
+            let dir = dir.as_os_str().as_bytes();
+            let here: &[u8] = if dir.starts_with(b"-") { b"./" } else { b"" };
+            words.push(shell_word(&[here, dir].concat()));
+        }
+        if let Some(state) = &self.state {
+            words.push(shell_word(format!("--state={state}").as_bytes()));
+        }
+        words.join(" ")
+    }
+
     /// `--state` as a flag of the settings.
     pub(super) fn flags(&self) -> Vec<Flag> {
         flag("--state", "state", self.state.clone()).collect()
@@ -158,6 +173,26 @@ impl StateTarget {
             forced: Vec::new(),
         };
         Ok((job, sound.planned))
+    }
+}
+
+/// A word that a shell reads as these bytes.
+fn shell_word(bytes: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=,:@%".contains(byte);
+    match str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && bytes.iter().all(plain) => text.to_owned(),
+        Ok(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        Ok(_) | Err(_) => {
+            let mut word = "$'".to_owned();
+            for byte in bytes {
+                match byte {
+                    b' '..=b'~' if !b"'\\".contains(byte) => word.push(char::from(*byte)),
+                    // Always three digits, so that what follows does not count as one.
+                    _ => word.push_str(&format!("\\{byte:03o}")),
+                }
+            }
+            word + "'"
+        }
     }
 }
 
@@ -222,6 +257,22 @@ mod tests {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
         };
         assert_eq!(state_base(variable, root), expected.map(PathBuf::from), "{variables:?}");
+    }
+
+    #[test]
+    fn a_command_to_paste_says_what_was_given() {
+        let target = |dir: Option<&[u8]>, state: Option<&str>| StateTarget {
+            target: Target { dir: dir.map(|dir| OsStr::from_bytes(dir).into()) },
+            state: state.map(str::to_owned),
+        };
+        let log = |dir, state| target(dir, state).command("log", &["gcc"]);
+        assert_eq!(log(None, None), "kiln log gcc");
+        assert_eq!(log(Some(b"../my-lfs"), Some("/mnt/lfs")), "kiln log gcc ../my-lfs --state=/mnt/lfs");
+        assert_eq!(log(Some(b"it's mine"), Some("$x")), r"kiln log gcc 'it'\''s mine' '--state=$x'");
+        assert_eq!(log(Some(b"-d"), None), "kiln log gcc ./-d");
+        assert_eq!(log(Some(b"a\xff\n7'\\"), None), r"kiln log gcc $'a\377\0127\047\134'");
+        assert_eq!(log(Some("größer".as_bytes()), None), "kiln log gcc 'größer'");
+        assert_eq!(target(None, Some("s")).command("fetch", &[]), "kiln fetch --state=s");
     }
 
     #[test]
