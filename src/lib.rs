@@ -23,6 +23,7 @@
 //! | [`web`] | the server in front of that |
 //! | [`cli`] | the command line |
 //! | [`host`] | cores, memory and disk of this machine |
+//! | [`words`] | a noun that goes with its number |
 //!
 //! # Flow of a run
 //!
@@ -61,3 +62,4 @@ pub mod ledger;
 pub mod observe;
 pub mod plan;
 pub mod web;
+pub mod words;

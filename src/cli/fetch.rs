@@ -9,6 +9,7 @@ use super::target::StateTarget;
 use super::{Exit, output, signals};
 use crate::driver::ahead;
 use crate::observe::human;
+use crate::words::count;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -61,7 +62,8 @@ impl Fetch {
                 .collect();
             output::answer_json(&rows)?;
         } else {
-            output::answer(&format!("{} of {} sources are there\n", fetched.len() - missing, fetched.len()));
+            let sources = count(fetched.len(), "source");
+            output::answer(&format!("there: {} of {sources}\n", fetched.len() - missing));
         }
         Ok(if missing == 0 { Exit::Completed } else { Exit::Error })
     }

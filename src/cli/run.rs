@@ -3,8 +3,8 @@
 //! Owns: what stands around a run: arguments, the server, signals, the watcher, what is left when it is over.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,6 +26,7 @@ use crate::observe::observer::{self, Observer, Runner};
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
 use crate::web::{self, Bound, ServerHandle};
+use crate::words::count;
 
 /// Where `/metrics` is unless something else is said.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
@@ -117,9 +118,15 @@ impl Run {
         let remote = driver.remote();
         // Who wants an end does not want to wait for scrapes either, whenever that was said.
         let patience = server.as_ref().map(ServerHandle::patience);
+        let asked = AtomicBool::new(false);
         signals::listen(move |name| {
-            if remote.stop() {
-                tracing::warn!("{name}: ending the running tasks; once more ends them at once");
+            let again = asked.swap(true, Ordering::Relaxed);
+            if again {
+                // Said before the end that it brings.
+                tracing::warn!("{name}: killing the running tasks");
+            }
+            if remote.stop() && !again {
+                tracing::warn!("{name}: ending the running tasks; once more kills them at once");
             }
             if let Some(patience) = &patience {
                 patience.give_up();
@@ -239,26 +246,26 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
         .started
         .map(|started| human::duration(human::between(started, snapshot.run.ended.unwrap_or(snapshot.now))));
     let took = took.unwrap_or_default();
+    let done = format!("{} of {}", packages.completed, count(packages.total, "package"));
     text.push_str(&match ending {
+        Ending::Completed if snapshot.run.attempts == 0 && packages.completed == 1 => {
+            "COMPLETED, nothing to do: the package was there".to_owned()
+        }
         Ending::Completed if snapshot.run.attempts == 0 => {
             format!("COMPLETED, nothing to do: all {} packages were there", packages.completed)
         }
-        Ending::Completed => {
-            format!("COMPLETED in {took}, {} of {} packages", packages.completed, packages.total)
-        }
-        Ending::Error => format!("ERROR after {took}, {} of {} packages", packages.completed, packages.total),
+        Ending::Completed => format!("COMPLETED in {took}, {done}"),
+        Ending::Error => format!("ERROR after {took}, {done}"),
         Ending::Requirements => "ERROR, a phase's requirements are not met".to_owned(),
-        Ending::Stopped => format!(
-            "PAUSED after {took}, {} of {} packages; run it again to go on",
-            packages.completed, packages.total
-        ),
+        Ending::Stopped => format!("PAUSED after {took}, {done}; run it again to go on"),
     });
     let missing: Vec<&str> =
         snapshot.failed.iter().filter(|failed| failed.level > 0).map(|failed| &*failed.package).collect();
     if ending == Ending::Completed && packages.failed + packages.skipped > 0 {
         text.push_str(&format!("; missing: {}", missing.join(", ")));
         if packages.skipped > 0 {
-            text.push_str(&format!(" and {} that need them", packages.skipped));
+            let need = if packages.skipped == 1 { "needs" } else { "need" };
+            text.push_str(&format!(" and {} that {need} them", packages.skipped));
         }
     }
     if ending == Ending::Completed {

@@ -122,7 +122,8 @@ fn the_second_signal_kills_at_once_who_ignores_the_first() {
         blocked.here.wait(&kiln);
         assert!(blocked.hold.is_held(), "it was asked politely");
         kiln.signal(second);
-        kiln.wait().exits(130);
+        let ended = kiln.wait().exits(130).says("ending the running tasks").says("killing the running tasks");
+        assert_eq!(ended.stderr.matches("ending the running tasks").count(), 1, "{}", ended.stderr);
         assert!(!blocked.hold.is_held());
         assert_eq!(blocked.space.ledger().last()["record"], "run_paused");
         assert_eq!(blocked.space.ledger().story("blocked").last().unwrap(), "build 1: interrupted");
