@@ -181,7 +181,7 @@ fn merged(layers: Vec<Layer>) -> Result<Layered, Box<figment::Error>> {
 fn settings_file(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Vec<Layer> {
     let file = files.get(id);
     let tree = file.tree();
-    let nothing = |root: &NodeId| tree.text(*root).is_some_and(|text| meaning(text, true) == Meaning::Null);
+    let nothing = |root: &NodeId| parse::is_empty(tree, *root);
     if !file.readable || (tree.roots.iter().all(nothing) && tree.error.is_none()) {
         return Vec::new();
     }
