@@ -217,18 +217,19 @@ fn state_dir(settings: &Settings, definition: &Definition) -> anyhow::Result<Sta
 ///
 /// 1. `STATE_DIRECTORY`: a systemd unit with `StateDirectory=` is told its own, `/var/lib/kiln` for `kiln`. Of
 ///    several, the first.
-/// 2. `XDG_STATE_HOME`.
+/// 2. `XDG_STATE_HOME`, unless it is relative: its specification calls that invalid, and says to ignore it.
 /// 3. `INVOCATION_ID`, for root: a system unit without `StateDirectory=`. For others it says nothing: whatever is
 ///    started below a user's service inherits it, terminals of a desktop for instance, and they cannot write there.
 /// 4. `HOME`.
 fn state_base(variable: impl Fn(&str) -> Option<OsString>, root: bool) -> Option<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty());
+    let absolute = |name| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(units) = set("STATE_DIRECTORY") {
         let first = units.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
         return Some(PathBuf::from(OsStr::from_bytes(first)));
     }
-    if let Some(base) = set("XDG_STATE_HOME") {
-        return Some(PathBuf::from(base).join("kiln"));
+    if let Some(base) = absolute("XDG_STATE_HOME") {
+        return Some(base.join("kiln"));
     }
     if root && set("INVOCATION_ID").is_some() {
         return Some(PathBuf::from("/var/lib/kiln"));
@@ -284,6 +285,7 @@ mod tests {
         check(&[home, state, id], false, Some("/home/me/state/kiln"));
         check(&[home, state, id], true, Some("/home/me/state/kiln"));
         check(&[home, ("XDG_STATE_HOME", "")], false, Some("/home/me/.local/state/kiln"));
+        check(&[home, ("XDG_STATE_HOME", "state")], false, Some("/home/me/.local/state/kiln"));
         check(&[id], false, None);
     }
 
