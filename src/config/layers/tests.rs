@@ -278,6 +278,40 @@ fn a_variable_that_is_not_utf8_is_not_passed_over() {
 }
 
 #[test]
+fn alertmanager_is_at_a_web_url() {
+    let found = |url: &str| {
+        let host = Host::new("", Some(&format!("alertmanager_url: {url}\n")), None);
+        host.layered(&[], &[]).err()
+    };
+    for url in ["http://a", "https://a.example:9093/alerts/", "HTTP://[::1]:80", "http://me:x@a"] {
+        assert_eq!(found(url), None, "{url}");
+    }
+    for url in [
+        "foo",
+        "localhost:9093",
+        "//a",
+        "http:a",
+        "http://",
+        "http:///a",
+        "http://:80",
+        "ftp://a",
+        "'http://a b'",
+    ] {
+        let said = found(url).unwrap();
+        assert_eq!(said.len(), 1, "{said:?}");
+        let expected =
+            format!("host.yaml:1:19: error[bad-value]: `{}` is not the URL", url.trim_matches('\''));
+        assert!(said[0].starts_with(&expected), "{said:?}");
+    }
+    let host = Host::new("", None, None);
+    let said = host.layered(&[("KILN_SET_ALERTMANAGER_URL", "foo")], &[]).unwrap_err();
+    assert!(
+        said[0].starts_with("error[bad-value]: environment KILN_SET_ALERTMANAGER_URL: `foo`"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn files_that_say_nothing_say_nothing() {
     for text in ["", "# nothing\n", "---\n"] {
         let host = Host::new("", Some(text), Some(text));
