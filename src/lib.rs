@@ -48,7 +48,7 @@
 //!
 //! # Reading order
 //!
-//! `engine/message.rs` (everything that can be said), a few stories in `engine/tests/script.rs`,
+//! `engine/message.rs` (everything that can be said), a few stories in `engine/tests/building.rs`,
 //! `engine/state.rs`, `driver/run.rs`; then whatever you came for.
 
 pub mod cli;
