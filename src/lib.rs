@@ -23,6 +23,7 @@
 //! | [`web`] | the server in front of that |
 //! | [`cli`] | the command line |
 //! | [`host`] | cores, memory and disk of this machine |
+//! | [`words`] | a noun that goes with its number |
 //!
 //! # Flow of a run
 //!
@@ -47,7 +48,7 @@
 //!
 //! # Reading order
 //!
-//! `engine/message.rs` (everything that can be said), a few stories in `engine/tests/script.rs`,
+//! `engine/message.rs` (everything that can be said), a few stories in `engine/tests/building.rs`,
 //! `engine/state.rs`, `driver/run.rs`; then whatever you came for.
 
 pub mod cli;
@@ -61,3 +62,4 @@ pub mod ledger;
 pub mod observe;
 pub mod plan;
 pub mod web;
+pub mod words;

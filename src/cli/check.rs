@@ -6,6 +6,7 @@ use super::target::{self, Sound, StateTarget};
 use super::{Exit, output};
 use crate::config::diagnostic::Severity;
 use crate::config::render;
+use crate::words::count;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -46,12 +47,12 @@ impl Check {
             Some(Sound { planned, .. }) => output::answer(&format!(
                 "{}: ok, {} in {}\n",
                 planned.plan.definition,
-                output::count(planned.plan.packages.len(), "package"),
-                output::count(planned.plan.phases.len(), "phase")
+                count(planned.plan.packages.len(), "package"),
+                count(planned.plan.phases.len(), "phase")
             )),
             None => {
                 let errors = rendered.iter().filter(|r| r.severity == Severity::Error).count();
-                output::say(&format!("\n{}", output::count(errors, "error")));
+                output::say(&format!("\n{}", count(errors, "error")));
             }
         }
         Ok(exit)

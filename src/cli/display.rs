@@ -16,6 +16,7 @@ use crate::engine::message::PhaseOutcome;
 use crate::engine::state::PhaseState;
 use crate::observe::human;
 use crate::observe::snapshot::{PhaseView, RunningTask, Snapshot};
+use crate::words::count;
 
 /// Running tasks that are shown one by one.
 const TASKS_MOST: usize = 16;
@@ -127,11 +128,11 @@ fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
     out.push(head);
     let packages = snapshot.packages;
     let mut total = format!(
-        "{} {:>3.0} %  {}/{} packages",
+        "{} {:>3.0} %  {}/{}",
         bar(run.ratio),
         run.ratio * 100.0,
         packages.completed,
-        packages.total
+        count(packages.total, "package")
     );
     if let Some(started) = run.started {
         total.push_str(&format!("  {} elapsed", human::duration(human::between(started, snapshot.now))));

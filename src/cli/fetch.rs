@@ -9,6 +9,8 @@ use clap::Args;
 use super::target::StateTarget;
 use super::{Exit, output, signals};
 use crate::driver::{ahead, spawn};
+use crate::observe::human;
+use crate::words::count;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -36,7 +38,9 @@ impl Fetch {
         let fetched = ahead::fetch_all(&job, &cancel, |source| {
             let text = match &source.result {
                 Ok(got) => format!("{}: {} from {}", source.package, source.file, got.from),
-                Err(failure) => format!("{}: {}: {}", source.package, source.file, failure.evidence.text),
+                Err(failure) => {
+                    format!("{}: {}: {}", source.package, source.file, human::plain(&failure.evidence.text))
+                }
             };
             output::say(&text);
         })?;
@@ -60,7 +64,8 @@ impl Fetch {
                 .collect();
             output::answer_json(&rows)?;
         } else {
-            output::answer(&format!("{} of {} sources are there\n", fetched.len() - missing, fetched.len()));
+            let sources = count(fetched.len(), "source");
+            output::answer(&format!("there: {} of {sources}\n", fetched.len() - missing));
         }
         Ok(if missing == 0 { Exit::Completed } else { Exit::Error })
     }

@@ -7,6 +7,8 @@ use super::{Exit, output};
 use crate::driver::look;
 use crate::engine::state::{PACKAGE_STATES, PackageState, State};
 use crate::graph::export::{self, NodeStatus};
+use crate::ledger::lock::RunnerLock;
+use crate::observe::snapshot::is_moving;
 use crate::plan::PackageId;
 
 /// Arguments.
@@ -40,7 +42,9 @@ impl GraphCommand {
             Format::Dot => output::answer(&export::dot(&planned)),
             Format::Json => {
                 let seen = look::look(&job, |_| {})?;
-                let status: Vec<_> = job.plan.package_ids().map(|id| status(&seen.state, id)).collect();
+                let moving = is_moving(seen.state.run, RunnerLock::is_held(&job.state.lock()));
+                let status: Vec<_> =
+                    job.plan.package_ids().map(|id| status(&seen.state, moving, id)).collect();
                 output::answer_json(&export::json(&planned, &status))?;
             }
         }
@@ -49,7 +53,7 @@ impl GraphCommand {
 }
 
 /// A package's statuses in the last run. Verified: completed, and its `check` did not fail.
-fn status(state: &State, id: PackageId) -> NodeStatus {
+fn status(state: &State, moving: bool, id: PackageId) -> NodeStatus {
     let package = state.package(id);
     let verification = match package.state {
         _ if package.check_failed => "failed",
@@ -59,5 +63,14 @@ fn status(state: &State, id: PackageId) -> NodeStatus {
         | PackageState::Failed
         | PackageState::Skipped { .. } => "unverified",
     };
-    NodeStatus { build: PACKAGE_STATES[package.state.index()], verification }
+    let build = match package.state {
+        // Of a run that does not go on, none is.
+        PackageState::Running if !moving => PackageState::Pending,
+        state @ (PackageState::Pending
+        | PackageState::Running
+        | PackageState::Completed { .. }
+        | PackageState::Failed
+        | PackageState::Skipped { .. }) => state,
+    };
+    NodeStatus { build: PACKAGE_STATES[build.index()], verification }
 }

@@ -1,11 +1,12 @@
 //! `kiln log`: what a package's tasks printed.
 
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::tame::Tame;
 use super::target::{self, StateTarget};
 use super::{Exit, output};
 use crate::driver::look;
@@ -109,13 +110,19 @@ impl Log {
             output::answer(&format!("{}\n", output.path.display()));
             return Ok(Exit::Completed);
         }
-        // Bytes as they were printed; a pager or a terminal is the reader's choice.
         let mut from = std::fs::File::open(&output.path)?;
         let mut buffer = vec![0; 64 * 1024];
         let mut stdout = std::io::stdout().lock();
+        // Elsewhere a log is copied, to the byte.
+        let mut tame = stdout.is_terminal().then(Tame::default);
         loop {
             let n = from.read(&mut buffer)?;
-            if n == 0 || stdout.write_all(&buffer[..n]).is_err() {
+            let written = match &mut tame {
+                None => stdout.write_all(&buffer[..n]),
+                Some(tame) if n == 0 => stdout.write_all(tame.end().as_bytes()),
+                Some(tame) => stdout.write_all(tame.feed(&buffer[..n]).as_bytes()),
+            };
+            if n == 0 || written.is_err() {
                 return Ok(Exit::Completed);
             }
         }

@@ -16,6 +16,7 @@ mod plan;
 mod run;
 mod signals;
 mod status;
+mod tame;
 mod target;
 mod watch;
 mod why;
@@ -47,6 +48,9 @@ enum Command {
     /// Say how far the run is
     Status(status::StatusCommand),
     /// Show what tasks printed
+    ///
+    /// On a terminal everything but lines, tabs and colours is shown as text, so that no output acts there; a pipe
+    /// or a file gets the bytes as they were printed.
     Log(log::Log),
     /// Say why a package is built or not, and who needs it
     Why(why::Why),

@@ -115,8 +115,3 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
 pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
-
-/// `1 package`, `2 packages`.
-pub(super) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}

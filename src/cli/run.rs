@@ -3,8 +3,8 @@
 //! Owns: what stands around a run: arguments, the server, signals, the watcher, what is left when it is over.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -27,6 +27,7 @@ use crate::observe::observer::{self, Observer, Runner};
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
 use crate::web::{self, Bound, ServerHandle};
+use crate::words::count;
 
 /// Where `/metrics` is unless something else is said.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
@@ -119,9 +120,15 @@ impl Run {
         let remote = driver.remote();
         // Who wants an end does not want to wait for scrapes either, whenever that was said.
         let patience = server.as_ref().map(ServerHandle::patience);
+        let asked = AtomicBool::new(false);
         signals::listen(move |name| {
-            if remote.stop() {
-                tracing::warn!("{name}: ending the running tasks; once more ends them at once");
+            let again = asked.swap(true, Ordering::Relaxed);
+            if again {
+                // Said before the end that it brings.
+                tracing::warn!("{name}: killing the running tasks");
+            }
+            if remote.stop() && !again {
+                tracing::warn!("{name}: ending the running tasks; once more kills them at once");
             }
             if let Some(patience) = &patience {
                 patience.give_up();
@@ -143,7 +150,7 @@ impl Run {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
         let ending = ending?;
-        let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot);
+        let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
         // Last: a reader that has gone away must not change what the run comes to.
         output::answer_if_heard(&summary);
@@ -233,7 +240,7 @@ fn directory_of(file: &Path) -> &Path {
 }
 
 /// What a person wants to know when it is over.
-fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
+fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTarget) -> String {
     let packages = snapshot.packages;
     let mut text = format!("{}: ", snapshot.run.definition);
     let took = snapshot
@@ -241,26 +248,26 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
         .started
         .map(|started| human::duration(human::between(started, snapshot.run.ended.unwrap_or(snapshot.now))));
     let took = took.unwrap_or_default();
+    let done = format!("{} of {}", packages.completed, count(packages.total, "package"));
     text.push_str(&match ending {
+        Ending::Completed if snapshot.run.attempts == 0 && packages.completed == 1 => {
+            "COMPLETED, nothing to do: the package was there".to_owned()
+        }
         Ending::Completed if snapshot.run.attempts == 0 => {
             format!("COMPLETED, nothing to do: all {} packages were there", packages.completed)
         }
-        Ending::Completed => {
-            format!("COMPLETED in {took}, {} of {} packages", packages.completed, packages.total)
-        }
-        Ending::Error => format!("ERROR after {took}, {} of {} packages", packages.completed, packages.total),
+        Ending::Completed => format!("COMPLETED in {took}, {done}"),
+        Ending::Error => format!("ERROR after {took}, {done}"),
         Ending::Requirements => "ERROR, a phase's requirements are not met".to_owned(),
-        Ending::Stopped => format!(
-            "PAUSED after {took}, {} of {} packages; run it again to go on",
-            packages.completed, packages.total
-        ),
+        Ending::Stopped => format!("PAUSED after {took}, {done}; run it again to go on"),
     });
     let missing: Vec<&str> =
         snapshot.failed.iter().filter(|failed| failed.level > 0).map(|failed| &*failed.package).collect();
     if ending == Ending::Completed && packages.failed + packages.skipped > 0 {
         text.push_str(&format!("; missing: {}", missing.join(", ")));
         if packages.skipped > 0 {
-            text.push_str(&format!(" and {} that need them", packages.skipped));
+            let need = if packages.skipped == 1 { "needs" } else { "need" };
+            text.push_str(&format!(" and {} that {need} them", packages.skipped));
         }
     }
     if ending == Ending::Completed {
@@ -270,7 +277,7 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path) -> String {
         let (name, task) = (&failed.package, failed.task.name());
         text.push_str(&format!("\n{name} failed at {task} ({})", failed.category().name()));
         if failed.task.is_script() {
-            text.push_str(&format!(": kiln log {name}"));
+            text.push_str(&format!(": {}", target.command("log", &[name])));
         }
     }
     text.push('\n');

@@ -46,7 +46,7 @@ impl StatusCommand {
         if self.json {
             output::answer_json(&status)?;
         } else {
-            let runner = if observer.alive() { "" } else { " (no runner)" };
+            let runner = if snapshot.alive { "" } else { " (no runner)" };
             output::answer(&format!("{} {}{runner}\n", status.build_id, status.status.name()));
             output::answer(&format!("{}\n", Update::of(&snapshot, &observer.sample())));
             for failed in &snapshot.failed {

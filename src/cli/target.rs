@@ -44,7 +44,7 @@ pub(super) struct StateTarget {
     /// Where the definition's runs are kept [default: NAME in the `$STATE_DIRECTORY` of a systemd unit; else kiln/NAME in
     /// `$XDG_STATE_HOME`, in /var/lib for a unit of root's, or in ~/.local/state]
     #[arg(long, value_name = "DIR")]
-    pub(super) state: Option<PathBuf>,
+    pub(super) state: Option<String>,
 }
 
 /// A definition that can be run.
@@ -119,17 +119,29 @@ pub(super) fn show(files: &Files, diagnostics: &[Diagnostic]) {
 
 /// The host's settings for a definition.
 pub(super) fn settings(definition: &Definition, flags: Vec<Flag>) -> Result<Layered, Problems> {
-    // A name or value that is not UTF-8 cannot be one of ours.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = std::env::vars_os().collect();
     layered(&Inputs { flags, ..Inputs::of(definition, environment) })
 }
 
 impl StateTarget {
+    /// A command about the same runs, for a person to paste; `operands` come before DIR.
+    pub(super) fn command(&self, name: &str, operands: &[&str]) -> String {
+        let mut words = vec!["kiln".to_owned(), name.to_owned()];
+        words.extend(operands.iter().map(|word| shell_word(word.as_bytes())));
+        if let Some(dir) = &self.target.dir {
+            let dir = dir.as_os_str().as_bytes();
+            let here: &[u8] = if dir.starts_with(b"-") { b"./" } else { b"" };
+            words.push(shell_word(&[here, dir].concat()));
+        }
+        if let Some(state) = &self.state {
+            words.push(shell_word(format!("--state={state}").as_bytes()));
+        }
+        words.join(" ")
+    }
+
     /// `--state` as a flag of the settings.
     pub(super) fn flags(&self) -> Vec<Flag> {
-        flag("--state", "state", self.state.as_ref().map(|dir| dir.display().to_string())).collect()
+        flag("--state", "state", self.state.clone()).collect()
     }
 
     /// A sound definition with its settings; what is wrong is printed, and ends the command.
@@ -164,6 +176,26 @@ impl StateTarget {
     }
 }
 
+/// A word that a shell reads as these bytes.
+fn shell_word(bytes: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=,:@%".contains(byte);
+    match str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && bytes.iter().all(plain) => text.to_owned(),
+        Ok(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        Ok(_) | Err(_) => {
+            let mut word = "$'".to_owned();
+            for byte in bytes {
+                match byte {
+                    b' '..=b'~' if !b"'\\".contains(byte) => word.push(char::from(*byte)),
+                    // Always three digits, so that what follows does not count as one.
+                    _ => word.push_str(&format!("\\{byte:03o}")),
+                }
+            }
+            word + "'"
+        }
+    }
+}
+
 /// A flag that was given, as a layer of settings.
 pub(super) fn flag(name: &str, key: &str, value: Option<String>) -> impl Iterator<Item = Flag> {
     value.map(|value| Flag { flag: name.to_owned(), key: key.to_owned(), value }).into_iter()
@@ -185,18 +217,19 @@ fn state_dir(settings: &Settings, definition: &Definition) -> anyhow::Result<Sta
 ///
 /// 1. `STATE_DIRECTORY`: a systemd unit with `StateDirectory=` is told its own, `/var/lib/kiln` for `kiln`. Of
 ///    several, the first.
-/// 2. `XDG_STATE_HOME`.
+/// 2. `XDG_STATE_HOME`, unless it is relative: its specification calls that invalid, and says to ignore it.
 /// 3. `INVOCATION_ID`, for root: a system unit without `StateDirectory=`. For others it says nothing: whatever is
 ///    started below a user's service inherits it, terminals of a desktop for instance, and they cannot write there.
 /// 4. `HOME`.
 fn state_base(variable: impl Fn(&str) -> Option<OsString>, root: bool) -> Option<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty());
+    let absolute = |name| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(units) = set("STATE_DIRECTORY") {
         let first = units.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
         return Some(PathBuf::from(OsStr::from_bytes(first)));
     }
-    if let Some(base) = set("XDG_STATE_HOME") {
-        return Some(PathBuf::from(base).join("kiln"));
+    if let Some(base) = absolute("XDG_STATE_HOME") {
+        return Some(base.join("kiln"));
     }
     if root && set("INVOCATION_ID").is_some() {
         return Some(PathBuf::from("/var/lib/kiln"));
@@ -228,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn a_command_to_paste_says_what_was_given() {
+        let target = |dir: Option<&[u8]>, state: Option<&str>| StateTarget {
+            target: Target { dir: dir.map(|dir| OsStr::from_bytes(dir).into()) },
+            state: state.map(str::to_owned),
+        };
+        let log = |dir, state| target(dir, state).command("log", &["gcc"]);
+        assert_eq!(log(None, None), "kiln log gcc");
+        assert_eq!(log(Some(b"../my-lfs"), Some("/mnt/lfs")), "kiln log gcc ../my-lfs --state=/mnt/lfs");
+        assert_eq!(log(Some(b"it's mine"), Some("$x")), r"kiln log gcc 'it'\''s mine' '--state=$x'");
+        assert_eq!(log(Some(b"-d"), None), "kiln log gcc ./-d");
+        assert_eq!(log(Some(b"a\xff\n7'\\"), None), r"kiln log gcc $'a\377\0127\047\134'");
+        assert_eq!(log(Some("größer".as_bytes()), None), "kiln log gcc 'größer'");
+        assert_eq!(target(None, Some("s")).command("fetch", &[]), "kiln fetch --state=s");
+    }
+
+    #[test]
     fn an_inherited_invocation_id_moves_nobodys_state() {
         let (home, id) = (("HOME", "/home/me"), ("INVOCATION_ID", "0123"));
         let state = ("XDG_STATE_HOME", "/home/me/state");
@@ -236,6 +285,7 @@ mod tests {
         check(&[home, state, id], false, Some("/home/me/state/kiln"));
         check(&[home, state, id], true, Some("/home/me/state/kiln"));
         check(&[home, ("XDG_STATE_HOME", "")], false, Some("/home/me/.local/state/kiln"));
+        check(&[home, ("XDG_STATE_HOME", "state")], false, Some("/home/me/.local/state/kiln"));
         check(&[id], false, None);
     }
 

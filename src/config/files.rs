@@ -77,16 +77,6 @@ impl Files {
         FileId(id)
     }
 
-    /// Number of files.
-    pub fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// The file. Panics for an id of other `Files`.
     pub fn get(&self, id: FileId) -> &File {
         &self.files[id.0 as usize]

@@ -3,6 +3,7 @@
 //! Owns: their order, reading each, and where each setting's value came from.
 //! Does not know: what a setting does (see `settings`).
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use figment::value::{Dict, Map};
@@ -39,7 +40,7 @@ pub struct Inputs<'a> {
     /// kiln.local.yaml beside kiln.yaml.
     pub local_file: Option<PathBuf>,
     /// The whole environment; only `KILN_SET_*` is looked at.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(OsString, OsString)>,
     /// What was given on the command line.
     pub flags: Vec<Flag>,
 }
@@ -98,7 +99,7 @@ impl Provider for Layer {
 
 impl<'a> Inputs<'a> {
     /// Those of a definition on this host, without flags.
-    pub fn of(definition: &'a Definition, environment: Vec<(String, String)>) -> Self {
+    pub fn of(definition: &'a Definition, environment: Vec<(OsString, OsString)>) -> Self {
         let local_file = match &definition.root {
             Root::Directory(path) => Some(path.join("kiln.local.yaml")),
             Root::Embedded { .. } => None,
@@ -134,11 +135,14 @@ pub fn layered(inputs: &Inputs<'_>) -> Result<Layered, Problems> {
         }
     }
     for (name, value) in &inputs.environment {
+        // A name that is not UTF-8 is kept as far as that goes: it is no setting, and is shown as none.
+        let name = name.to_string_lossy();
         let Some(key) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
         let key = key.to_lowercase().replace("__", ".");
         let origin = format!("environment {name}");
-        match typed(&key, value, |key| format!("{VARIABLE_PREFIX}{}", key.to_uppercase().replace('.', "__")))
-        {
+        let variable = |key: &str| format!("{VARIABLE_PREFIX}{}", key.to_uppercase().replace('.', "__"));
+        let read = value.to_str().ok_or_else(|| vec![not_utf8(value)]);
+        match read.and_then(|value| typed(&key, value, variable)) {
             Ok(value) => layers.push(Layer { key, value, origin }),
             Err(problems) => diagnostics.extend(problems.into_iter().map(|p| prefixed(&origin, p))),
         }
@@ -177,7 +181,7 @@ fn merged(layers: Vec<Layer>) -> Result<Layered, Box<figment::Error>> {
 fn settings_file(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) -> Vec<Layer> {
     let file = files.get(id);
     let tree = file.tree();
-    let nothing = |root: &NodeId| tree.text(*root).is_some_and(|text| meaning(text, true) == Meaning::Null);
+    let nothing = |root: &NodeId| parse::is_empty(tree, *root);
     if !file.readable || (tree.roots.iter().all(nothing) && tree.error.is_none()) {
         return Vec::new();
     }
@@ -252,6 +256,10 @@ fn leaf<'s>(root: &'s Schema, key: &str) -> Option<&'s Json> {
     let found =
         key.split('.').try_fold(root, |schema, part| resolve(root, schema).get("properties")?.get(part))?;
     resolve(root, found).get("properties").is_none().then_some(found)
+}
+
+fn not_utf8(value: &OsStr) -> Diagnostic {
+    Diagnostic::error("not-utf-8", format!("`{}` is not UTF-8", value.as_encoded_bytes().escape_ascii()))
 }
 
 fn prefixed(origin: &str, diagnostic: Diagnostic) -> Diagnostic {

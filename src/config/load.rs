@@ -19,7 +19,7 @@ use super::parse;
 use super::read::{self, Found};
 use super::recipe::Recipe;
 use super::schema;
-use super::tree::Value;
+use super::tree::{Tree, Value};
 
 /// Where a definition is.
 #[derive(Debug, Clone)]
@@ -151,13 +151,25 @@ fn one_document(files: &Files, id: FileId, diagnostics: &mut Vec<Diagnostic>) ->
         return None;
     }
     let parsed = parse::documents::<Document>(&files.get(id).text);
+    let several = parsed.values.len() > 1;
     let check = |document: &Document, place: &Place| check::document(document, place, files);
-    let mut values = parse::collect(files, id, vec![parsed], schema::kiln_yaml(), check, diagnostics);
-    if let Some(second) = values.get(1) {
+    let mut found = Vec::new();
+    let values = parse::collect(files, id, vec![parsed], schema::kiln_yaml(), check, &mut found);
+    if several && let Some(second) = second_document(files.get(id).tree()) {
         let message = "kiln.yaml is one document; recipes stand in packages/";
-        diagnostics.push(Diagnostic::error("second-document", message).at(second.place.clone()));
+        let at = Place::document(id, second);
+        diagnostics.push(Diagnostic::error("second-document", message).at(at));
+        // One that was cut in pieces: what each of them lacks is in the others.
+        return values.into_iter().next().filter(|_| found.is_empty());
     }
-    (!values.is_empty()).then(|| values.swap_remove(0))
+    diagnostics.append(&mut found);
+    values.into_iter().next()
+}
+
+/// The number of the second document that says anything.
+fn second_document(tree: &Tree) -> Option<u32> {
+    let mut some = tree.roots.iter().zip(0..).filter(|(root, _)| !parse::is_empty(tree, **root));
+    some.nth(1).map(|(_, document)| document)
 }
 
 fn all_recipes(

@@ -154,6 +154,11 @@ pub(super) fn collect<T: DeserializeOwned>(
     values
 }
 
+/// Whether a document says nothing.
+pub(super) fn is_empty(tree: &Tree, root: NodeId) -> bool {
+    matches!(tree.value(root), Value::Scalar { text, plain: true } if meaning(text, true) == Meaning::Null)
+}
+
 /// Everything that is wrong with a file, by the tree; and what is left of its wrong documents, which other
 /// checks may look at, but nobody may build.
 fn examine<T: DeserializeOwned>(
@@ -165,9 +170,7 @@ fn examine<T: DeserializeOwned>(
     let tree = file.tree();
     let (mut repaired, mut found) = (Vec::new(), Vec::new());
     for (root, document) in tree.roots.iter().copied().zip(0..) {
-        // An empty document says nothing.
-        if matches!(tree.value(root), Value::Scalar { text, plain: true } if meaning(text, true) == Meaning::Null)
-        {
+        if is_empty(tree, root) {
             continue;
         }
         let walked = walk(file, id, root, schema);

@@ -119,12 +119,22 @@ fn window(cells: &[String], from: usize) -> std::ops::Range<usize> {
     start..(start + MAX).min(cells.len())
 }
 
-/// A character as it is shown: nothing from a file may control a terminal.
+/// A character as it is shown.
 fn cell(c: char) -> String {
-    match c {
-        '\t' => TAB.to_owned(),
-        c if c.is_control() || is_format(c) => c.escape_unicode().to_string(),
-        c => c.to_string(),
+    if c == '\t' {
+        return TAB.to_owned();
+    }
+    let mut text = String::new();
+    push_visible(&mut text, c);
+    text
+}
+
+/// Adds a character to what is shown: nothing from a file may control a terminal.
+pub fn push_visible(text: &mut String, c: char) {
+    if c.is_control() || is_format(c) {
+        text.extend(c.escape_unicode());
+    } else {
+        text.push(c);
     }
 }
 

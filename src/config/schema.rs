@@ -15,7 +15,7 @@ use super::document::Document;
 use super::name::Name;
 use super::recipe::Recipe;
 use super::scalar::{Digest, Duration, Jobs, Size, Switch};
-use super::settings::{Listen, Sandbox, Settings};
+use super::settings::{Listen, Sandbox, Settings, WebUrl};
 use super::version::{Dependency, Version};
 
 /// Marks the mapping of settings that a definition may suggest: others are refused, not unknown.
@@ -74,6 +74,7 @@ pub(super) fn try_format(format: &str, text: &str) -> Option<Result<(), String>>
         "kiln-jobs" => read::<Jobs>(text),
         "kiln-switch" => read::<Switch>(text),
         "kiln-listen" => read::<Listen>(text),
+        "kiln-web-url" => read::<WebUrl>(text),
         "kiln-sandbox" => read::<Sandbox>(text),
         _ => return None,
     })

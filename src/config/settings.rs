@@ -56,12 +56,16 @@ pub struct Settings {
     /// Most bytes of unused sources in the cache.
     pub cache_budget: Size,
     /// Where Alertmanager is. Host only.
-    pub alertmanager_url: Option<String>,
+    pub alertmanager_url: Option<WebUrl>,
 }
 
 /// An address and port to listen on; `:PORT` is every address, `localhost` the loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listen(pub SocketAddr);
+
+/// Where a web service is: `http://` or `https://`, and a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebUrl(Box<str>);
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -228,6 +232,32 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Not where a web service is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not the URL of a web service: write `http://HOST` or `https://HOST`, with a port and a path where needed"
+)]
+pub struct WebUrlError(String);
+
+impl FromStr for WebUrl {
+    type Err = WebUrlError;
+
+    fn from_str(text: &str) -> Result<Self, WebUrlError> {
+        let url = text.parse::<hyper::Uri>().ok();
+        let url = url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+        match url.as_ref().and_then(hyper::Uri::host) {
+            Some(host) if !host.is_empty() => Ok(Self(text.into())),
+            Some(_) | None => Err(WebUrlError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for WebUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Not a way to confine tasks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a way to confine tasks: write `on`, `off` or `require`")]
@@ -259,6 +289,11 @@ impl fmt::Display for Sandbox {
 text_scalar!(Listen, "kiln-listen", {
     "type": "string",
     "description": "`ADDRESS:PORT`; `:PORT` is every address."
+});
+text_scalar!(WebUrl, "kiln-web-url", {
+    "type": "string",
+    "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/]",
+    "description": "`http://HOST` or `https://HOST`, with a port and a path where needed."
 });
 text_scalar!(Sandbox, "kiln-sandbox", {
     "enum": ["on", "off", "require", true, false],

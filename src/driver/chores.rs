@@ -13,6 +13,7 @@ use crate::engine::message::{Outcome, Start, Usage};
 use crate::failure::Failure;
 use crate::ledger::place::StateDir;
 use crate::plan::{Plan, TaskKind, key};
+use crate::words::count;
 
 use super::fetch::{self, FROM_CACHE, Fetched, Fetcher};
 use super::script::Work;
@@ -74,10 +75,10 @@ impl Chores {
                 }
                 tracing::info!(
                     package = &*recipe.package,
-                    "source `{}` came from {} ({} bytes over the network)",
+                    "source `{}` came from {} ({} over the network)",
                     source.file,
                     fetched.from,
-                    fetched.bytes_fetched
+                    count(fetched.bytes_fetched, "byte")
                 );
             }
         }

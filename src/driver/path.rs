@@ -78,11 +78,6 @@ impl RelPath {
         self.split().1
     }
 
-    /// The directory it is in, unless that is the root.
-    pub fn parent(&self) -> Option<Self> {
-        self.split().0.map(|bytes| Self(bytes.into()))
-    }
-
     /// Bytes of the directory it is in, and the last component.
     pub fn split(&self) -> (Option<&[u8]>, &[u8]) {
         match self.0.iter().rposition(|&byte| byte == b'/') {
@@ -100,11 +95,6 @@ impl RelPath {
     /// Number of components, at least 1.
     pub fn depth(&self) -> usize {
         self.0.split(|&byte| byte == b'/').count()
-    }
-
-    /// Whether it is something below `directory`.
-    pub fn is_below(&self, directory: &Self) -> bool {
-        self.0.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
     }
 
     /// `self/name`, where `name` is one component as a directory lists it.
@@ -237,9 +227,6 @@ mod tests {
         assert_eq!(path.depth(), 3);
         let above: Vec<_> = path.ancestors().map(|path| path.to_string()).collect();
         assert_eq!(above, ["usr", "usr/lib"]);
-        assert!(path.is_below(&RelPath::parse(b"usr/lib").unwrap()));
-        assert!(!path.is_below(&RelPath::parse(b"usr/li").unwrap()));
-        assert!(!path.is_below(&path));
     }
 
     #[test]

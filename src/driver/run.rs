@@ -21,6 +21,7 @@ use crate::host;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
+use crate::words::count;
 
 use super::chores::{self, Chores};
 use super::discard::Discarder;
@@ -379,7 +380,8 @@ impl Shift<'_> {
             tracing::warn!(
                 package = &**package,
                 task = start.kind.name(),
-                "left {leftovers} processes behind, which were ended"
+                "ended {} that it left behind",
+                count(leftovers, "process")
             );
         }
         let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);

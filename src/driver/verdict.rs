@@ -101,10 +101,10 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
             if may_pass { failure.worth_retrying() } else { failure }
         }
         FetchError::Unavailable { .. } => fact(Category::NetworkIssues, error)
-            .hint("look at each mirror's answer; `kiln fetch` gets everything ahead of a build"),
-        FetchError::Offline { .. } => fact(Category::NetworkIssues, error)
-            .hint("run `kiln fetch` once without --offline")
-            .pointless_to_retry(),
+            .hint("look at each mirror's answer; all sources can be fetched ahead of a build"),
+        FetchError::Offline { .. } => {
+            fact(Category::NetworkIssues, error).hint("fetch it once without `offline`").pointless_to_retry()
+        }
         FetchError::Cancelled => fact(Category::NetworkIssues, error),
         FetchError::Io { source, .. } => fact(io_category(source), error),
         FetchError::Invalid { .. } => fact(Category::ConfigurationError, error).pointless_to_retry(),

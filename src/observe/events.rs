@@ -16,6 +16,7 @@ use crate::engine::message::{PhaseOutcome, Record, Requirement, RunEnd, Time};
 use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
 use crate::plan::TaskKind;
+use crate::words::count;
 
 use super::human::{self, plain};
 use super::progress::Progress;
@@ -155,8 +156,8 @@ impl Told {
         match &entry.record {
             Record::RunStarted { build_id, definition, .. } => {
                 self.build_id = Arc::clone(build_id);
-                let packages = before.plan().packages.len();
-                self.text = format!("run {build_id} of {definition} starts: {packages} packages");
+                let packages = count(before.plan().packages.len(), "package");
+                self.text = format!("run {build_id} of {definition} starts: {packages}");
             }
             Record::RunResumed { afresh, .. } => {
                 let why = if *afresh { "; its packages are decided again" } else { "" };
@@ -174,7 +175,7 @@ impl Told {
                     (skipped.len(), "not wanted"),
                 ];
                 parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
-                self.text = format!("{packages} packages: {}", parts.join(", "));
+                self.text = format!("{}: {}", count(packages, "package"), parts.join(", "));
             }
             Record::PhaseStarted { phase } => {
                 self.phase = Some(Arc::clone(phase));
@@ -295,12 +296,11 @@ impl Told {
             self.phase = Some(Arc::clone(&failed.phase));
             self.attempt = Some(failed.attempt);
             self.category = Some(failed.category());
-            let plural = if failed.failures == 1 { "" } else { "s" };
             // Writing to a string cannot fail.
             let _ = write!(
                 self.text,
-                " after {} failed attempt{plural} ({}): {}",
-                failed.failures,
+                " after {} ({}): {}",
+                count(failed.failures, "failed attempt"),
                 failed.category().name(),
                 evidence(&failed.failure)
             );
@@ -316,8 +316,7 @@ impl Told {
         self.level = level;
         self.text = format!("run {} {how}", self.build_id);
         if !missing.is_empty() {
-            let packages = if missing.len() == 1 { "package" } else { "packages" };
-            let _ = write!(self.text, ", without {} {packages}: {}", missing.len(), names(missing));
+            let _ = write!(self.text, ", without {}: {}", count(missing.len(), "package"), names(missing));
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::ledger::Entry;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
 
-use super::events::{self, Told};
 use super::live::Sample;
 use super::progress::Progress;
 use super::snapshot::Snapshot;
@@ -44,18 +43,6 @@ impl Observer {
         for entry in entries {
             progress.fold(entry);
         }
-    }
-
-    /// More records, and what the log is to say about them: `emit` it after this has returned.
-    #[must_use]
-    pub fn fold_and_tell(&self, entries: &[Entry]) -> Vec<Told> {
-        let mut progress = self.lock();
-        let tell = |entry| {
-            let told = events::tell(entry, &progress);
-            progress.fold(entry);
-            told
-        };
-        entries.iter().map(tell).collect()
     }
 
     /// Looks at the progress. Whoever looks long stops the build.

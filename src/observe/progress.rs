@@ -143,11 +143,6 @@ impl Progress {
         &self.state
     }
 
-    /// Position of the last record, 0 before the first.
-    pub fn seq(&self) -> i64 {
-        self.last.seq
-    }
-
     /// Counters of the ledger's life.
     pub fn counters(&self) -> &Counters {
         &self.counters

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::{NotificationChannel, ProgressTracking};
-use crate::engine::message::PhaseOutcome;
-use crate::engine::state::{Counts, PhaseState, RunState};
+use crate::engine::message::{PhaseOutcome, Time};
+use crate::engine::state::{Counts, PackageState, PhaseState, RunState, TaskState};
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::counters::Counters;
@@ -24,7 +24,7 @@ pub const FAILED_MOST: usize = 100;
 pub struct Snapshot {
     /// The moment.
     pub now: i64,
-    /// Whether a runner is there. Without one, nothing that the records call running is.
+    /// Whether a runner is there. Without one, no task or package that the records call running is.
     pub alive: bool,
     /// The current run, or the last.
     pub run: RunView,
@@ -143,7 +143,8 @@ impl Progress {
     pub fn snapshot(&self, now: i64, alive: bool) -> Snapshot {
         // Where no runner is, time stands still at its last record.
         let clock = if alive { now } else { self.last.wall };
-        let running = self.running_tasks(alive);
+        let moving = is_moving(self.state.run, alive);
+        let running = self.running_tasks(moving);
         let elapsed: Vec<(TaskId, Duration)> = running
             .iter()
             .filter_map(|task| Some((self.task_id(task)?, human::between(task.since, clock))))
@@ -178,7 +179,7 @@ impl Progress {
             now,
             alive,
             run,
-            phases: self.plan.phase_ids().map(|id| self.phase_view(id)).collect(),
+            phases: self.plan.phase_ids().map(|id| self.phase_view(id, moving)).collect(),
             packages: Packages {
                 total: self.wanted(),
                 completed: self.run.completed,
@@ -196,11 +197,11 @@ impl Progress {
         }
     }
 
-    fn running_tasks(&self, alive: bool) -> Vec<RunningTask> {
+    fn running_tasks(&self, moving: bool) -> Vec<RunningTask> {
         let mut running: Vec<RunningTask> = self
             .open
             .iter()
-            .filter(|_| alive)
+            .filter(|_| moving)
             .map(|((package, task), open)| RunningTask {
                 phase: Arc::clone(&open.phase),
                 package: Arc::clone(package),
@@ -237,20 +238,36 @@ impl Progress {
         if total == 0 { 0.0 } else { (self.run.completed as f64 / total as f64).min(1.0) }
     }
 
-    fn phase_view(&self, id: PhaseId) -> PhaseView {
+    fn phase_view(&self, id: PhaseId, moving: bool) -> PhaseView {
         let phase = self.plan.phase(id);
         let times = self.run.phases.get(&phase.key).copied().unwrap_or_default();
+        let counts = self.state.counts[id.0 as usize];
         PhaseView {
             key: Arc::clone(&phase.key),
             title: Arc::clone(&phase.title),
             state: self.state.phase(id),
-            counts: self.state.counts[id.0 as usize],
+            counts: if moving { counts } else { at_rest(counts) },
             started: times.started,
             finished: times.finished,
             disk: phase.disk_space,
             memory: phase.memory,
         }
     }
+}
+
+/// Whether a run goes on: its records say so, and a runner is there.
+pub fn is_moving(run: RunState, alive: bool) -> bool {
+    alive && run == RunState::Running
+}
+
+/// What was running when the run stopped waits to be run again.
+fn at_rest(mut counts: Counts) -> Counts {
+    let packages = &mut counts.packages;
+    packages[PackageState::Pending.index()] += std::mem::take(&mut packages[PackageState::Running.index()]);
+    let tasks = &mut counts.tasks;
+    let running = TaskState::Running { attempt: 1, since: Time::default() };
+    tasks[TaskState::Ready.index()] += std::mem::take(&mut tasks[running.index()]);
+    counts
 }
 
 impl Snapshot {
@@ -268,7 +285,7 @@ impl Snapshot {
         if let Some(ended) = self.run.ended {
             return Some((ended, ended));
         }
-        let moving = self.alive && self.run.state == RunState::Running;
+        let moving = is_moving(self.run.state, self.alive);
         let remaining = self.run.remaining.filter(|_| moving)?;
         let at = |span: Duration| self.now.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
         Some((at(remaining.p50), at(remaining.p90)))

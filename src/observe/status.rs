@@ -163,18 +163,6 @@ impl Monitoring {
     }
 }
 
-impl Status {
-    /// As the document writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "RUNNING",
-            Self::Paused => "PAUSED",
-            Self::Completed => "COMPLETED",
-            Self::Error => "ERROR",
-        }
-    }
-}
-
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }

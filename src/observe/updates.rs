@@ -74,11 +74,6 @@ impl Update {
         update
     }
 
-    /// Names and values, in order.
-    pub fn fields(&self) -> &[(&'static str, String)] {
-        &self.fields
-    }
-
     /// The value of a field, if the update has it.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())

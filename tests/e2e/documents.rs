@@ -80,8 +80,9 @@ fn graph() {
 
 #[test]
 fn log() {
-    let space =
-        Space::with("package: a\nversion: 1\ntasks: {configure: 'echo one', build: 'printf \"two\\377\"'}\n");
+    let space = Space::with(
+        "package: a\nversion: 1\ntasks: {configure: 'printf \"\\033[2Jone\\r\\n\"', build: 'printf \"two\\377\"'}\n",
+    );
     space.run(0);
     let started = space.ledger();
     let path = space.kiln(&["log", "a", "--path"]).exits(0).stdout;
@@ -93,7 +94,13 @@ fn log() {
     expected.as_object_mut().unwrap().remove("text");
     assert_eq!(space.kiln(&["log", "a", "--json", "--path"]).exits(0).json(), expected);
     let configure = space.kiln(&["log", "a", "--json", "--task", "configure"]).exits(0).json();
-    assert_eq!((&configure["task"], &configure["text"]), (&"configure".into(), &"one\n".into()));
+    let text = "\x1b[2Jone\r\n";
+    assert_eq!((&configure["task"], &configure["text"]), (&"configure".into(), &text.into()));
+    assert_eq!(
+        space.kiln(&["log", "a", "--task", "configure"]).exits(0).stdout,
+        text,
+        "a copy, where nobody looks"
+    );
 }
 
 #[test]

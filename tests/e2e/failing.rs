@@ -1,5 +1,7 @@
 //! Failures: who goes on, who tries again, who is given up.
 
+use std::process::{Command, Stdio};
+
 use super::space::{RUN, Space, one_phase};
 use rustix::process::Signal;
 
@@ -83,6 +85,26 @@ fn what_a_failed_task_printed_is_kept_and_its_last_line_is_the_evidence() {
     assert!(evidence["text"].as_str().unwrap().contains("cc: no such compiler"), "{evidence}");
     assert_eq!(space.kiln(&["log", "broken"]).exits(0).stdout, "cc: no such compiler\n");
     assert_eq!(space.kiln(&["log", "broken", "--attempt", "1"]).exits(0).stdout, "cc: no such compiler\n");
+}
+
+#[test]
+fn the_command_for_its_log_can_be_pasted() {
+    let space = two_phases(true);
+    let definition = "the user's definition";
+    std::os::unix::fs::symlink(space.definition(), space.path(definition)).unwrap();
+    let mut run = space.bare_command(&["run", "--no-listen"]);
+    run.arg(definition).args(["--state", "its state"]);
+    let ended = space.start_command(run).wait().exits(1);
+    let line = ended.stdout.lines().find(|line| line.starts_with("broken failed at ")).unwrap();
+    let (_, command) = line.split_once(": ").unwrap();
+
+    let mut shell = Command::new("sh");
+    let kiln = space.bare_command(&[]);
+    shell.args(["-c", &format!("kiln() {{ \"$0\" \"$@\"; }}; {command}")]).arg(kiln.get_program());
+    shell.env_clear().envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(space.path("")).stdin(Stdio::null());
+    let ended = space.start_command(shell).wait().exits(0);
+    assert_eq!(ended.stdout, "cc: no such compiler\n", "{command}");
 }
 
 #[test]

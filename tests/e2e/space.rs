@@ -75,12 +75,16 @@ impl Space {
 
     /// A command of this kiln in this space, in a clean environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bare_command(arguments);
+        command.arg(self.definition()).arg("--state").arg(self.state());
+        command
+    }
+
+    /// The same without DIR and `--state`.
+    pub(crate) fn bare_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command
             .args(arguments)
-            .arg(self.definition())
-            .arg("--state")
-            .arg(self.state())
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.directory)

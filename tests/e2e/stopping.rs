@@ -81,6 +81,11 @@ fn sigint_and_sigterm_pause_the_run_and_the_next_goes_on_with_it() {
         let said = blocked.space.state().join("work/blocked/src/ended");
         assert_eq!(std::fs::read_to_string(said).unwrap(), "ended\n");
         assert_eq!(blocked.space.ledger().last()["record"], "run_paused");
+        let status = blocked.space.kiln(&["status"]).exits(0).stdout;
+        assert!(status.contains("packages_running=0") && status.contains("running=none"), "{status}");
+        let graph = blocked.space.kiln(&["graph", "--json"]).exits(0).json();
+        assert_eq!(graph["nodes"][1]["package_name"], "blocked");
+        assert_eq!(graph["nodes"][1]["build_status"], "pending");
 
         blocked.finish();
         let ledger = blocked.space.ledger();
@@ -117,7 +122,8 @@ fn the_second_signal_kills_at_once_who_ignores_the_first() {
         blocked.here.wait(&kiln);
         assert!(blocked.hold.is_held(), "it was asked politely");
         kiln.signal(second);
-        kiln.wait().exits(130);
+        let ended = kiln.wait().exits(130).says("ending the running tasks").says("killing the running tasks");
+        assert_eq!(ended.stderr.matches("ending the running tasks").count(), 1, "{}", ended.stderr);
         assert!(!blocked.hold.is_held());
         assert_eq!(blocked.space.ledger().last()["record"], "run_paused");
         assert_eq!(blocked.space.ledger().story("blocked").last().unwrap(), "build 1: interrupted");

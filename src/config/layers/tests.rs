@@ -1,6 +1,7 @@
 //! Every layer, its strength and what it is called.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::super::load::load;
@@ -37,8 +38,15 @@ impl Host {
     }
 
     fn layered(&self, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Layered, Vec<String>> {
-        let environment =
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.layered_os(environment, flags)
+    }
+
+    fn layered_os(
+        &self,
+        environment: Vec<(OsString, OsString)>,
+        flags: &[(&str, &str)],
+    ) -> Result<Layered, Vec<String>> {
         let flag = |(key, value): &(&str, &str)| Flag {
             flag: format!("--{}", key.replace('_', "-")),
             key: (*key).to_owned(),
@@ -246,6 +254,60 @@ fn mistakes_of_all_layers_are_shown_at_once_with_their_place() {
             "error[bad-value]: flag --grace: `-1` is not a duration: write `90s`, `20m`, `2h`, `1h30m`, `30d`, or a \
              number of seconds",
         ]
+    );
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_not_passed_over() {
+    let host = Host::new("", None, None);
+    let variable =
+        |name: &[u8], value: &[u8]| (OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned());
+    let environment = vec![
+        variable(b"KILN_SET_JOBS", b"4\xff"),
+        variable(b"KILN_SET_J\xff", b"4"),
+        variable(b"OTHER\xff", b"4"),
+        variable(b"OTHER", b"\xff"),
+    ];
+    let found = host.layered_os(environment, &[]).unwrap_err();
+    assert_eq!(found[0], "error[not-utf-8]: environment KILN_SET_JOBS: `4\\xff` is not UTF-8");
+    assert_eq!(
+        found[1],
+        "error[unknown-setting]: environment KILN_SET_J\u{fffd}: unknown setting `j\u{fffd}`"
+    );
+    assert_eq!(found.len(), 3, "the hint of the second, and nothing of what is not kiln's: {found:?}");
+}
+
+#[test]
+fn alertmanager_is_at_a_web_url() {
+    let found = |url: &str| {
+        let host = Host::new("", Some(&format!("alertmanager_url: {url}\n")), None);
+        host.layered(&[], &[]).err()
+    };
+    for url in ["http://a", "https://a.example:9093/alerts/", "HTTP://[::1]:80", "http://me:x@a"] {
+        assert_eq!(found(url), None, "{url}");
+    }
+    for url in [
+        "foo",
+        "localhost:9093",
+        "//a",
+        "http:a",
+        "http://",
+        "http:///a",
+        "http://:80",
+        "ftp://a",
+        "'http://a b'",
+    ] {
+        let said = found(url).unwrap();
+        assert_eq!(said.len(), 1, "{said:?}");
+        let expected =
+            format!("host.yaml:1:19: error[bad-value]: `{}` is not the URL", url.trim_matches('\''));
+        assert!(said[0].starts_with(&expected), "{said:?}");
+    }
+    let host = Host::new("", None, None);
+    let said = host.layered(&[("KILN_SET_ALERTMANAGER_URL", "foo")], &[]).unwrap_err();
+    assert!(
+        said[0].starts_with("error[bad-value]: environment KILN_SET_ALERTMANAGER_URL: `foo`"),
+        "{said:?}"
     );
 }
 

@@ -84,7 +84,7 @@ fn every_format_of_ours_is_known() {
         formats(schema.as_value(), &mut found);
     }
     let ours: Vec<_> = found.iter().filter(|format| format.starts_with("kiln-")).collect();
-    assert_eq!(ours.len(), 10);
+    assert_eq!(ours.len(), 11);
     for format in ours {
         assert!(try_format(format, "").is_some(), "{format}");
     }

@@ -14,7 +14,8 @@ use super::*;
 const FRAMEWORK: &str = include_str!("../../../tests/data/framework/kiln.yaml");
 const RECIPES: &str = include_str!("../../../tests/data/recipes/full.yaml");
 const SETTINGS: &str = "jobs: 4\nlisten: \":9100\"\nlinger: 1m\nlog_format: json\nsandbox: require\ncgroups: on\n\
-    build_user: kiln\noffline: false\nretention: {logs: 30d, archives: 1d}\ncache_budget: 1G\nstate: /s\n";
+    build_user: kiln\noffline: false\nretention: {logs: 30d, archives: 1d}\ncache_budget: 1G\nstate: /s\n\
+    alertmanager_url: http://localhost:9093\n";
 
 /// Both verdicts on a text, document by document. (No text here has tags: `serde_yaml` heeds them in some
 /// places and not in others.)

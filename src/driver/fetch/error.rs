@@ -59,12 +59,6 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether the disk (or a quota) is full.
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-    }
-
     /// For `map_err`: an I/O error with its path.
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }

@@ -49,11 +49,6 @@ impl Health {
         self.lock().refused.get(&refusal(mirror)).cloned()
     }
 
-    /// Forgets all refusals.
-    pub(super) fn forget_refusals(&self) {
-        self.lock().refused.clear();
-    }
-
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,6 +20,7 @@ use super::cache::{Origin, Partial};
 use super::error::{FetchError, Reason, Stop};
 use super::proxy;
 use super::turns::{self, TICK};
+use crate::words::count;
 
 /// Bytes handed over at once, and how many such chunks may wait for the disk.
 const CHUNK: usize = 64 * 1024;
@@ -123,7 +124,7 @@ impl Https {
             receive(&messages, partial, cancel, progress)?;
             return match total {
                 Some(total) if partial.len() < total => {
-                    Err(broken(&format!("{} of {total} bytes came", partial.len())).into())
+                    Err(broken(&format!("{} of {} came", partial.len(), count(total, "byte"))).into())
                 }
                 _ => Ok(whole),
             };

@@ -222,15 +222,6 @@ impl Fetcher {
     }
 
     /// The source, if the cache has it intact. Asks nobody; removes what is damaged.
-    pub fn cached(&self, source: &Source, cancel: &AtomicBool) -> Result<Option<Fetched>, FetchError> {
-        self.look(&checked(source)?, &mut Vec::new(), cancel)
-    }
-
-    /// Lets mirrors that gave wrong content be asked again: for a person who says so.
-    pub fn forget_refusals(&self) {
-        self.health.forget_refusals();
-    }
-
     fn look(
         &self,
         source: &Source,

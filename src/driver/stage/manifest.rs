@@ -105,31 +105,6 @@ impl Kind {
     pub fn is_directory(&self) -> bool {
         matches!(self, Self::Directory)
     }
-
-    /// In a word, for messages.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Directory => "directory",
-            Self::File { .. } => "file",
-            Self::Symlink { .. } => "symlink",
-            Self::Fifo => "fifo",
-            Self::Device { .. } => "device",
-        }
-    }
-}
-
-impl Entry {
-    /// Whether both are the same to whoever uses them: type, mode, owner, content, link target.
-    pub fn same(&self, other: &Self) -> bool {
-        let kind = match (&self.kind, &other.kind) {
-            (
-                Kind::File { size, digest, link: _ },
-                Kind::File { size: other_size, digest: other_digest, link: _ },
-            ) => size == other_size && digest == other_digest,
-            (kind, other) => kind == other,
-        };
-        kind && (&self.path, self.mode, self.uid, self.gid) == (&other.path, other.mode, other.uid, other.gid)
-    }
 }
 
 impl Contents {
@@ -183,11 +158,6 @@ impl Contents {
         self.0.binary_search_by(|entry| entry.path.cmp(path)).ok().map(|at| &self.0[at])
     }
 
-    /// Whether both have the same paths, each with the same type, mode, owner, content and link target.
-    pub fn same(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| a.same(b))
-    }
-
     /// Bytes of all files; hard links count once.
     pub fn installed_bytes(&self) -> u64 {
         let bytes = self.0.iter().map(|entry| match &entry.kind {
@@ -208,11 +178,6 @@ impl Contents {
 }
 
 impl Manifest {
-    /// Two builds are identical: neither times nor what the archives look like matter.
-    pub fn same_content(&self, other: &Self) -> bool {
-        self.contents.same(&other.contents)
-    }
-
     /// Writes it to `path` so that after a power cut it is there whole or not at all: a file beside it is synced, renamed,
     /// and the directory synced, which makes an archive beside it that was renamed before durable, too.
     pub fn store(&self, path: &Path) -> Result<(), StageError> {

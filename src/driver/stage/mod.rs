@@ -15,7 +15,7 @@ pub mod merge;
 pub mod ownership;
 pub mod plan;
 pub mod rules;
-pub mod scan;
+mod scan;
 pub mod tree;
 pub mod undo;
 pub mod verify;

@@ -213,11 +213,6 @@ impl Ownership {
         }
     }
 
-    /// The packages that have been merged.
-    pub fn packages(&self) -> impl Iterator<Item = &str> {
-        self.packages.keys().map(|package| &**package)
-    }
-
     fn turn(&self, package: &str) -> Option<Turn> {
         self.packages.get(package).map(|merged| merged.turn)
     }

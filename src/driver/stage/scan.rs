@@ -23,22 +23,6 @@ pub(super) const BUFFER_BYTES: usize = 128 * 1024;
 /// A digest that has not been taken yet: files are read once, while they are packed.
 pub(super) const PENDING: Hash = Hash::from_bytes([0; 32]);
 
-/// The contents of `destdir` as `rules` wants them recorded, with every file's digest.
-pub fn scan(destdir: &Path, rules: &StagingRules) -> Result<Contents, StageError> {
-    let mut tree = Beneath::open(destdir).map_err(StageError::io(destdir))?;
-    let mut entries = walk(&mut tree, destdir, rules)?;
-    let mut buffer = vec![0; BUFFER_BYTES];
-    for entry in &mut entries {
-        if let Kind::File { size, digest, .. } = &mut entry.kind {
-            let file = open_file(&mut tree, destdir, &entry.path, *size)?;
-            *digest = self::digest(file, *size, &mut buffer)
-                .map_err(StageError::io(destdir.join(entry.path.to_string())))?
-                .ok_or_else(|| StageError::Changed { path: entry.path.to_string() })?;
-        }
-    }
-    finish(destdir, entries)
-}
-
 /// Every entry below the root of `tree`, sorted, files without their digest.
 pub(super) fn walk(tree: &mut Beneath, root: &Path, rules: &StagingRules) -> Result<Vec<Entry>, StageError> {
     let mut found = Vec::new();

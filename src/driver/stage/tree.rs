@@ -32,9 +32,6 @@ pub struct Changes {
     pub changed: Vec<RelPath>,
     /// Is not there any more.
     pub removed: Vec<RelPath>,
-    /// Only the change time differs. `chown -R` to the same owner does that to everything, so it is no change; but
-    /// whoever wants to be sure compares the digests of these.
-    pub touched: Vec<RelPath>,
 }
 
 /// Why a direct package's changes could not be recorded.
@@ -67,7 +64,6 @@ impl Snapshot {
             match self.0.get(path) {
                 None => changes.created.push(path.clone()),
                 Some(then) if differs(then, now) => changes.changed.push(path.clone()),
-                Some(then) if is_touched(then, now) => changes.touched.push(path.clone()),
                 Some(_) => {}
             }
         }
@@ -80,15 +76,11 @@ fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
+/// The change time counts as nothing: `chown -R` to the same owner moves that of everything.
 fn differs(then: &Stat, now: &Stat) -> bool {
     let owner = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid);
     let rest = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ino, stat.st_rdev);
     owner(then) != owner(now) || (!is_directory(now) && rest(then) != rest(now))
-}
-
-fn is_touched(then: &Stat, now: &Stat) -> bool {
-    let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
-    !is_directory(now) && changed(then) != changed(now)
 }
 
 /// Makes the manifest and the archive of a direct package from what it changed since `before`, and of what it owned before

@@ -1,6 +1,9 @@
-//! The engine's tests: stories told as scripts (`script`), and thousands of random ones (`simulation`).
-//! Both make their plans from a `sketch`.
+//! The engine's tests: stories (`building`, `failing`, `going_on`) told as scripts (`script`), and thousands of random
+//! ones (`simulation`). All make their plans from a `sketch`.
 
+mod building;
+mod failing;
+mod going_on;
 mod script;
 mod simulation;
 pub(crate) mod sketch;

@@ -1,7 +1,9 @@
 //! The framework's documents, and status updates.
 
 use crate::config::document::{DetailLevel, ProgressMetric};
+use crate::engine::message::Record;
 use crate::failure::Category;
+use crate::ledger::Entry;
 use crate::observe::Snapshot;
 use crate::observe::live::{Filesystem, Sample};
 use crate::observe::status::{BuildStatus, Monitoring};
@@ -99,11 +101,35 @@ fn a_run_without_a_runner_is_paused_and_down() {
     let status = json(&dead);
     assert!(status.contains(r#""status": "PAUSED""#), "{status}");
     assert!(status.contains(r#""estimated_completion": null"#), "{status}");
+    nothing_runs(&dead);
     let health = |snapshot: &Snapshot| serde_json::to_value(Monitoring::of(snapshot)).unwrap();
     assert_eq!(health(&dead)["metrics"]["health_status"], "down");
     assert_eq!(health(&alive)["metrics"]["health_status"], "degraded");
     let healthy = story.progress_after(20).snapshot(alive.now, true);
     assert_eq!(health(&healthy)["metrics"]["health_status"], "healthy");
+}
+
+/// A runner that is there, and is waited for (`--linger`), runs nothing either.
+#[test]
+fn nothing_of_a_paused_run_runs() {
+    let (mut story, _) = halfway();
+    let paused = Record::RunPaused { reason: "stopped".into() };
+    let last = story.entries.last().unwrap().clone();
+    story.entries.push(Entry { seq: last.seq + 1, record: paused, ..last });
+    nothing_runs(&story.progress().snapshot(story.now(), true));
+}
+
+#[track_caller]
+fn nothing_runs(snapshot: &Snapshot) {
+    let text = Update::of(snapshot, &Sample::default()).to_string();
+    assert!(text.contains(" packages_running=0 "), "{text}");
+    assert!(text.contains(" running=none"), "{text}");
+    let counts: Vec<_> = snapshot.phases.iter().map(|phase| phase.counts).collect();
+    // gcc and its build are back in the queue, and none is lost.
+    assert_eq!(counts[0].packages, [1, 0, 1, 0, 0]);
+    assert_eq!(counts[0].tasks[1..3], [1, 0]);
+    assert_eq!(counts[0].tasks.iter().sum::<u32>(), 8);
+    assert_eq!(BuildStatus::of(snapshot).unwrap().progress.current_package, "");
 }
 
 #[test]
