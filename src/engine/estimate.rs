@@ -14,13 +14,15 @@ use super::state::{State, TaskState};
 use super::{Engine, Limits, RunInfo, Running};
 
 /// From `now` to the end of the run, if every task that is left takes what `expected` says (nanoseconds) and
-/// none fails. A running task that has already taken longer is expected to end any moment.
+/// none fails. A running task that has already taken longer takes `overrun` times what it has taken from now on: whoever
+/// knows little about a task should not say that it ends any moment.
 pub fn remaining(
     plan: &Arc<Plan>,
     limits: Limits,
     state: &State,
     now: Time,
     expected: impl Fn(TaskId) -> u64,
+    overrun: impl Fn(TaskId) -> f64,
 ) -> Duration {
     let by_package: Vec<u64> =
         plan.package_ids().map(|id| plan.tasks_of(id).map(&expected).fold(0, u64::saturating_add)).collect();
@@ -31,7 +33,9 @@ pub fn remaining(
         let task = TaskId(u32::try_from(index).unwrap_or(u32::MAX));
         if let TaskState::Running { attempt, since } = state.task(task).state {
             engine.adopt(task, Running { attempt, restore: state.task(task).done, since, ending: None });
-            ends.push(Reverse(((since + Duration::from_nanos(expected(task))).max(now), task)));
+            let end = since + Duration::from_nanos(expected(task));
+            let later = now + now.since(since).mul_f64(overrun(task));
+            ends.push(Reverse((if end > now { end } else { later }, task)));
         }
     }
     for id in plan.package_ids() {

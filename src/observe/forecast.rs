@@ -108,7 +108,9 @@ impl Forecast {
             RunState::Running | RunState::Paused => {
                 state.run = RunState::Running; // as if it went on now
                 let expected = |task| expectations.task(task).nanoseconds;
-                let p50 = estimate::remaining(&self.plan, self.limits, &state, self.time, expected);
+                // As likely too short as too long: half of what nine of ten stay within.
+                let overrun = |task| expectations.task(task).spread / 2.0;
+                let p50 = estimate::remaining(&self.plan, self.limits, &state, self.time, expected, overrun);
                 let spread = if left > 0.0 { unsure / left } else { 0.0 };
                 view.estimate = Some(Estimate { p50, p90: p50.mul_f64(1.0 + spread) });
             }

@@ -144,12 +144,14 @@ fn looking_ahead_happens_once_a_second_and_counts_down_between() {
 }
 
 #[test]
-fn a_task_that_takes_too_long_does_not_end_before_now() {
+fn a_task_that_takes_too_long_is_not_said_to_end_any_moment() {
     let mut story = Story::new("phase base\n a: build\n b: build < a\n c: build < b");
     story.run(|task| if task == "b.build#1" { Play::Crash(500) } else { Play::Ok(100) });
     let started = story.now();
     let estimate = story.progress().estimate(started + 400 * SECOND).unwrap();
-    assert_eq!(estimate.p50, Duration::from_secs(100), "b ends any moment, c is still to come");
+    // Expected as one other package took, give or take 150 %: b may take half of that more than it has taken, and c
+    // is still to come.
+    assert_eq!(estimate.p50, Duration::from_secs(400 * 3 / 4 + 100));
 }
 
 #[test]
