@@ -1,7 +1,7 @@
 //! Definitions and settings: from files to types, with every problem at its line and column.
 //!
 //! Owns: design section 3. Reading order: [`document`] and [`recipe`] (what may be written), [`load`] (the
-//! files), [`check`] (what types cannot say), then, only for what is wrong, [`tree`] (positions), [`walk`]
+//! files), [`check`] (what types cannot say), then, only for what is wrong, [`tree`] (positions), `walk`
 //! (a tree against the schema of the types), [`render`] (what is shown), and [`layers`] (host settings).
 //! Does not know: the graph; whether a step or a dependency exists is asked there.
 
