@@ -16,12 +16,12 @@ use crate::plan::{Plan, TaskKind, key};
 use crate::words::count;
 
 use super::fetch::{self, FROM_CACHE, Fetched, Fetcher};
-use super::script::Work;
 use super::spawn::User;
 use super::stage::manifest::Identity;
 use super::stage::rules::{Accounts, StagingRules};
 use super::stage::tree::Snapshot;
 use super::store::{Staged, Store};
+use super::work::Work;
 use super::{unpack, verdict};
 
 /// What all chores share.
@@ -100,7 +100,7 @@ impl Chores {
             verdict::unpack(&unpack::UnpackError::Io { path: work.src(), source: error })
         };
         if start.fresh {
-            work.renew(self.user.as_ref(), None).map_err(broken)?;
+            work.renew(self.user.as_ref()).map_err(broken)?;
         }
         let mut sources = Vec::new();
         for source in &recipe.sources {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
 use super::identity::wall_now;
-use super::script;
+use super::work;
 
 /// Prefix of names of work directories that are on their way out. No package's name begins like that.
 pub(super) const TRASH: &str = ".trash-";
@@ -31,7 +31,7 @@ impl Discarder {
         let (sender, receiver) = mpsc::channel::<PathBuf>();
         let thread = std::thread::Builder::new().name("discard".into()).spawn(move || {
             for path in receiver {
-                if let Err(error) = script::remove_tree(&path) {
+                if let Err(error) = work::remove_tree(&path) {
                     tracing::warn!("cannot delete `{}`: {error}", path.display());
                 }
             }

@@ -6,7 +6,7 @@
 //! Owns: processes, files, the kernel, the clock. Does not know: why something is started or retried (the
 //! engine does), who watches (`observe` gets the records and nothing else).
 //!
-//! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `store` (archives and
+//! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `work` (where they do it), `store` (archives and
 //! the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
 pub mod ahead;
@@ -28,6 +28,7 @@ mod sys;
 pub mod tidy;
 pub mod unpack;
 mod verdict;
+mod work;
 
 use std::io;
 use std::path::PathBuf;

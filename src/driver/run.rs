@@ -28,12 +28,13 @@ use super::discard::Discarder;
 use super::fetch::{Answers, Helpers};
 use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::{self, Past};
-use super::script::{self, Scripts, Work};
+use super::script::{self, Scripts};
 use super::spares::Spares;
 use super::spawn::{self, Confinement, Exit, Report, Spawner};
 use super::stage::plan::MergeError;
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
+use super::work::Work;
 use super::{DriverError, Job, ahead, leftover, prepare, verdict};
 
 /// What reaches the loop.

@@ -1,14 +1,11 @@
 //! How a recipe's script is run.
 //!
-//! Owns: work directories, the environment, the output file. Does not know: processes (`spawn`), what follows.
-//!
-//! A package's work directory `work/NAME` holds `src` (`SRC`), `dest` (`DESTDIR`, made for `install`), `tmp`
-//! (`HOME` and `TMPDIR`) and `epoch`, where sources have one.
+//! Owns: the environment, the output file. Does not know: processes (`spawn`), what follows.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::recipe::Recipe;
 use crate::engine::message::Start;
@@ -17,133 +14,12 @@ use crate::plan::TaskKind;
 
 use super::spares::Spares;
 use super::spawn::{Job, User};
+use super::work::Work;
 
-/// 1980-01-01: the oldest time that every archive format knows.
-const OLDEST_EPOCH: u64 = 315_532_800;
 /// From here on a script is run from a file: the kernel allows an argument 128 KiB (`MAX_ARG_STRLEN`).
 const ARGUMENT_BYTES_MOST: usize = 100 * 1024;
 /// How much of the end of an output is looked at.
 const TAIL_BYTES: u64 = 64 * 1024;
-
-/// The directories of one package's work.
-#[derive(Debug, Clone)]
-pub(super) struct Work {
-    root: PathBuf,
-}
-
-impl Work {
-    pub(super) fn of(state: &StateDir, package: &str) -> Self {
-        Self { root: state.work_of(package) }
-    }
-
-    pub(super) fn src(&self) -> PathBuf {
-        self.root.join("src")
-    }
-
-    pub(super) fn dest(&self) -> PathBuf {
-        self.root.join("dest")
-    }
-
-    fn tmp(&self) -> PathBuf {
-        self.root.join("tmp")
-    }
-
-    fn epoch_file(&self) -> PathBuf {
-        self.root.join("epoch")
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Whether it is as `renew` makes it.
-    pub(super) fn is_new(&self, user: Option<&User>) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
-        let names = |dir: &Path| fs::read_dir(dir).map_or(3, |entries| entries.take(3).count());
-        let owner = user.map(|user| (user.uid, user.gid));
-        let new = |dir: PathBuf| {
-            dir.symlink_metadata().is_ok_and(|meta| {
-                let as_made = meta.is_dir() && meta.mode() & 0o7777 == 0o755;
-                as_made && owner.is_none_or(|owner| owner == (meta.uid(), meta.gid()))
-            }) && names(&dir) == 0
-        };
-        names(&self.root) == 2 && new(self.src()) && new(self.tmp())
-    }
-
-    /// Makes the directory anew: empty, but for the directories that every script finds.
-    pub(super) fn renew(&self, user: Option<&User>, spares: Option<&mut Spares>) -> io::Result<()> {
-        if let Some(spares) = spares
-            && !self.root.exists()
-            && spares.take_directory(&self.root)
-        {
-            return Ok(());
-        }
-        match fs::create_dir(&self.root) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                remove_tree(&self.root)?;
-                fs::create_dir(&self.root)?;
-            }
-            Err(error) => return Err(error),
-        }
-        for dir in [self.src(), self.tmp()] {
-            fs::create_dir(&dir)?;
-            give(&dir, user)?;
-        }
-        Ok(())
-    }
-
-    /// An empty `DESTDIR`.
-    fn renew_dest(&self, user: Option<&User>) -> io::Result<()> {
-        let dest = self.dest();
-        match fs::create_dir(&dest) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                remove_tree(&dest)?;
-                fs::create_dir(&dest)?;
-            }
-            Err(error) => return Err(error),
-        }
-        give(&dest, user)
-    }
-
-    pub(super) fn remember_epoch(&self, epoch: u64) -> io::Result<()> {
-        fs::write(self.epoch_file(), epoch.to_string())
-    }
-
-    /// `SOURCE_DATE_EPOCH`: the newest mtime in the sources, else the recipe's value.
-    pub(super) fn epoch(&self, recipe: &Recipe) -> u64 {
-        let remembered = if recipe.sources.is_empty() {
-            None
-        } else {
-            fs::read_to_string(self.epoch_file()).ok().and_then(|text| text.trim().parse().ok())
-        };
-        remembered.or(recipe.source_date_epoch).unwrap_or(OLDEST_EPOCH)
-    }
-}
-
-fn give(dir: &Path, user: Option<&User>) -> io::Result<()> {
-    match user {
-        Some(user) => std::os::unix::fs::chown(dir, Some(user.uid), Some(user.gid)),
-        None => Ok(()),
-    }
-}
-
-/// Like `rm -rf`, read-only directories included, which some builds leave behind.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            for entry in walkdir::WalkDir::new(path).into_iter().flatten().filter(|e| e.file_type().is_dir())
-            {
-                use std::os::unix::fs::PermissionsExt as _;
-                fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700))?;
-            }
-            fs::remove_dir_all(path)
-        }
-        result => result,
-    }
-}
 
 /// What is the same for all scripts of a run.
 #[derive(Debug, Clone)]
@@ -176,7 +52,10 @@ impl Scripts {
     pub(super) fn job(&self, recipe: &Recipe, start: &Start, spares: &mut Spares) -> io::Result<Job> {
         let work = Work::of(&self.state, &recipe.package);
         if start.fresh {
-            work.renew(self.user.as_ref(), Some(spares))?;
+            let spare = !work.root().exists() && spares.take_directory(work.root());
+            if !spare {
+                work.renew(self.user.as_ref())?;
+            }
         }
         let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
         if start.kind == TaskKind::Install && !recipe.direct {
@@ -198,7 +77,7 @@ impl Scripts {
         let argv: Vec<OsString> = if script.len() < ARGUMENT_BYTES_MOST {
             ["/bin/sh", "-e", "-c", script].map(OsString::from).into()
         } else {
-            let file = work.root.join(format!("{}.sh", start.kind.name()));
+            let file = work.root().join(format!("{}.sh", start.kind.name()));
             fs::write(&file, script)?;
             vec!["/bin/sh".into(), "-e".into(), file.into()]
         };

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::discard::TRASH;
-use super::script::Work;
 use super::spawn::User;
+use super::work::Work;
 
 /// More are of no use: tasks take and give one each.
 const MOST: usize = 64;
@@ -77,6 +77,61 @@ impl Drop for Spares {
         }
         for file in &self.files {
             let _ = fs::remove_file(file);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::*;
+    use crate::ledger::place::StateDir;
+
+    fn work(space: &tempfile::TempDir, package: &str) -> Work {
+        fs::create_dir_all(space.path().join("work")).unwrap();
+        Work::of(&StateDir::new(space.path()), package)
+    }
+
+    #[test]
+    fn a_work_directory_that_nothing_was_left_in_is_the_next_ones() {
+        let space = tempfile::tempdir().unwrap();
+        let mut spares = Spares::new(space.path().join("work"));
+        let [first, second] = ["zlib", "bash"].map(|name| work(&space, name));
+        first.renew(None).unwrap();
+        fs::write(first.src().join("file"), "").unwrap();
+        fs::remove_file(first.src().join("file")).unwrap();
+        let inode = |work: &Work| fs::metadata(work.src()).unwrap().ino();
+        let made = inode(&first);
+        assert!(spares.keep_directory(&first, None));
+        assert!(!first.root().exists());
+        assert!(spares.take_directory(second.root()));
+        assert!(second.is_new(None) && inode(&second) == made);
+        assert!(!spares.take_directory(first.root()), "there is but one");
+        assert!(spares.keep_directory(&second, None));
+        drop(spares);
+        assert_eq!(fs::read_dir(space.path().join("work")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_work_directory_that_a_script_has_changed_is_nobodys() {
+        let changes: [fn(&Work); 5] = [
+            |work| fs::write(work.src().join("zlib.c"), "").unwrap(),
+            |work| fs::write(work.tmp().join(".cache"), "").unwrap(),
+            |work| fs::write(work.root().join("epoch"), "").unwrap(),
+            |work| fs::set_permissions(work.src(), fs::Permissions::from_mode(0o700)).unwrap(),
+            |work| {
+                fs::remove_dir(work.src()).unwrap();
+                std::os::unix::fs::symlink("/tmp", work.src()).unwrap();
+            },
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            let space = tempfile::tempdir().unwrap();
+            let work = work(&space, "zlib");
+            work.renew(None).unwrap();
+            change(&work);
+            assert!(!Spares::new(space.path().join("work")).keep_directory(&work, None), "change {at}");
+            assert!(work.root().exists());
         }
     }
 }

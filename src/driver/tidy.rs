@@ -14,8 +14,8 @@ use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
 use crate::plan::key;
 
-use super::script::remove_tree;
 use super::store::Installed;
+use super::work::remove_tree;
 use super::{DriverError, Job, look};
 
 /// What to delete.
