@@ -207,7 +207,8 @@ impl Stat {
         let name = String::from_utf8_lossy(text.get(open + 1..close)?).into_owned();
         let rest = str::from_utf8(text.get(close + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let pid = |index: usize| Some(Pid::from_raw(fields.get(index)?.parse().ok()?));
+        // The kernel says -1 for the group and the session of a process that it is about to forget.
+        let pid = |index: usize| Some(Pid::from_raw(fields.get(index)?.parse::<i32>().ok()?.max(0)));
         let dead = matches!(*fields.first()?, "Z" | "X");
         let is_kernels = fields.get(6)?.parse::<u32>().ok()? & KERNEL_THREAD != 0;
         Some(Self {
@@ -266,7 +267,7 @@ pub(in crate::driver) fn kill_tree(proc: &Proc, root: Process) -> io::Result<Vec
 }
 
 fn parse_pid(digits: &[u8]) -> Option<Pid> {
-    Pid::from_raw(str::from_utf8(digits).ok()?.parse().ok()?)
+    Pid::from_raw(str::from_utf8(digits).ok()?.parse::<i32>().ok()?.max(0))
 }
 
 fn read_all(mut file: &File) -> io::Result<Vec<u8>> {
@@ -300,6 +301,14 @@ mod tests {
         assert_eq!(stat.session, Pid::from_raw(9));
         assert_eq!(stat.started, 123_456);
         assert!(!stat.dead && !stat.in_exec_or_exit);
+    }
+
+    #[test]
+    fn a_process_that_is_about_to_be_forgotten_has_no_group() {
+        let text = b"42 (sh) X 7 -1 -1 0 -1 4228108 1 2 3 4 5 6 7 8 20 0 1 0 123456 0 0 1 1 1 1 1 1 \
+            0 0 0 0 0 0 0 17 1 0 0 0 0 0 1 1 1 1 1 1 1 0\n";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.parent, stat.group, stat.session), (Pid::from_raw(7), None, None));
     }
 
     #[test]
