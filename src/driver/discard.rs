@@ -45,7 +45,7 @@ impl Discarder {
         Ok(discarder)
     }
 
-    /// Deletes a package's work directory; its name is free at once.
+    /// Deletes a directory below `STATE/work`, if it is there; its name is free at once.
     pub(super) fn discard(&mut self, path: &Path) {
         // What an earlier start was deleting may still be there, even one with our pid.
         let trash = self.work.join(format!("{TRASH}{}.{}", self.since, self.count));

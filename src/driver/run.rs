@@ -432,6 +432,13 @@ impl Shift<'_> {
             }
             TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => {
                 let recipe = chores.recipe(&start);
+                // What an attempt before has left may take seconds to delete, and nothing waits for that.
+                let work = Work::of(&self.scripts.state, &recipe.package);
+                if start.fresh {
+                    self.discarder.discard(work.root());
+                } else if start.kind == TaskKind::Install && !recipe.direct {
+                    self.discarder.discard(&work.dest());
+                }
                 let prepared = self.scripts.job(recipe, &start, &mut self.spares).map_err(|error| {
                     verdict::spawn(&spawn::SpawnError::Exec {
                         program: "work directory".into(),
