@@ -5,5 +5,6 @@ mod definitions {
     mod framework;
     mod golden;
     mod graph;
+    mod shipped;
     mod space;
 }
