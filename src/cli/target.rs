@@ -24,14 +24,14 @@ use crate::ledger::place::StateDir;
 use crate::plan::PackageId;
 use crate::plan::build::{Planned, plan};
 
-/// The definition that is used where there is none: `config/starter`.
-static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/config/starter");
-const SHIPPED_NAME: &str = "starter";
+/// The definition that is used where there is none: `config/pocket`.
+static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/config/pocket");
+const SHIPPED_NAME: &str = "pocket";
 
 /// Arguments of every command that looks at a definition.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Target {
-    /// The definition's directory [default: the current one if it holds kiln.yaml, else the shipped `starter`]
+    /// The definition's directory [default: the current one if it holds kiln.yaml, else the shipped `pocket`]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
 }
