@@ -146,10 +146,7 @@ impl Chores {
             }
         }
         match before {
-            Some(before) => self
-                .store()
-                .capture(before, staged, &replaces(recipe))
-                .map_err(|error| verdict::capture(&error))?,
+            Some(before) => self.store().capture(before, staged).map_err(|error| verdict::capture(&error))?,
             None => Store::pack(&self.state, staged).map_err(|error| verdict::stage(&error))?,
         };
         Ok(())
@@ -160,10 +157,6 @@ impl Chores {
         let key = key::stored(&package.key, start.degraded);
         self.store().merge(&package.name, &key).map_err(|error| verdict::merge(&error))
     }
-}
-
-fn replaces(recipe: &Recipe) -> Vec<String> {
-    recipe.replaces.iter().map(ToString::to_string).collect()
 }
 
 /// A recipe's source with the defaults of its mirrors filled in.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::engine::message::{Have, Record, Time};
-use crate::engine::state::{RunState, State};
+use crate::engine::state::State;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
@@ -44,17 +44,17 @@ impl Past {
             self.definition = Some(Arc::clone(definition));
         }
     }
-}
 
-/// Refuses the state of another definition: what that has installed is nothing that this one wants.
-pub(super) fn must_be_of(job: &Job, definition: Option<Arc<str>>) -> Result<(), DriverError> {
-    match definition {
-        Some(theirs) if theirs != job.plan.definition => Err(DriverError::OtherDefinition {
-            path: job.state.root().to_owned(),
-            theirs,
-            ours: Arc::clone(&job.plan.definition),
-        }),
-        Some(_) | None => Ok(()),
+    /// Refuses the state of another definition: what that has installed is nothing that this one wants.
+    pub(super) fn must_be_of(&self, job: &Job) -> Result<(), DriverError> {
+        match &self.definition {
+            Some(theirs) if *theirs != job.plan.definition => Err(DriverError::OtherDefinition {
+                path: job.state.root().to_owned(),
+                theirs: Arc::clone(theirs),
+                ours: Arc::clone(&job.plan.definition),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -140,10 +140,7 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
 
 /// A run that goes on does what it had decided, even of packages that are whole (`--force`).
 fn what_goes_on(job: &Job, state: &State, facts: &mut [Fact]) {
-    let goes_on = match state.run {
-        RunState::Running | RunState::Paused => *state.digest() == *job.plan.digest,
-        RunState::Idle | RunState::Completed | RunState::Error => false,
-    };
+    let goes_on = state.run.goes_on() && *state.digest() == *job.plan.digest;
     let have = |id: PackageId| facts[id.0 as usize].have;
     if !goes_on || job.plan.package_ids().any(|id| state.is_gone(&job.plan, id, have(id))) {
         return;
@@ -221,11 +218,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
 fn verify_toolchain(plan: &Plan, store: &Store, facts: &mut [Fact]) {
     let Some(toolchain) = plan.find_phase("toolchain") else { return };
     let needed = plan.phases.iter().filter(|phase| phase.toolchain).flat_map(|phase| &phase.packages);
-    let work = |id: &PackageId| match facts[id.0 as usize].have {
-        Have::Nothing | Have::WorkDirectory | Have::Archive => true,
-        Have::Everything | Have::Degraded | Have::Unselected => false,
-    };
-    if !needed.into_iter().any(work) {
+    if !needed.into_iter().any(|id| facts[id.0 as usize].have.is_work()) {
         return;
     }
     for id in &plan.phase(toolchain).packages {

@@ -11,16 +11,14 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use crate::engine::message::{
-    Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
-};
+use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::host;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
+use crate::plan::{PhaseId, TaskId, TaskKind};
 use crate::words::count;
 
 use super::chores::{self, Chores};
@@ -104,7 +102,7 @@ impl Driver {
             past.fold(&job.plan, &entry);
             each(&entry);
         })?;
-        look::must_be_of(&job, past.definition.clone())?;
+        past.must_be_of(&job)?;
         let (sender, inbox) = mpsc::channel();
         Ok(Self { job, _lock: lock, ledger, past, inbox, remote: Remote(sender) })
     }
@@ -132,10 +130,7 @@ impl Driver {
         if self.job.selection.is_some() {
             self.past.state.run = RunState::Idle;
         }
-        let goes_on = match self.past.state.run {
-            RunState::Running | RunState::Paused => true,
-            RunState::Idle | RunState::Completed | RunState::Error => false,
-        };
+        let goes_on = self.past.state.run.goes_on();
         let base = if goes_on { self.past.last } else { Time::default() };
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
@@ -149,11 +144,7 @@ impl Driver {
         }
         let facts = look::facts(&self.job, &self.past.installed, &mut store);
         let facts = Facts { packages: facts.iter().map(|fact| fact.have).collect() };
-        let merges = |id: &PackageId| match facts.packages[id.0 as usize] {
-            Have::Nothing | Have::WorkDirectory | Have::Archive => true,
-            Have::Everything | Have::Degraded | Have::Unselected => false,
-        };
-        let merging = self.job.plan.package_ids().filter(merges);
+        let merging = self.job.plan.package_ids().filter(|id| facts.packages[id.0 as usize].is_work());
         store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
 
         let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };

@@ -134,8 +134,12 @@ impl Replaces {
         self.replacers.get(package).into_iter().flatten().map(String::as_str)
     }
 
+    fn replaced_by(&self, package: &str) -> &[String] {
+        self.replaced.get(package).map_or(&[], Vec::as_slice)
+    }
+
     fn may_take(&self, package: &str, from: &str) -> bool {
-        self.replaced.get(package).is_some_and(|replaced| replaced.iter().any(|name| name == from))
+        self.replaced_by(package).iter().any(|name| name == from)
     }
 }
 
@@ -237,11 +241,11 @@ impl Store {
         &mut self,
         before: &Snapshot,
         staged: Staged<'_>,
-        replaces: &[String],
     ) -> Result<Manifest, CaptureError> {
         let Staged { identity, rules, epoch, .. } = staged;
         let archive = make_place(&self.state, &identity)?;
         let path = self.state.manifest(&identity.package, &identity.key);
+        let replaces = self.replaces.replaced_by(&identity.package);
         let sysroot = &mut self.sysroot;
         let manifest =
             tree::capture(sysroot, before, &self.ownership, identity, rules, replaces, epoch, &archive)?;

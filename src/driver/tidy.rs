@@ -6,17 +6,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::config::recipe::Mirror;
-use crate::engine::message::Record;
 use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
 use crate::plan::key;
 
-use super::store::Installed;
+use super::look::Past;
 use super::work::remove_tree;
-use super::{DriverError, Job, look};
+use super::{DriverError, Job};
 
 /// What to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,23 +63,15 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
         return Ok(tidied); // nothing of ours is there, whatever else may be
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
-    let mut installed = Installed::default();
-    let mut last_run: Option<Arc<str>> = None;
-    let mut definition: Option<Arc<str>> = None;
+    let mut past = Past::new(&job.plan);
     if let Some(ledger) = Ledger::open_to_read(&state.ledger())? {
-        let replayed = ledger.replay(0, |entry| {
-            installed.fold(&entry.record);
-            if let Record::RunStarted { build_id, definition: theirs, .. } = entry.record {
-                last_run = Some(build_id);
-                definition = Some(theirs);
-            }
-        });
+        let replayed = ledger.replay(0, |entry| past.fold(&job.plan, &entry));
         // Even a ledger that cannot be read any more can be deleted.
         if !what.all {
             replayed?;
         }
     }
-    look::must_be_of(job, definition)?;
+    past.must_be_of(job)?;
     if what.all {
         // By name: `--state` may have been any directory. The lock stays, held or not: who waits for it must not
         // find another one in its place.
@@ -98,9 +88,9 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     if what.archives {
         for dir in children(&state.packages())? {
             let package = name(&dir);
-            let merged = installed.get(&package).map(|merged| key::stored(&merged.key, merged.degraded));
+            let merged = past.installed.get(&package).map(|merged| key::stored(&merged.key, merged.degraded));
             // What a merge left that did not end well is known from its manifest.
-            let unfinished = installed.unfinished().get(&*package).cloned().flatten();
+            let unfinished = past.installed.unfinished().get(&*package).cloned().flatten();
             let kept: Vec<PathBuf> = merged
                 .into_iter()
                 .chain(unfinished)
@@ -115,7 +105,7 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     }
     if what.logs {
         for path in children(&state.logs())? {
-            if last_run.as_deref() != Some(&*name(&path)) {
+            if name(&path) != *past.state.build_id {
                 tidied.delete(path)?;
             }
         }

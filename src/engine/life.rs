@@ -88,6 +88,16 @@ pub const PACKAGE_STATES: [&str; 5] = ["pending", "running", "completed", "faile
 pub const TASK_STATES: [&str; 7] =
     ["blocked", "ready", "running", "backoff", "completed", "failed", "skipped"];
 
+impl RunState {
+    /// Whether the next start goes on with it.
+    pub fn goes_on(self) -> bool {
+        match self {
+            Self::Running | Self::Paused => true,
+            Self::Idle | Self::Completed | Self::Error => false,
+        }
+    }
+}
+
 impl PackageState {
     /// Position in `PACKAGE_STATES`.
     pub fn index(self) -> usize {

@@ -75,6 +75,16 @@ pub enum Have {
     Unselected,
 }
 
+impl Have {
+    /// Whether something is to be done for the package in a run that is decided by this.
+    pub fn is_work(self) -> bool {
+        match self {
+            Self::Nothing | Self::WorkDirectory | Self::Archive => true,
+            Self::Everything | Self::Degraded | Self::Unselected => false,
+        }
+    }
+}
+
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {

@@ -50,31 +50,28 @@ fn as_nobody(space: &Space) -> Command {
 
 /// The same where no user namespace is permitted, as the kernel permits none to who is in a chroot.
 fn of_nobody_without_namespaces(kiln: &Command) -> Command {
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "sh", "-c"])
+    let mut by = Command::new("unshare");
+    by.args(["--mount", "sh", "-c"])
         .arg(
             "/bin/mount --rbind / /mnt && exec /usr/sbin/chroot --userspec=65534:65534 --groups= /mnt \"$@\"",
         )
-        .arg("sh")
-        .arg(kiln.get_program())
-        .args(kiln.get_args())
-        .env_clear()
-        .envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir("/");
-    command
+        .arg("sh");
+    started_by(by, kiln)
 }
 
 fn of_nobody(kiln: &Command) -> Command {
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(kiln.get_program())
+    let mut by = Command::new("setpriv");
+    by.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    started_by(by, kiln)
+}
+
+fn started_by(mut by: Command, kiln: &Command) -> Command {
+    by.arg(kiln.get_program())
         .args(kiln.get_args())
         .env_clear()
         .envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir("/");
-    command
+    by
 }
 
 #[test]
