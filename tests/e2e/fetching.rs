@@ -85,6 +85,22 @@ fn the_next_mirror_is_asked_when_one_has_nothing_or_something_else() {
 }
 
 #[test]
+fn a_source_that_upstream_removed_comes_from_the_other_place_and_kiln_says_so() {
+    let space = Space::new();
+    let source = space.source("data.txt", b"right");
+    let upstream = Mirror::of(b"");
+    let removed = upstream.url("data.txt");
+    space.packages(&recipe(&source.entry(&[&removed, &source.url()])));
+    let kiln = space.start(&RUN);
+    upstream.answer_not_found();
+    kiln.wait()
+        .exits(0)
+        .says(&format!("warning: sourced: source `data.txt`: {removed}: not found: http status 404"))
+        .says(&format!("sourced: source `data.txt` came from {}", source.url()));
+    assert_eq!(space.sysroot().at("src/data.txt"), "file 0644 right");
+}
+
+#[test]
 fn a_mirror_may_have_a_file_of_its_own() {
     let space = Space::new();
     let source = space.source("data.txt", b"of the recipe");

@@ -1,4 +1,4 @@
-//! A mirror that stops in the middle.
+//! A mirror that stops in the middle, or has the file no longer.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -18,21 +18,33 @@ impl Mirror {
         format!("http://{}/{file}", self.listener.local_addr().unwrap())
     }
 
+    /// A request that has been read, in lower case; the connection waits for an answer.
+    fn asked(&self) -> (TcpStream, String) {
+        let (stream, _) = self.listener.accept().unwrap();
+        let mut head = String::new();
+        for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+            match line.unwrap().to_ascii_lowercase() {
+                line if line.is_empty() => return (stream, head),
+                line => head = head + &line + "\n",
+            }
+        }
+        panic!("a request ends with an empty line: {head}");
+    }
+
+    /// Answers one request with 404.
+    pub(crate) fn answer_not_found(&self) {
+        let (mut stream, _) = self.asked();
+        stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .unwrap();
+    }
+
     /// Answers one request with this many bytes less than it promised; the connection stays open until the
     /// returned stream is dropped. Returns also where the request wanted to begin.
     pub(crate) fn answer_but(&self, missing: usize) -> (TcpStream, usize) {
-        let (mut stream, _) = self.listener.accept().unwrap();
-        let mut from = 0;
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        loop {
-            let line = lines.next().expect("a request ends with an empty line").unwrap().to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(range) = line.strip_prefix("range: bytes=") {
-                from = range.trim_end_matches('-').parse().unwrap();
-            }
-        }
+        let (mut stream, head) = self.asked();
+        let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="));
+        let from = range.map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
         let total = self.content.len();
         let head = match from {
             0 => format!("HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n"),
