@@ -4,6 +4,7 @@
 //! diagnostics to standard error. Does not know: how anything is done. One file a subcommand.
 
 mod check;
+mod classify;
 mod clean;
 mod display;
 mod exit;
@@ -56,6 +57,11 @@ enum Command {
     Why(why::Why),
     /// Delete what is not needed any more
     Clean(clean::Clean),
+    /// Say why a build failed, from any tool's log
+    ///
+    /// Of what went wrong it shows the line that the rest follows from. Without --exit or --signal it also judges whether
+    /// anything failed.
+    Classify(classify::Classify),
 }
 
 /// Runs the command line.
@@ -78,6 +84,7 @@ pub fn main() -> Exit {
         Command::Log(command) => command.run(),
         Command::Why(command) => command.run(),
         Command::Clean(command) => command.run(),
+        Command::Classify(command) => command.run(),
     };
     result.unwrap_or_else(|error| output::failed(&error))
 }

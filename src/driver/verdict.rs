@@ -1,14 +1,15 @@
 //! From what kiln's own tools say to a failure in the framework's words.
 //!
-//! Owns: which error means which category. Does not know: output (a script's failure is classified from its
-//! exit alone until there is a classifier), retries.
+//! Owns: which error means which category. Does not know: what scripts print (`failure`), retries.
 
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use crate::engine::message::Usage;
-use crate::failure::{Category, Confidence, Evidence, Failure};
+use crate::failure::classify::{Case, End};
+use crate::failure::output::Output;
+use crate::failure::{Category, Failure};
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
@@ -53,31 +54,15 @@ fn fact(category: Category, error: &dyn Error) -> Failure {
     Failure::fact(category, KILN, chain(error))
 }
 
-/// A script ended otherwise than with exit code 0. `last` is the last line that it printed.
-pub(super) fn script(kind: TaskKind, exit: Exit, last: Option<(u64, String)>) -> Failure {
-    let category = match kind {
-        TaskKind::Configure => Category::ConfigurationError,
-        TaskKind::Fetch => Category::NetworkIssues,
-        TaskKind::Unpack | TaskKind::Build | TaskKind::Check | TaskKind::Install | TaskKind::Merge => {
-            Category::CompilationFailure
-        }
+/// A script ended otherwise than with exit code 0.
+pub(super) fn script(kind: TaskKind, exit: Exit, output: Output) -> Failure {
+    let end = match exit {
+        Exit::Code(code) => End::Status(code),
+        Exit::Signal(signal) => End::Signal(signal),
+        Exit::Lost => End::Lost,
     };
-    let how = match exit {
-        Exit::Code(code) => format!("exit status {code}"),
-        Exit::Signal(signal) => format!("killed by signal {signal}, not by kiln"),
-        Exit::Lost => "its exit status was lost".to_owned(),
-    };
-    let (line, text) = match last {
-        Some((line, last)) => (Some(line), format!("{how}; the last line of its output is: {last}")),
-        None => (None, format!("{how}; it printed nothing")),
-    };
-    Failure {
-        category,
-        confidence: Confidence::Low,
-        evidence: Evidence { source: "exit".into(), line, text },
-        hint: None,
-        retryable: true,
-    }
+    let case = Case { kind: Some(kind), facts: &[], end };
+    case.classify(output).expect("only exit code 0 needs no explanation")
 }
 
 pub(super) fn spawn(error: &SpawnError) -> Failure {
