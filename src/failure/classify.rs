@@ -48,7 +48,7 @@ const FAR_LINES: u64 = 200;
 const WORK_LINES: usize = 4;
 /// How much less counts what was overcome.
 const OVERCOME: i32 = 65;
-/// What counts less is by itself no sign that anything failed, unless it says so.
+/// What counts less is by itself no sign that anything failed, unless it says so or stands last.
 const ALONE_LEAST: i32 = 30;
 
 const OUTPUT: &str = "output";
@@ -107,8 +107,10 @@ impl Case<'_> {
         };
         let scored: Vec<(i32, &Find)> = finds.into_iter().filter_map(weigh).collect();
         let heaviest = scored.iter().map(|(score, _)| *score).max()?;
+        let end = output.last.as_ref().map_or(0, |(line, _)| *line);
         let alone = |(score, find): &(i32, &Find)| {
-            *score >= ALONE_LEAST || output.means(find) == Means::Mark(Mark::Other)
+            let last = find.line >= end && !output.is_generic(find);
+            *score >= ALONE_LEAST || output.means(find) == Means::Mark(Mark::Other) || last
         };
         if !certain && !scored.iter().any(alone) {
             return None;
@@ -197,49 +199,8 @@ fn went_on(output: &Output, find: &Find, failed: bool) -> bool {
         return false;
     }
     let below = usize::try_from((find.line + 1).saturating_sub(*first)).unwrap_or(usize::MAX);
-    let working = lines.iter().skip(below).filter(|line| works(line)).count();
+    let working = lines.iter().skip(below).filter(|line| output.is_work(line)).count();
     working >= WORK_LINES
-}
-
-/// Whether a line is of a tool at work. Such lines are many, so only the last ones are asked.
-fn works(line: &[u8]) -> bool {
-    const STARTS: [&[u8]; 34] = [
-        b"checking ",
-        b"gcc ",
-        b"g++ ",
-        b"cc ",
-        b"c++ ",
-        b"clang",
-        b"libtool: ",
-        b"/bin/bash ",
-        b"/bin/sh ",
-        b"CC ",
-        b"CXX ",
-        b"CCLD ",
-        b"make[",
-        b"Making ",
-        b"PASS: ",
-        b"ok ",
-        b"Compiling ",
-        b"-- ",
-        b"Setting up ",
-        b"Unpacking ",
-        b"Get:",
-        b"Downloading ",
-        b"config.status: ",
-        b"dh_",
-        b"copying ",
-        b"creating ",
-        b"[ ",
-        b"Collecting ",
-        b"/usr/bin/install ",
-        b"mv ",
-        b"rm ",
-        b"test ",
-        b"depbase=",
-        b"mkdir ",
-    ];
-    STARTS.iter().any(|start| line.starts_with(start)) && !line.windows(3).any(|three| three == b"***")
 }
 
 /// What an exit status or a signal says by itself, and how much that counts.

@@ -45,8 +45,9 @@ impl Line {
     pub(super) fn new(raw: &[u8]) -> Self {
         let mut rest = raw;
         for _ in 0..PREFIXES_MOST {
-            match PREFIX.find(rest) {
-                Some(prefix) => rest = &rest[prefix.end()..],
+            let inner = rest.trim_ascii_start();
+            match PREFIX.find(inner) {
+                Some(prefix) => rest = &inner[prefix.end()..],
                 None => break,
             }
         }
@@ -144,6 +145,7 @@ mod tests {
         check("client_1  | make: x", 0, "make: x");
         check("| make: x", 0, "make: x");
         check("hello>   make: x", 2, "make: x");
+        check("       >  make: x", 1, "make: x");
         check("#7 18.61 2024-05-01 10:00:00 make: x", 0, "make: x");
     }
 

@@ -129,6 +129,15 @@ impl Output {
         self.rules.rule(find.pattern).means
     }
 
+    /// Whether a line is of a tool at work. Such lines are many, so only the last ones are asked.
+    pub(super) fn is_work(&self, text: &[u8]) -> bool {
+        self.rules.is(Mark::Work, text)
+    }
+
+    pub(super) fn is_generic(&self, find: &Find) -> bool {
+        self.rules.rule(find.pattern).generic
+    }
+
     pub(super) fn is_heading(&self, find: &Find) -> bool {
         self.rules.rule(find.pattern).heading
     }
@@ -203,7 +212,7 @@ impl Output {
             return;
         }
         // Asked last: few lines come so far.
-        if patterns.is_empty() || self.rules.is_noise(&line.text) {
+        if patterns.is_empty() || self.rules.is(Mark::Noise, &line.text) {
             return;
         }
         for pattern in patterns {

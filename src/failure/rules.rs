@@ -3,7 +3,7 @@
 //! Owns: the tables in `tables/`, and finding which of them a line may match. Does not know: what follows from a match.
 //!
 //! A rule says what its lines mean: a category, or `ending` (something failed before), `other` (a failure that fits no
-//! category), `success`, `noise` (alarming words that mean nothing). `lines` are patterns, one a line, each tried on a
+//! category), `success`, `noise` (alarming words that mean nothing), `work` (a tool at work). `lines` are patterns, one a line, each tried on a
 //! line without prefix, colours and outer white space, in which quotes of every kind are a backtick. `prints` is
 //! what tools print: each of its lines is matched by one of the patterns, which the tests see to. `under` is asked of
 //! the line above that is indented less. `generic` rules give way to others on the same line,
@@ -44,6 +44,8 @@ pub(super) enum Mark {
     Success,
     /// Alarming words that mean nothing.
     Noise,
+    /// A tool at work: what was before did not end it.
+    Work,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,7 +83,9 @@ pub(super) struct Rules {
     /// Finds words in output; `patterns_of` says which patterns each belongs to.
     words: AhoCorasick,
     patterns_of: Vec<Vec<usize>>,
+    /// Lines are asked for these only after something was found.
     noise: RegexSet,
+    work: RegexSet,
 }
 
 /// All rules. Patterns are compiled when a line has one of their words, which few lines have.
@@ -101,10 +105,15 @@ impl Rules {
         }
         let mut patterns = Vec::new();
         let mut words: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        let is_noise = |rule: &&Rule| rule.means == Means::Mark(Mark::Noise);
-        let noise = rules.iter().filter(is_noise).flat_map(|rule| rule.lines.lines());
-        let noise = RegexSetBuilder::new(noise).unicode(false).build().map_err(|error| error.to_string())?;
-        for (rule, of) in rules.iter().enumerate().filter(|(_, of)| !is_noise(of)) {
+        let set = |mark| {
+            let lines = rules
+                .iter()
+                .filter(|rule| rule.means == Means::Mark(mark))
+                .flat_map(|rule| rule.lines.lines());
+            RegexSetBuilder::new(lines).unicode(false).build().map_err(|error| error.to_string())
+        };
+        let (noise, work) = (set(Mark::Noise)?, set(Mark::Work)?);
+        for (rule, of) in rules.iter().enumerate().filter(|(_, of)| !of.asked_later()) {
             for source in of.lines.lines() {
                 let hir = ParserBuilder::new().unicode(false).utf8(false).build().parse(source);
                 let hir = hir.map_err(|error| format!("{source}: {error}"))?;
@@ -121,7 +130,14 @@ impl Rules {
             .kind(Some(AhoCorasickKind::DFA))
             .build(words.keys())
             .map_err(|error| error.to_string())?;
-        Ok(Self { all: rules, patterns, words: search, patterns_of: words.into_values().collect(), noise })
+        Ok(Self {
+            all: rules,
+            patterns,
+            words: search,
+            patterns_of: words.into_values().collect(),
+            noise,
+            work,
+        })
     }
 
     /// Where any word ends in the bytes, and which it is.
@@ -134,9 +150,13 @@ impl Rules {
         &self.patterns_of[word]
     }
 
-    /// Whether a line means nothing, whatever words it has.
-    pub(super) fn is_noise(&self, text: &[u8]) -> bool {
-        self.noise.is_match(text)
+    /// Whether a line is of a kind that lines are asked for only after something was found.
+    pub(super) fn is(&self, mark: Mark, text: &[u8]) -> bool {
+        match mark {
+            Mark::Noise => self.noise.is_match(text),
+            Mark::Work => self.work.is_match(text),
+            Mark::Ending | Mark::Other | Mark::Success => false,
+        }
     }
 
     pub(super) fn rule(&self, pattern: usize) -> &Rule {
@@ -171,8 +191,12 @@ impl Rule {
             Means::Category(C::ConfigurationError) => 55,
             Means::Category(C::LinkFailure) => 45,
             Means::Category(C::CompilationFailure) => 35,
-            Means::Mark(Mark::Ending | Mark::Success | Mark::Noise) => 0,
+            Means::Mark(Mark::Ending | Mark::Success | Mark::Noise | Mark::Work) => 0,
         })
+    }
+
+    fn asked_later(&self) -> bool {
+        matches!(self.means, Means::Mark(Mark::Noise | Mark::Work))
     }
 
     /// Whether it fits below this line.

@@ -35,7 +35,7 @@ fn every_line_that_a_rule_says_tools_print_means_what_the_rule_says() {
             }
         };
         for text in texts {
-            let marked = matches!(rule.means, Means::Mark(Mark::Success | Mark::Noise));
+            let marked = matches!(rule.means, Means::Mark(Mark::Success | Mark::Noise | Mark::Work));
             let expected = if marked { Means::Mark(Mark::Ending) } else { rule.means };
             match means(&text) {
                 Some((means, _)) if means == expected => {}
@@ -74,14 +74,17 @@ fn every_pattern_has_a_word_that_is_rare_enough() {
 }
 
 #[test]
-fn every_pattern_of_noise_matches_an_example_and_no_other_rule_would_be_hidden() {
-    for rule in RULES.all.iter().filter(|rule| rule.means == Means::Mark(Mark::Noise)) {
+fn every_pattern_of_noise_and_work_matches_an_example() {
+    for (mark, rule) in RULES.all.iter().filter_map(|rule| match rule.means {
+        Means::Mark(mark @ (Mark::Noise | Mark::Work)) => Some((mark, rule)),
+        Means::Mark(_) | Means::Category(_) => None,
+    }) {
         let lines: Vec<_> = rule.prints.lines().map(|line| Line::new(line.as_bytes()).text).collect();
         for source in rule.lines.lines() {
             assert!(lines.iter().any(|line| compile(source).is_match(line)), "{source}: no example");
         }
         for line in &lines {
-            assert!(RULES.is_noise(line), "{}", String::from_utf8_lossy(line));
+            assert!(RULES.is(mark, line), "{}", String::from_utf8_lossy(line));
         }
     }
 }
