@@ -89,7 +89,10 @@ impl Scripts {
             output: log,
             errors: None,
             user: self.user.clone(),
-            limits: Some(Limits { memory: recipe.limits.memory.map(|size| size.0), pids: recipe.limits.pids }),
+            limits: Some(Limits {
+                memory: recipe.limits.memory.map(|size| size.0),
+                pids: recipe.limits.pids,
+            }),
         })
     }
 

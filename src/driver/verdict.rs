@@ -70,14 +70,20 @@ pub(super) fn kernel(group: &Ended, limits: &Limits) -> Option<Failure> {
         };
         let text = format!("the kernel killed {whom} for memory: {why}");
         let failure = Failure::fact(Category::ResourceExhaustion, KERNEL, text);
-        return Some(failure.hint("fewer jobs need less memory (`jobs` in the recipe); or raise `limits.memory`"));
+        return Some(
+            failure.hint("fewer jobs need less memory (`jobs` in the recipe); or raise `limits.memory`"),
+        );
     }
     if group.pids_refused > 0 {
         let limit = limits.pids.map_or_else(String::new, |limit| format!(" of {limit}"));
-        let text =
-            format!("the kernel refused {} more processes or threads: its limit{limit} was reached", group.pids_refused);
+        let text = format!(
+            "the kernel refused {} more processes or threads: its limit{limit} was reached",
+            group.pids_refused
+        );
         let failure = Failure::fact(Category::ProcessLimits, KERNEL, text);
-        return Some(failure.hint("fewer jobs need fewer processes (`jobs` in the recipe); or raise `limits.pids`"));
+        return Some(
+            failure.hint("fewer jobs need fewer processes (`jobs` in the recipe); or raise `limits.pids`"),
+        );
     }
     None
 }

@@ -84,9 +84,16 @@ fn nothing_is_left_of_a_group() {
     let name = group.rsplit('/').nth(1).unwrap().to_owned();
     let left = || {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let points = mounts.lines().filter(|line| line.contains(" cgroup")).map(|line| line.split(' ').nth(4).unwrap());
+        let points = mounts
+            .lines()
+            .filter(|line| line.contains(" cgroup"))
+            .map(|line| line.split(' ').nth(4).unwrap());
         let found = points.map(|point| std::path::Path::new(point).join(group.trim_start_matches('/')));
-        found.filter(|path| path.exists() || path.parent().is_some_and(|above| above.ends_with(&name) && above.exists())).count()
+        found
+            .filter(|path| {
+                path.exists() || path.parent().is_some_and(|above| above.ends_with(&name) && above.exists())
+            })
+            .count()
     };
     assert!(left() > 0, "the state's own group is there as long as the spawner is");
     drop(space);

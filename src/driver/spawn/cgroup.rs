@@ -179,10 +179,7 @@ impl Group {
                 oom_killed: Vec::new(),
                 pids_refused: pids.as_ref().map_or(0, |own| key(own, "pids.events", "max")),
                 memory_peak: memory.as_ref().and_then(|own| number(own, "memory.max_usage_in_bytes")),
-                cpu: cpuacct
-                    .as_ref()
-                    .and_then(|own| number(own, "cpuacct.usage"))
-                    .map(Duration::from_nanos),
+                cpu: cpuacct.as_ref().and_then(|own| number(own, "cpuacct.usage")).map(Duration::from_nanos),
             },
         }
     }
@@ -334,7 +331,8 @@ fn oom_victim<'a>(record: &'a str, group: &Group) -> Option<&'a str> {
     let (path, rest) = rest.split_once(",task=")?;
     let (name, _) = rest.rsplit_once(",pid=")?;
     // The log's path begins at the hierarchy's root, ours where that is mounted.
-    let ours = group.0.directories().into_iter().any(|directory| directory.ends_with(path.trim_start_matches('/')));
+    let ours =
+        group.0.directories().into_iter().any(|directory| directory.ends_with(path.trim_start_matches('/')));
     ours.then_some(name)
 }
 

@@ -23,8 +23,8 @@ use super::namespace::Namespace;
 use super::orphan::{Adopter, Orphans};
 use super::process::{Killed, Proc};
 use super::{
-    Confinement, Control, Ended, Exit, Inbox, Job, Options, Report, Request, STATE_VARIABLE, Signal, SpawnError, StartError,
-    TASK_VARIABLE, Usage, sys,
+    Confinement, Control, Ended, Exit, Inbox, Job, Options, Report, Request, STATE_VARIABLE, Signal,
+    SpawnError, StartError, TASK_VARIABLE, Usage, sys,
 };
 
 /// Epoll's words for what is not a task's pidfd.
@@ -151,11 +151,8 @@ impl<F: FnMut(Report)> Worker<F> {
         let own = Own::of_this_thread().map_err(prepare("reading user and groups"))?;
         let null = File::open("/dev/null").map_err(prepare("opening /dev/null"))?;
         // Before the namespace, too: what it writes there is its own pid.
-        let groups = if options.cgroups {
-            Groups::find(&options.state_id)
-        } else {
-            Err("not wanted".to_owned())
-        };
+        let groups =
+            if options.cgroups { Groups::find(&options.state_id) } else { Err("not wanted".to_owned()) };
         let control = match &groups {
             Ok(groups) => groups.control(),
             Err(reason) => Control::Neither { reason: reason.clone() },

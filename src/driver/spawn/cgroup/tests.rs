@@ -20,7 +20,8 @@ fn version_2_tells_what_became_of_a_group() {
     let space = tempfile::tempdir().unwrap();
     let group = version_2(space.path());
     let own = space.path().join("unit/kiln-id/7");
-    fs::write(own.join("memory.events"), "low 0\nhigh 0\nmax 81\noom 3\noom_kill 2\noom_group_kill 1\n").unwrap();
+    fs::write(own.join("memory.events"), "low 0\nhigh 0\nmax 81\noom 3\noom_kill 2\noom_group_kill 1\n")
+        .unwrap();
     fs::write(own.join("pids.events"), "max 5\n").unwrap();
     fs::write(own.join("memory.peak"), "1048576\n").unwrap();
     fs::write(own.join("cpu.stat"), "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n").unwrap();
