@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use crate::config::scalar::Switch;
 use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
@@ -28,7 +29,7 @@ use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::{self, Past};
 use super::script::{self, Scripts};
 use super::spares::Spares;
-use super::spawn::{self, Confinement, Exit, Report, Spawner};
+use super::spawn::{self, Confinement, Control, Ended, Exit, Report, Spawner};
 use super::stage::plan::MergeError;
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
@@ -156,7 +157,9 @@ impl Driver {
         let sender = self.remote.0.clone();
         let answers = Answers::default();
         let helpers_answers = answers.clone();
-        let spawner = Spawner::start(spawn::Options::new(state_id), move |report| {
+        let cgroups = self.job.settings.cgroups == Switch::On;
+        let options = spawn::Options { cgroups, ..spawn::Options::new(state_id) };
+        let spawner = Spawner::start(options, move |report| {
             // For the engine a task runs from the moment that it says so: the loop need not wake for this.
             if let Some(report) = helpers_answers.take(report)
                 && !matches!(report, Report::Started { .. })
@@ -170,6 +173,7 @@ impl Driver {
                 "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
             );
         }
+        self.say_control(spawner.control());
         let fetcher = ahead::fetcher(&self.job, Helpers::of(&spawner, answers))?;
         let chores = Chores {
             definition: Arc::clone(&self.job.definition),
@@ -228,6 +232,32 @@ impl Driver {
             settled(package, store.remove(package), removed);
         }
         records
+    }
+
+    /// Which control groups tasks get, and what that means for `limits`.
+    fn say_control(&self, control: &Control) {
+        let recipes = || self.job.definition.recipes.iter().map(|recipe| &recipe.value.limits);
+        let (memory, pids) = match control {
+            Control::V2 => {
+                tracing::info!("tasks have control groups (version 2)");
+                return;
+            }
+            Control::V1 { memory, pids } => {
+                tracing::info!("tasks have control groups (version 1)");
+                (*memory, *pids)
+            }
+            Control::Neither { reason } => {
+                tracing::info!("tasks have no control groups ({reason})");
+                (false, false)
+            }
+        };
+        let unlimited = [
+            ("limits.memory", !memory && recipes().any(|limits| limits.memory.is_some())),
+            ("limits.pids", !pids && recipes().any(|limits| limits.pids.is_some())),
+        ];
+        for (key, _) in unlimited.iter().filter(|(_, wanted)| *wanted) {
+            tracing::warn!("`{key}` is not enforced: there is no control group to do it");
+        }
     }
 
     fn commit(&mut self, at: Time, records: Vec<Record>) -> Result<Vec<Entry>, DriverError> {
@@ -349,8 +379,9 @@ impl Shift<'_> {
                 let failure = verdict::spawn(&error);
                 self.end(id, Outcome::Failure(failure), Usage::default(), events);
             }
-            Message::Report(Report::Exited { id, exit, usage, leftovers }) => {
-                self.exited(id, exit, verdict::usage(&usage), leftovers, events);
+            Message::Report(Report::Exited { id, exit, usage, leftovers, group }) => {
+                let usage = verdict::usage(&usage, group.as_ref());
+                self.exited(id, exit, usage, leftovers, group.unwrap_or_default(), events);
             }
         }
         Ok(())
@@ -363,7 +394,15 @@ impl Shift<'_> {
         }
     }
 
-    fn exited(&mut self, id: u64, exit: Exit, usage: Usage, leftovers: u32, events: &mut Vec<Event>) {
+    fn exited(
+        &mut self,
+        id: u64,
+        exit: Exit,
+        usage: Usage,
+        leftovers: u32,
+        group: Ended,
+        events: &mut Vec<Event>,
+    ) {
         let task = TaskId(u32::try_from(id).unwrap_or(u32::MAX));
         let Some(flying) = self.in_flight.get_mut(&task) else { return };
         let start = flying.start;
@@ -395,8 +434,12 @@ impl Shift<'_> {
             let outcome = if succeeded {
                 chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
             } else {
-                let last = script::last_line(&log).unwrap_or_default();
-                Outcome::Failure(verdict::script(start.kind, exit, last))
+                let limits = &chores.recipe(&start).limits;
+                let failure = verdict::kernel(&group, limits).unwrap_or_else(|| {
+                    let last = script::last_line(&log).unwrap_or_default();
+                    verdict::script(start.kind, exit, last)
+                });
+                Outcome::Failure(failure)
             };
             if outcome != Outcome::Success && before.is_some() {
                 let package = &chores.plan.package(start.package).name;

@@ -7,18 +7,20 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use crate::config::recipe::Limits;
 use crate::engine::message::Usage;
 use crate::failure::{Category, Confidence, Evidence, Failure};
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
-use super::spawn::{Exit, SpawnError, Usage as ProcessUsage};
+use super::spawn::{Ended, Exit, SpawnError, Usage as ProcessUsage};
 use super::stage::StageError;
 use super::stage::plan::MergeError;
 use super::stage::tree::CaptureError;
 use super::unpack::UnpackError;
 
 const KILN: &str = "kiln";
+const KERNEL: &str = "kernel";
 
 /// An error with its causes, in one line.
 pub(super) fn chain(error: &dyn Error) -> String {
@@ -53,6 +55,39 @@ fn fact(category: Category, error: &dyn Error) -> Failure {
     Failure::fact(category, KILN, chain(error))
 }
 
+/// What the kernel says of a script that failed, if it says anything: whatever the output says followed from that.
+pub(super) fn kernel(group: &Ended, limits: &Limits) -> Option<Failure> {
+    if group.oom_kills > 0 {
+        let whom = match group.oom_killed.first() {
+            Some(name) if group.oom_kills == 1 => format!("`{name}`"),
+            Some(name) => format!("{} processes, `{name}` the first,", group.oom_kills),
+            None if group.oom_kills == 1 => "a process".to_owned(),
+            None => format!("{} processes", group.oom_kills),
+        };
+        let why = match limits.memory {
+            Some(limit) => format!("the task's limit is {limit}"),
+            None => "the host had none left".to_owned(),
+        };
+        let text = format!("the kernel killed {whom} for memory: {why}");
+        let failure = Failure::fact(Category::ResourceExhaustion, KERNEL, text);
+        return Some(
+            failure.hint("fewer jobs need less memory (`jobs` in the recipe); or raise `limits.memory`"),
+        );
+    }
+    if group.pids_refused > 0 {
+        let limit = limits.pids.map_or_else(String::new, |limit| format!(" of {limit}"));
+        let text = format!(
+            "the kernel refused {} more processes or threads: its limit{limit} was reached",
+            group.pids_refused
+        );
+        let failure = Failure::fact(Category::ProcessLimits, KERNEL, text);
+        return Some(
+            failure.hint("fewer jobs need fewer processes (`jobs` in the recipe); or raise `limits.pids`"),
+        );
+    }
+    None
+}
+
 /// A script ended otherwise than with exit code 0. `last` is the last line that it printed.
 pub(super) fn script(kind: TaskKind, exit: Exit, last: Option<(u64, String)>) -> Failure {
     let category = match kind {
@@ -82,7 +117,7 @@ pub(super) fn script(kind: TaskKind, exit: Exit, last: Option<(u64, String)>) ->
 
 pub(super) fn spawn(error: &SpawnError) -> Failure {
     let category = match error {
-        SpawnError::Exec { source, .. } => io_category(source),
+        SpawnError::Exec { source, .. } | SpawnError::Group(source) => io_category(source),
         SpawnError::NoProgram
         | SpawnError::Duplicate(_)
         | SpawnError::Internal(_)
@@ -163,11 +198,14 @@ pub(super) fn not_provided(path: &str) -> Failure {
     .hint("correct the recipe's `install` or its `provides`")
 }
 
-pub(super) fn usage(usage: &ProcessUsage) -> Usage {
+/// What a task used: its control group knows better than its processes, of which only those count that were waited for.
+pub(super) fn usage(usage: &ProcessUsage, group: Option<&Ended>) -> Usage {
     let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     Usage {
-        cpu: nanos(usage.user).saturating_add(nanos(usage.system)),
-        peak_memory: usage.max_rss_bytes,
+        cpu: group
+            .and_then(|group| group.cpu)
+            .map_or_else(|| nanos(usage.user).saturating_add(nanos(usage.system)), nanos),
+        peak_memory: group.and_then(|group| group.memory_peak).unwrap_or(usage.max_rss_bytes),
         ..Usage::default()
     }
 }

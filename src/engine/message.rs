@@ -97,9 +97,11 @@ pub enum Outcome {
 /// What an attempt used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// CPU time in user and system mode, nanoseconds, descendants that were waited for included.
+    /// CPU time in user and system mode, nanoseconds; without a control group of descendants only where they were waited
+    /// for.
     pub cpu: u64,
-    /// Peak resident set of the largest single process, bytes.
+    /// Peak memory of the control group, page cache included; without one the peak resident set of the largest single
+    /// process. Bytes.
     pub peak_memory: u64,
     /// Bytes that came over the network.
     #[serde(default, skip_serializing_if = "is_zero")]
