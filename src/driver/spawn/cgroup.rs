@@ -148,9 +148,14 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        for directory in self.base.directories() {
-            // Whoever is in it will be found by the next start.
-            let _ = fs::remove_dir(directory);
+        // Whoever is in a group still will be found by the next start.
+        match &self.base {
+            Base::V2(base) => _ = leave_v2(base),
+            base @ Base::V1 { .. } => {
+                for directory in base.directories() {
+                    let _ = fs::remove_dir(directory);
+                }
+            }
         }
     }
 }
@@ -223,31 +228,47 @@ impl Tree {
     }
 }
 
-/// Version 2: processes are in leaves only, so kiln moves to one beside those of the tasks.
+/// kiln's own, beside those of the tasks: with version 2 processes are in leaves only.
+const RUNNER: &str = "runner";
+const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+
+/// Divides the group that kiln is in.
 fn v2(own: &Path, name: &str) -> io::Result<PathBuf> {
     let there = read(own, "cgroup.controllers").unwrap_or_default();
-    let wanted: Vec<&str> = ["memory", "pids"].into_iter().filter(|name| has_word(&there, name)).collect();
-    if wanted.len() < 2 {
+    if !CONTROLLERS.iter().all(|name| there.split_whitespace().any(|other| other == *name)) {
         let text = format!("its controllers are `{}`; memory and pids are needed", there.trim());
         return Err(io::Error::other(text));
     }
-    let switch: Vec<String> = wanted.iter().map(|name| format!("+{name}")).collect();
-    let switch = switch.join(" ");
     let base = own.join(name);
-    let leaf = base.join("runner");
     renew(&base)?;
-    fs::create_dir(&leaf)?;
-    write(&leaf, "cgroup.procs", "0")?;
-    let done = write(own, "cgroup.subtree_control", &switch)
-        .and_then(|()| write(&base, "cgroup.subtree_control", &switch));
-    if let Err(error) = done {
-        // Others live in kiln's group: it is not kiln's to divide.
-        write(own, "cgroup.procs", "0")?;
-        fs::remove_dir(&leaf)?;
-        fs::remove_dir(&base)?;
-        return Err(error);
+    fs::create_dir(base.join(RUNNER))?;
+    let divided = write(&base.join(RUNNER), "cgroup.procs", "0")
+        .and_then(|()| switch(own, '+'))
+        .and_then(|()| switch(&base, '+'));
+    match divided {
+        Ok(()) => Ok(base),
+        Err(error) => {
+            // Others live in kiln's group: it is not kiln's to divide.
+            leave_v2(&base)?;
+            Err(error)
+        }
     }
-    Ok(base)
+}
+
+/// Makes one group again of what kiln has divided.
+fn leave_v2(base: &Path) -> io::Result<()> {
+    let own = base.parent().unwrap_or(base);
+    // Fails where it was never switched on.
+    let _ = switch(base, '-').and_then(|()| switch(own, '-'));
+    write(own, "cgroup.procs", "0")?;
+    fs::remove_dir(base.join(RUNNER))?;
+    fs::remove_dir(base)
+}
+
+/// Switches the controllers on or off for the groups below.
+fn switch(directory: &Path, sign: char) -> io::Result<()> {
+    let words = CONTROLLERS.map(|name| format!("{sign}{name}")).join(" ");
+    write(directory, "cgroup.subtree_control", &words)
 }
 
 /// Makes a directory for groups; those that a killed kiln has left there go, with what is in them.
@@ -265,10 +286,6 @@ fn renew(base: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn has_word(text: &str, word: &str) -> bool {
-    text.split_whitespace().any(|other| other == word)
 }
 
 fn write(directory: &Path, file: &str, text: &str) -> io::Result<()> {
