@@ -311,8 +311,9 @@ impl Progress {
                 self.run.failures.completed(package, wall);
                 self.ready.remove(package);
             }
-            Record::PackageFailed { package, .. } => {
+            Record::PackageFailed { package, completed, .. } => {
                 self.run.failed += 1;
+                self.run.completed = self.run.completed.saturating_sub(u64::from(*completed));
                 self.run.failures.spent(package);
                 self.ready.remove(package);
             }
@@ -333,6 +334,8 @@ impl Progress {
             }
             Record::WorkLost { .. }
             | Record::RequirementUnmet { .. }
+            | Record::Verified { .. }
+            | Record::PackageDamaged { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Time, Usage};
+use crate::engine::message::{
+    Effect, Ending, Event, Facts, Findings, Have, Outcome, Record, Resources, Time, Usage,
+};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Evidence, Failure};
@@ -137,6 +139,9 @@ impl Story {
                             Resources { disk: u64::MAX, memory: u64::MAX, toolchain_verified: true };
                         events.push(Event::Measured { phase, resources });
                     }
+                    Effect::Verify { task, .. } => {
+                        events.push(Event::Verified { task, findings: Ok(Findings::default()) });
+                    }
                     Effect::WatchOutput { .. } => {}
                     Effect::End(ending) => return Some(ending),
                 }
@@ -185,7 +190,10 @@ impl Story {
                 self.left(name)
             }
         };
-        Facts { packages: self.plan.packages.iter().map(|package| have(&package.name)).collect() }
+        Facts {
+            packages: self.plan.packages.iter().map(|package| have(&package.name)).collect(),
+            ..Facts::default()
+        }
     }
 
     fn left(&self, name: &str) -> Have {
