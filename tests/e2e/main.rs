@@ -51,3 +51,5 @@ mod tree;
 mod undoing;
 #[cfg(test)]
 mod users;
+#[cfg(test)]
+mod verifying;
