@@ -282,8 +282,8 @@ impl Store {
         }
     }
 
-    /// Looks at a merged package's files: reads all the first time since kiln started or merged it, then those that have
-    /// changed since the last look.
+    /// Looks at a merged package's files: reads all the first time since kiln started, then those that have changed since
+    /// the last look.
     pub(super) fn verify(&mut self, package: &str) -> Result<Looked, MergeError> {
         let Some(manifest) = self.manifests.get(package).map(Arc::clone) else {
             return Ok(Looked::default());
@@ -300,7 +300,6 @@ impl Store {
 
     /// Puts back what of a merged package is not as it should be.
     pub(super) fn put_right(&mut self, package: &str) -> Result<(), MergeError> {
-        self.verified.remove(package);
         self.repair(&BTreeSet::from([package.to_owned()]))
     }
 
@@ -377,7 +376,6 @@ impl Store {
         let replacers = self.replaces.replacers_of(package).filter(|replacer| !pending.contains(*replacer));
         self.ownership.record(&manifest, replacers);
         self.manifests.insert(package.to_owned(), manifest);
-        self.verified.remove(package);
         self.pending.remove(package);
         self.repair(&todo.exposed)
     }

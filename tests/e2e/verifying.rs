@@ -73,6 +73,7 @@ fn a_damaged_dependency_is_found_before_a_dependents_first_script_and_merged_aga
     assert_eq!(verification(&space), ["lib verified", "careless verified", "app verified"]);
     space.run(0);
     assert_eq!(space.ledger().last_start().worked_on(), [""; 0]);
+    assert_eq!(space.ledger().of("undone").count(), 0, "it has ended well");
 }
 
 #[test]
