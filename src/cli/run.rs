@@ -21,6 +21,7 @@ use crate::driver::look;
 use crate::driver::run::Driver;
 use crate::driver::spawn;
 use crate::engine::message::Ending;
+use crate::failure::Category;
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::{self, Observer, Runner};
@@ -276,7 +277,10 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
     for failed in snapshot.failed.iter().filter(|failed| failed.level > 0 && ending != Ending::Stopped) {
         let (name, task) = (&failed.package, failed.task.name());
         text.push_str(&format!("\n{name} failed at {task} ({})", failed.category().name()));
-        if failed.task.is_script() {
+        if failed.category() == Category::BrokenDependency {
+            // It printed nothing: it was not begun.
+            text.push_str(&format!(": {}", failed.failure.evidence.text));
+        } else if failed.task.is_script() {
             text.push_str(&format!(": {}", target.command("log", &[name])));
         }
     }

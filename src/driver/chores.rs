@@ -100,7 +100,7 @@ impl Chores {
         let mut findings = Findings { at: wall_now(), ..Findings::default() };
         for &id in packages {
             let name = &self.plan.package(id).name;
-            let looked = store.verify(name).map_err(|error| verdict::merge(&error))?;
+            let looked = store.verify(name).map_err(|error| verdict::look(&error))?;
             if let Some((first, others)) = looked.damage.split_first() {
                 findings.damaged.push(Damaged {
                     package: id,

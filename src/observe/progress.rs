@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::engine::Limits;
 use crate::engine::message::{Record, RunEnd, Time, Usage};
 use crate::engine::state::{RunState, State};
-use crate::failure::Failure;
+use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
 use crate::plan::{PackageId, Plan, TaskKind};
 
@@ -317,6 +317,17 @@ impl Progress {
                 self.run.failures.spent(package);
                 self.ready.remove(package);
             }
+            Record::PackageDamaged { package, path, what } => {
+                // Until it has been merged again, something is wrong with the package; no attempt has failed.
+                if let Some(id) = self.plan.find(package) {
+                    let phase = &self.plan.phase(self.plan.package(id).phase).key;
+                    let text = format!("damaged in the sysroot: `{path}` {what}");
+                    let failure = &Failure::fact(Category::BrokenDependency, "kiln", text);
+                    let failed = Failed { phase, package, task: TaskKind::Merge, attempt: 1, failure };
+                    let rule = &self.plan.document.error_recovery.automatic_recovery;
+                    self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                }
+            }
             Record::PackageSkipped { package, .. } => {
                 self.run.skipped += 1;
                 self.ready.remove(package);
@@ -335,7 +346,6 @@ impl Progress {
             Record::WorkLost { .. }
             | Record::RequirementUnmet { .. }
             | Record::Verified { .. }
-            | Record::PackageDamaged { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }
