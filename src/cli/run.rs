@@ -115,6 +115,7 @@ impl Run {
         let sysroot = state.sysroot();
         let driver = Driver::open(job, |entry| progress.fold(entry))?;
         let expected = progress.expected();
+        let memory = progress.expected_memory();
         let observer = Observer::new(progress, state.clone(), Runner::Here);
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
@@ -142,7 +143,7 @@ impl Run {
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, |committed| {
+        let ending = driver.run(&expected, memory, |committed| {
             // A watcher that is gone has panicked; the build goes on without.
             let _ = sender.send(committed);
         });

@@ -116,10 +116,12 @@ impl Driver {
     }
 
     /// Runs until the engine says that it is over. `expected`: nanoseconds that each package is expected to
-    /// take, for the critical path; `observe` gets what was committed, in order.
+    /// take, for the critical path; `memory`: bytes that each task is expected to need; `observe` gets what was committed,
+    /// in order.
     pub fn run(
         mut self,
         expected: &[u64],
+        memory: Vec<u64>,
         mut observe: impl FnMut(Vec<Entry>),
     ) -> Result<Ending, DriverError> {
         let user = build_user(&self.job)?;
@@ -167,6 +169,7 @@ impl Driver {
         let limits = self.job.limits();
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
+        let engine = engine.expecting_memory(memory);
 
         let sender = self.remote.0.clone();
         let answers = Answers::default();
@@ -299,6 +302,7 @@ impl Shift<'_> {
                     Effect::Start(start) => self.start(start, &mut events),
                     Effect::Kill { task, at_once } => self.kill(task, at_once),
                     Effect::Measure { phase } => self.measure(phase)?,
+                    Effect::MeasureMemory => events.push(Event::Memory { available: memory_available()? }),
                     Effect::Verify { task, packages } => self.verify(task, packages),
                     Effect::WatchOutput { task } => events.push(self.last_output(task)),
                     Effect::End(ending) => ended = Some(ending),
@@ -537,7 +541,7 @@ impl Shift<'_> {
     fn measure(&mut self, phase: PhaseId) -> Result<(), DriverError> {
         let root = self.driver.job.state.root().to_owned();
         let disk = host::disk_available(&root).map_err(|source| DriverError::State { path: root, source })?;
-        let memory = host::memory_available().map_err(prepare("read the available memory"))?;
+        let memory = memory_available()?;
         let plan = Arc::clone(self.engine.plan());
         let sender = self.driver.remote.0.clone();
         let send = move |toolchain_verified| {
@@ -569,6 +573,10 @@ impl Shift<'_> {
             self.discarder.discard(work.root());
         }
     }
+}
+
+fn memory_available() -> Result<u64, DriverError> {
+    host::memory_available().map_err(prepare("read the available memory"))
 }
 
 fn no_thread(error: &io::Error) -> Failure {

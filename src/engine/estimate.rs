@@ -14,7 +14,7 @@ use super::state::{State, TaskState};
 use super::{Engine, Limits, RunInfo, Running};
 
 /// From `now` to the end of the run, if every task that is left takes what `expected` says (nanoseconds) and
-/// none fails. A running task that has already taken longer takes `overrun` times what it has taken from now on: whoever
+/// none fails, and none has to wait for memory. A running task that has already taken longer takes `overrun` times what it has taken from now on: whoever
 /// knows little about a task should not say that it ends any moment.
 pub fn remaining(
     plan: &Arc<Plan>,
@@ -58,6 +58,7 @@ pub fn remaining(
                 Effect::Measure { phase } => answers.push(phase),
                 Effect::End(_) => return at.since(now),
                 Effect::Kill { .. }
+                | Effect::MeasureMemory
                 | Effect::Verify { .. }
                 | Effect::WatchOutput { .. }
                 | Effect::Record(_) => {}

@@ -39,6 +39,11 @@ pub enum Event {
         /// What there is.
         resources: Resources,
     },
+    /// The answer to `Effect::MeasureMemory`.
+    Memory {
+        /// Bytes, capped by the cgroup's limit.
+        available: u64,
+    },
     /// The answer to `Effect::Verify`: what was found, or why nothing could be.
     Verified {
         /// The task that waits for it.
@@ -191,6 +196,8 @@ pub enum Effect {
         /// For this phase.
         phase: PhaseId,
     },
+    /// Tell how much memory is available; `Event::Memory` answers.
+    MeasureMemory,
     /// Tell whether the files of these packages in the sysroot are what they should be; `Event::Verified` answers. Until
     /// then nothing of ours changes the sysroot.
     Verify {

@@ -14,6 +14,7 @@
 
 pub mod estimate;
 mod life;
+mod memory;
 pub mod message;
 mod schedule;
 pub mod state;
@@ -31,6 +32,7 @@ use crate::config::document::AutomaticRecovery;
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
+use memory::Memory;
 use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
 use schedule::Queues;
 use state::{PackageState, PhaseState, RunState, State, TaskState};
@@ -71,6 +73,7 @@ pub struct Engine {
     /// Nothing more is started; the run ends like this once nothing is running.
     closing: Option<Ending>,
     ended: bool,
+    memory: Memory,
     /// How many tasks ended as soon as they were started.
     at_once: u64,
     /// Strict dependencies are looked at. Not by an engine that only estimates.
@@ -115,6 +118,7 @@ impl Engine {
             measuring: None,
             closing: None,
             ended: false,
+            memory: Memory::default(),
             at_once: 0,
             verifies: true,
         }
@@ -142,11 +146,13 @@ impl Engine {
             Event::Tick => self.tick(now, &mut out),
             Event::Finished { task, outcome, usage } => self.finished(now, task, outcome, usage, &mut out),
             Event::Measured { phase, resources } => self.measured(now, phase, resources, &mut out),
+            Event::Memory { available } => self.measured_memory(available),
             Event::Verified { task, findings } => self.verified(now, task, findings, &mut out),
             Event::Output { task, last } => self.output(now, task, last, &mut out),
             Event::Stop => self.stop(now, &mut out),
         }
         self.advance(now, &mut out);
+        self.forget_memory();
         out
     }
 
@@ -240,6 +246,8 @@ impl Engine {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Retry(package) => self.enqueue(now, package),
+                // What waits for memory is looked at after every event.
+                Timer::Memory => {}
                 Timer::Timeout(task) => {
                     let limit = self.plan.package(self.plan.package_of(task)).timeout;
                     self.end_task(now, task, EndReason::TooLong(limit.unwrap_or_default()), out);

@@ -263,6 +263,10 @@ impl Engine {
             if one_at_a_time && self.first_open(self.plan.package(id).phase) != Some(id) {
                 return; // its turn comes when those before it are done
             }
+            let busy = self.queues.in_use[pool as usize] > 0;
+            if pool == Pool::Work && !self.has_memory_for(now, task, busy, out) {
+                return; // and so do those behind it
+            }
             self.queues.ready[pool as usize].pop_first();
             // It may have been skipped, or thrown back, since it was put here.
             let current = self.state.next_task(&self.plan, id) == Some(task);

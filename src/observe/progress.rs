@@ -174,6 +174,11 @@ impl Progress {
         self.expectations().packages().to_vec()
     }
 
+    /// What each task is expected to need of memory, bytes, by `TaskId`; 0 where nobody knows.
+    pub fn expected_memory(&self) -> Vec<u64> {
+        self.history.memory(&self.plan)
+    }
+
     /// What each task is expected to take.
     pub fn expectations(&self) -> Expectations {
         Expectations::new(&self.plan, &self.history)
@@ -273,7 +278,7 @@ impl Progress {
                 if let Some(open) = self.ended(package, *task, at, None, usage)
                     && !open.restore
                 {
-                    self.history.learn(package, *task, nanoseconds(open.at, at));
+                    self.history.learn(package, *task, nanoseconds(open.at, at), usage.peak_memory);
                     self.outlook.done(&self.plan, package, *task);
                 }
                 // The task after a fetch may have to wait for its phase and for other packages.

@@ -269,6 +269,7 @@ fn assemble(
             tasks,
             direct: recipe.direct,
             check_required: recipe.tasks.check.as_ref().is_none_or(Task::required),
+            memory: recipe.memory.map(|size| size.0),
             weight: recipe.weight,
             jobs: recipe.jobs,
             timeout: recipe.timeout.map(|d| d.0),

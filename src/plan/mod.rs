@@ -125,6 +125,8 @@ pub struct Package {
     pub direct: bool,
     /// Whether a failed `check` fails the package.
     pub check_required: bool,
+    /// Bytes of memory that it is expected to need.
+    pub memory: Option<u64>,
     /// Relative cost.
     pub weight: Option<f64>,
     /// How many jobs a task may use.

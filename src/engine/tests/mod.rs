@@ -1,6 +1,7 @@
-//! The engine's tests: stories (`building`, `failing`, `going_on`, `verifying`) told as scripts (`script`), and thousands of random
+//! The engine's tests: stories (`building`, `failing`, `going_on`, `verifying`, `admitting`) told as scripts (`script`), and thousands of random
 //! ones (`simulation`). All make their plans from a `sketch`.
 
+mod admitting;
 mod building;
 mod failing;
 mod going_on;

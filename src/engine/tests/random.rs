@@ -28,7 +28,8 @@ impl Random {
 /// A random definition in the words of `sketch`.
 pub(super) fn words(random: &mut Random) -> String {
     let mut out = String::new();
-    let method = if random.chance(30) { "topological" } else { "parallel" };
+    let methods = ["topological", "parallel", "parallel", "dynamic", "dynamic"];
+    let method = methods[usize::try_from(random.below(5)).unwrap()];
     writeln!(out, "method {method}\nattempts {}\ndelay {}", 1 + random.below(3), random.below(20)).unwrap();
     let levels = ["", "build", "build", "build runtime", "runtime", "optional", "build runtime optional"];
     let strict = levels[usize::try_from(random.below(7)).unwrap()];
@@ -64,10 +65,11 @@ pub(super) fn words(random: &mut Random) -> String {
                         .unwrap();
                 }
             }
-            match random.below(5) {
+            match random.below(6) {
                 0 => write!(out, "(timeout {} jobs {})", 1 + random.below(40), 1 + random.below(3)).unwrap(),
                 1 => write!(out, "(silent {})", 1 + random.below(20)).unwrap(),
-                2 => write!(out, "(accept 1)").unwrap(),
+                2 => write!(out, "(accept 1 memory {})", 1 + random.below(1000)).unwrap(),
+                3 => write!(out, "(memory {})", 1 + random.below(1000)).unwrap(),
                 _ => {}
             }
             writeln!(out).unwrap();

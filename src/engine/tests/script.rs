@@ -19,7 +19,7 @@ use super::sketch;
 /// Runs a script and compares the trace.
 ///
 /// Script, a line an event: `SECONDS begin [PACKAGE=HAVE…]`, `ok PACKAGE.TASK`, `fail PACKAGE.TASK [security]`,
-/// `tick`, `measured PHASE [disk N] [memory N] [rotten]`, `verified PACKAGE.TASK [read|damaged|lost PACKAGE…] [unreadable]`,
+/// `tick`, `memory N`, `measured PHASE [disk N] [memory N] [rotten]`, `verified PACKAGE.TASK [read|damaged|lost PACKAGE…] [unreadable]`,
 /// `output PACKAGE.TASK SECONDS`, `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
 /// `!` behind it: the `check` had failed.
 /// Trace: `+` records, `>` effects.
@@ -36,7 +36,9 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
     let limits = Limits { jobs, fetches: 2, grace: Duration::from_secs(10) };
     let info = RunInfo { build_id: "b1".into(), kiln: "test".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
-    let new = |state| Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected);
+    let new = |state| {
+        Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected).expecting_memory(memory(&plan))
+    };
     let mut engine = new(State::new(&plan));
     let mut records: Vec<(Time, Record)> = Vec::new();
     let mut trace = String::new();
@@ -65,6 +67,7 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
                 finished(&plan, words[2], Outcome::Failure(Failure::fact(category, "test", "it broke")))
             }
             "measured" => measured(&plan, &words[2..]),
+            "memory" => Event::Memory { available: words[2].parse().unwrap() },
             "verified" => verified(&plan, &words[2..]),
             "output" => Event::Output {
                 task: task(&plan, words[2]),
@@ -80,6 +83,13 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
         }
     }
     trace
+}
+
+/// What each task is expected to need: what the sketch says of scripts.
+pub(super) fn memory(plan: &Plan) -> Vec<u64> {
+    let tasks =
+        plan.packages.iter().flat_map(|package| package.tasks.iter().map(move |task| (package, task)));
+    tasks.map(|(package, task)| package.memory.filter(|_| task.is_script()).unwrap_or(0)).collect()
 }
 
 fn facts(plan: &Plan, words: &[&str]) -> Facts {
@@ -166,6 +176,7 @@ fn show(plan: &Plan, effect: &Effect) -> String {
             format!("> {} {}", if *at_once { "kill" } else { "term" }, name(*task))
         }
         Effect::Measure { phase } => format!("> measure {}", plan.phase(*phase).key),
+        Effect::MeasureMemory => "> measure memory".to_owned(),
         Effect::Verify { task, packages } => {
             let packages: Vec<&str> = packages.iter().map(|id| &*plan.package(*id).name).collect();
             format!("> verify {} {}", name(*task), packages.join(","))

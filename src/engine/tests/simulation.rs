@@ -20,13 +20,14 @@ use crate::config::document::Method;
 use crate::engine::message::{
     Damaged, Effect, Ending, Event, Facts, Findings, Have, Outcome, Record, Resources, Start, Time, Usage,
 };
-use crate::engine::state::{PackageState, RunState, State};
+use crate::engine::state::{PackageState, RunState, State, TaskState};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, Plan, TaskId, TaskKind};
 
 use super::random::{Random, words};
 use super::reckoning::{Recipes, needs, strict};
+use super::script::memory;
 use super::sketch;
 
 /// What is outside of the engine: processes, files, the ledger.
@@ -59,6 +60,9 @@ struct World {
     failed_checks: BTreeSet<PackageId>,
     /// Who waits until somebody has looked at which packages, and when that ends.
     looking: Option<(TaskId, Vec<PackageId>, Time)>,
+    /// What was available when that was asked last, in a turn that is not over; and ever.
+    available: Option<u64>,
+    most: u64,
     /// Completed according to the ledger, whatever became of it.
     completed: BTreeSet<PackageId>,
     /// The same, without something optional, and not begun again.
@@ -115,6 +119,8 @@ impl World {
             told: BTreeSet::new(),
             failed_checks: BTreeSet::new(),
             looking: None,
+            available: None,
+            most: 0,
             completed: BTreeSet::new(),
             degraded: BTreeSet::new(),
             begun: BTreeSet::new(),
@@ -175,7 +181,7 @@ impl World {
             return self.restart();
         }
         assert_eq!(&self.replayed, self.engine.state(), "the records do not say what the state is");
-        let (mut measure, mut watch) = (Vec::new(), Vec::new());
+        let (mut measure, mut watch, mut memory) = (Vec::new(), Vec::new(), false);
         for effect in todo {
             match effect {
                 Effect::Start(start) => self.start(start),
@@ -188,6 +194,7 @@ impl World {
                     }
                 }
                 Effect::Measure { phase } => measure.push(phase),
+                Effect::MeasureMemory => memory = true,
                 Effect::Verify { task, packages } => {
                     let end = self.now + Duration::from_secs(self.random.below(3));
                     assert!(self.looking.replace((task, packages, end)).is_none(), "two look at once");
@@ -198,6 +205,13 @@ impl World {
             }
         }
         self.check();
+        self.available = None;
+        if memory {
+            let available = self.random.below(1500);
+            self.available = Some(available);
+            self.most = self.most.max(available);
+            self.turn(Event::Memory { available });
+        }
         for task in watch {
             let quiet = Duration::from_secs(self.random.below(20));
             let last = Time(self.now.0.saturating_sub(u64::try_from(quiet.as_nanos()).unwrap()));
@@ -240,6 +254,9 @@ impl World {
                 self.degraded.remove(&id); // it is being built again
             }
             let task = self.plan.task(id, *task).unwrap();
+            if self.plan.document.dependency_tracking.dependency_resolution.method == Method::Dynamic {
+                self.check_memory(task);
+            }
             assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
             assert_eq!(
                 *restore,
@@ -251,7 +268,9 @@ impl World {
 
     fn start(&mut self, start: Start) {
         let Start { task, package, kind, .. } = start;
-        if kind != TaskKind::Fetch {
+        // What is merged again was complete without asking who else is.
+        let again = kind == TaskKind::Merge && start.restore;
+        if kind != TaskKind::Fetch && !again {
             let (there, over) = &self.needs[package.0 as usize];
             let name = |id: &PackageId| self.plan.package(*id).name.to_string();
             for id in there {
@@ -298,6 +317,27 @@ impl World {
         }
         let end = self.now + Duration::from_secs(1 + self.random.below(30));
         assert!(self.in_flight.insert(task, (start, end)).is_none(), "started while running");
+    }
+
+    /// Nothing begins beside others for which there is no memory. (Those that began before are in the replayed state.)
+    fn check_memory(&self, task: TaskId) {
+        let (expected, state) = (memory(&self.plan), &self.replayed);
+        let needed = expected[task.0 as usize];
+        let runs = |id: &TaskId| matches!(state.task(*id).state, TaskState::Running { .. });
+        let all = (0..u32::try_from(expected.len()).unwrap()).map(TaskId);
+        let beside: Vec<u64> = all
+            .filter(|id| runs(id) && self.plan.kind(*id).works())
+            .map(|id| expected[id.0 as usize])
+            .collect();
+        if needed > 0 && !beside.is_empty() {
+            let promised: u64 = beside.iter().sum();
+            assert!(needed + promised <= self.most, "{needed} and {promised} of {}", self.most);
+            assert!(
+                self.available.is_some_and(|available| needed <= available),
+                "{needed}: {:?}",
+                self.available
+            );
+        }
     }
 
     fn check(&self) {
@@ -503,7 +543,7 @@ impl World {
 fn engine(plan: &Arc<Plan>, limits: Limits, state: State) -> Engine {
     let info = RunInfo { build_id: "b".into(), kiln: "test".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
-    Engine::new(Arc::clone(plan), limits, info, state, &expected)
+    Engine::new(Arc::clone(plan), limits, info, state, &expected).expecting_memory(memory(plan))
 }
 
 fn run_seed(seed: u64) {

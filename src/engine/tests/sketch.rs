@@ -7,7 +7,7 @@
 //! strict build runtime optional # which are verified before a dependent's first script; without this line none is
 //!   zlib: fetch unpack build install
 //!   curl: build install < zlib ?brotli ~ca     # needs zlib, would use brotli, runs with ca
-//!   odd: build check? (timeout 10 silent 5 jobs 1 accept 1)     # accept: failed checks of dependencies
+//!   odd: build check? (timeout 10 silent 5 jobs 1 memory 8 accept 1)     # accept: failed checks of dependencies
 //! ```
 //! A package with `install` has a `merge` as well; `fetch` and `unpack` come together.
 
@@ -57,6 +57,7 @@ pub(crate) fn definition(words: &str) -> Definition {
                 definition.document.dependency_tracking.dependency_resolution.method = match tokens.next() {
                     Some("topological") => Method::Topological,
                     Some("parallel") => Method::Parallel,
+                    Some("dynamic") => Method::Dynamic,
                     other => panic!("method {other:?}"),
                 }
             }
@@ -159,6 +160,7 @@ fn recipe(package: &str, own: &str, rest: &str) -> Recipe {
             "timeout" => recipe.timeout = span,
             "silent" => recipe.silent_timeout = span,
             "jobs" => recipe.jobs = Jobs::Most(u32::try_from(number).unwrap()),
+            "memory" => recipe.memory = Some(Size(number)),
             "accept" => recipe.accept_failed_check = number > 0,
             other => panic!("({other})"),
         }
