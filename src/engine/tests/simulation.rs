@@ -63,6 +63,8 @@ struct World {
     /// What was available when that was asked last, in a turn that is not over; and ever.
     available: Option<u64>,
     most: u64,
+    /// By task: what it is expected to need.
+    memory: Vec<u64>,
     /// Completed according to the ledger, whatever became of it.
     completed: BTreeSet<PackageId>,
     /// The same, without something optional, and not begun again.
@@ -101,6 +103,7 @@ impl World {
         let runs_left = random.below(3);
         Self {
             replayed: State::new(&plan),
+            memory: memory(&plan),
             plan,
             other_plan,
             needs,
@@ -321,7 +324,7 @@ impl World {
 
     /// Nothing begins beside others for which there is no memory. (Those that began before are in the replayed state.)
     fn check_memory(&self, task: TaskId) {
-        let (expected, state) = (memory(&self.plan), &self.replayed);
+        let (expected, state) = (&self.memory, &self.replayed);
         let needed = expected[task.0 as usize];
         let runs = |id: &TaskId| matches!(state.task(*id).state, TaskState::Running { .. });
         let all = (0..u32::try_from(expected.len()).unwrap()).map(TaskId);
