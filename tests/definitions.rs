@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod definitions {
     mod framework;
+    mod fuzz;
     mod golden;
     mod graph;
     mod shipped;

@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 
 use super::target::StateTarget;
 use super::{Exit, output};
-use crate::driver::look;
-use crate::engine::state::{PACKAGE_STATES, PackageState, State};
+use crate::driver::look::{self, Seen};
+use crate::engine::state::{PACKAGE_STATES, PackageState};
 use crate::graph::export::{self, NodeStatus};
 use crate::ledger::lock::RunnerLock;
 use crate::observe::snapshot::is_moving;
@@ -43,8 +43,7 @@ impl GraphCommand {
             Format::Json => {
                 let seen = look::look(&job, |_| {})?;
                 let moving = is_moving(seen.state.run, RunnerLock::is_held(&job.state.lock()));
-                let status: Vec<_> =
-                    job.plan.package_ids().map(|id| status(&seen.state, moving, id)).collect();
+                let status: Vec<_> = job.plan.package_ids().map(|id| status(&seen, moving, id)).collect();
                 output::answer_json(&export::json(&planned, &status))?;
             }
         }
@@ -52,18 +51,9 @@ impl GraphCommand {
     }
 }
 
-/// A package's statuses in the last run. Verified: completed, and its `check` did not fail.
-fn status(state: &State, moving: bool, id: PackageId) -> NodeStatus {
-    let package = state.package(id);
-    let verification = match package.state {
-        _ if package.check_failed => "failed",
-        PackageState::Completed { .. } => "verified",
-        PackageState::Pending
-        | PackageState::Running
-        | PackageState::Failed
-        | PackageState::Skipped { .. } => "unverified",
-    };
-    let build = match package.state {
+/// A package's state in the last run, and what is known of what was completed of it.
+fn status(seen: &Seen, moving: bool, id: PackageId) -> NodeStatus {
+    let build = match seen.state.package(id).state {
         // Of a run that does not go on, none is.
         PackageState::Running if !moving => PackageState::Pending,
         state @ (PackageState::Pending
@@ -72,5 +62,6 @@ fn status(state: &State, moving: bool, id: PackageId) -> NodeStatus {
         | PackageState::Failed
         | PackageState::Skipped { .. }) => state,
     };
+    let verification = seen.facts[id.0 as usize].verification.name();
     NodeStatus { build: PACKAGE_STATES[build.index()], verification }
 }

@@ -12,21 +12,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use crate::config::scalar::Switch;
-use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
+use crate::engine::message::{
+    Effect, Ending, Event, Facts, Findings, Outcome, Record, Resources, Start, Time, Usage,
+};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::host;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{PhaseId, TaskId, TaskKind};
+use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 use crate::words::count;
 
 use super::chores::{self, Chores};
 use super::discard::Discarder;
 use super::fetch::{Answers, Helpers};
 use super::identity::{build_user, new_build_id, state_id, wall_now};
-use super::look::{self, Past};
+use super::look::{self, Fact, Past};
 use super::script::{self, Scripts};
 use super::spares::Spares;
 use super::spawn::{self, Confinement, Control, Ended, Exit, Report, Spawner};
@@ -41,6 +43,7 @@ enum Message {
     Report(Report),
     Done { task: TaskId, outcome: Outcome, usage: Usage },
     Measured { phase: PhaseId, resources: Resources },
+    Verified { task: TaskId, findings: Result<Findings, Failure> },
     Stop,
 }
 
@@ -114,10 +117,12 @@ impl Driver {
     }
 
     /// Runs until the engine says that it is over. `expected`: nanoseconds that each package is expected to
-    /// take, for the critical path; `observe` gets what was committed, in order.
+    /// take, for the critical path; `memory`: bytes that each task is expected to need; `observe` gets what was committed,
+    /// in order.
     pub fn run(
         mut self,
         expected: &[u64],
+        memory: Vec<u64>,
         mut observe: impl FnMut(Vec<Entry>),
     ) -> Result<Ending, DriverError> {
         let user = build_user(&self.job)?;
@@ -138,13 +143,25 @@ impl Driver {
                 .map_err(prepare("open the sysroot"))?;
         let before = self.settle_sysroot(&mut store, &lost);
         for record in &before {
-            self.past.installed.fold(record);
+            self.past.installed.fold(record, wall_now());
         }
         if !before.is_empty() {
             observe(self.commit(self.past.last, before)?);
         }
+        let began = wall_now();
         let facts = look::facts(&self.job, &self.past.installed, &mut store);
-        let facts = Facts { packages: facts.iter().map(|fact| fact.have).collect() };
+        let which = |fact: &dyn Fn(&Fact) -> bool| {
+            self.job.plan.package_ids().filter(|id| fact(&facts[id.0 as usize])).collect::<Vec<_>>()
+        };
+        let read = look::names(&self.job.plan, &which(&|fact| fact.read));
+        let facts = Facts {
+            packages: facts.iter().map(|fact| fact.have).collect(),
+            failed_checks: which(&|fact| fact.check_failed && !fact.have.is_new()),
+        };
+        if !read.is_empty() {
+            // So that the next start need not read them again.
+            observe(self.commit(self.past.last, vec![Record::Verified { packages: read, at: began }])?);
+        }
         let merging = self.job.plan.package_ids().filter(|id| facts.packages[id.0 as usize].is_work());
         store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
 
@@ -153,6 +170,7 @@ impl Driver {
         let limits = self.job.limits();
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
+        let engine = engine.expecting_memory(memory);
 
         let sender = self.remote.0.clone();
         let answers = Answers::default();
@@ -314,6 +332,8 @@ impl Shift<'_> {
                     Effect::Start(start) => self.start(start, &mut events),
                     Effect::Kill { task, at_once } => self.kill(task, at_once),
                     Effect::Measure { phase } => self.measure(phase)?,
+                    Effect::MeasureMemory => events.push(Event::Memory { available: memory_available()? }),
+                    Effect::Verify { task, packages } => self.verify(task, packages),
                     Effect::WatchOutput { task } => events.push(self.last_output(task)),
                     Effect::End(ending) => ended = Some(ending),
                     Effect::Record(_) => {}
@@ -359,6 +379,7 @@ impl Shift<'_> {
         match message {
             Message::Stop => events.push(Event::Stop),
             Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
+            Message::Verified { task, findings } => events.push(Event::Verified { task, findings }),
             Message::Done { task, outcome, usage } => {
                 if let Some(done) = self.in_flight.remove(&task) {
                     let usage = Usage {
@@ -515,10 +536,21 @@ impl Shift<'_> {
             let _ = sender.send(Message::Done { task: start.task, outcome, usage });
         });
         if let Err(error) = spawned {
-            let failure =
-                Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"));
-            let outcome = Outcome::Failure(failure);
+            let outcome = Outcome::Failure(no_thread(&error));
             let _ = sender2.send(Message::Done { task: start.task, outcome, usage: Usage::default() });
+        }
+    }
+
+    /// Looks at packages' files, on a thread: there may be gigabytes.
+    fn verify(&self, task: TaskId, packages: Vec<PackageId>) {
+        let chores = Arc::clone(&self.chores);
+        let sender = self.driver.remote.0.clone();
+        let spawned = std::thread::Builder::new().name("verify".into()).spawn(move || {
+            let _ = sender.send(Message::Verified { task, findings: chores.verify(&packages) });
+        });
+        if let Err(error) = spawned {
+            let findings = Err(no_thread(&error));
+            let _ = self.driver.remote.0.send(Message::Verified { task, findings });
         }
     }
 
@@ -552,7 +584,7 @@ impl Shift<'_> {
     fn measure(&mut self, phase: PhaseId) -> Result<(), DriverError> {
         let root = self.driver.job.state.root().to_owned();
         let disk = host::disk_available(&root).map_err(|source| DriverError::State { path: root, source })?;
-        let memory = host::memory_available().map_err(prepare("read the available memory"))?;
+        let memory = memory_available()?;
         let plan = Arc::clone(self.engine.plan());
         let sender = self.driver.remote.0.clone();
         let send = move |toolchain_verified| {
@@ -584,4 +616,12 @@ impl Shift<'_> {
             self.discarder.discard(work.root());
         }
     }
+}
+
+fn memory_available() -> Result<u64, DriverError> {
+    host::memory_available().map_err(prepare("read the available memory"))
+}
+
+fn no_thread(error: &io::Error) -> Failure {
+    Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"))
 }

@@ -181,6 +181,12 @@ pub(super) fn merge(error: &MergeError) -> Failure {
     }
 }
 
+/// A package's files in the sysroot could not be looked at.
+pub(super) fn look(error: &MergeError) -> Failure {
+    let MergeError::Io { path, source } = error else { return merge(error) };
+    Failure::fact(io_category(source), KILN, format!("cannot look at `{path}` in the sysroot: {source}"))
+}
+
 pub(super) fn capture(error: &CaptureError) -> Failure {
     match error {
         CaptureError::Merge(error) => merge(error),

@@ -6,6 +6,7 @@
 pub mod cycle;
 pub mod export;
 pub mod resolve;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use serde::Serialize;
 
 use crate::config::diagnostic::Place;
 use crate::config::load::Definition;
+use crate::config::recipe::Recipe;
+use crate::config::version::Dependency;
 
 /// A definition's dependency graph. Nodes are dense: a `usize` index into `nodes`.
 #[derive(Debug, Clone)]
@@ -114,4 +117,13 @@ impl Graph {
         let recipe = &definition.recipes[self.nodes[edge.from].recipe];
         recipe.place.clone().key(edge.dependency_type.list()).index(edge.index)
     }
+}
+
+/// The three lists of a recipe; the index of each is its `DependencyType as usize`.
+fn lists(recipe: &Recipe) -> [(DependencyType, &[Dependency]); 3] {
+    [
+        (DependencyType::Build, recipe.build_deps.as_slice()),
+        (DependencyType::Runtime, recipe.runtime_deps.as_slice()),
+        (DependencyType::Optional, recipe.optional_deps.as_slice()),
+    ]
 }

@@ -1,19 +1,19 @@
 //! From steps, groups and recipes to a graph.
 //!
 //! Owns: what a name means (package or group), which packages are part of the build and in which phase, and
-//! every complaint about a name, a version or a phase. Does not know: cycles, order.
+//! every complaint about a name or a phase. Does not know: cycles, order, which version would do (`versions`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Place, Severity};
-use crate::config::document::PackageType;
+use crate::config::document::{PackageType, Verification};
 use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
-use crate::config::suggest::similar;
-use crate::config::version::Dependency;
+use crate::config::suggest;
 
-use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel};
+use super::versions::{self, Want};
+use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel, lists};
 
 /// Resolves every name of the definition. All problems are reported, not just the first.
 ///
@@ -130,8 +130,8 @@ impl<'a> Resolver<'a> {
     fn unknown(&self, what: &str, name: &str) -> Diagnostic {
         let diagnostic = Diagnostic::error("unknown-package", format!("{what} `{name}` has no recipe"));
         let names: Vec<&str> = self.recipes.keys().copied().collect();
-        match similar(name, &names) {
-            Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+        match suggest::did_you_mean(name, &names) {
+            Some(hint) => diagnostic.hint(hint),
             None => diagnostic.hint(format!("add packages/{name}.yaml, or take the name out")),
         }
     }
@@ -254,12 +254,16 @@ impl<'a> Resolver<'a> {
 
     /// Edges of all nodes, with everything that can be wrong about one.
     fn connect(&mut self) {
+        let compatible = self.definition.document.dependency_graph.validation.version_compatibility;
+        let mut unsatisfied = BTreeSet::new();
         for from in 0..self.graph.nodes.len() {
             let recipe = self.graph.nodes[from].recipe;
             self.check_names(recipe);
             let mut connected = BTreeSet::new();
             for need in self.needs(recipe) {
-                self.check_version(recipe, &need);
+                if compatible && !self.is_satisfied(recipe, &need) {
+                    unsatisfied.insert(need.recipe);
+                }
                 let Some(&to) = self.graph.by_name.get(&*self.recipe(need.recipe).package) else {
                     continue; // optional, and in no step
                 };
@@ -286,6 +290,7 @@ impl<'a> Resolver<'a> {
                 });
             }
         }
+        self.check_versions(&unsatisfied);
     }
 
     fn check_names(&mut self, recipe: usize) {
@@ -305,30 +310,26 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn check_version(&mut self, recipe: usize, need: &Need) {
-        if !self.definition.document.dependency_graph.validation.version_compatibility {
-            return;
-        }
+    /// Whether the package that it is about has a version that will do.
+    fn is_satisfied(&self, recipe: usize, need: &Need) -> bool {
         let (_, list) = lists(self.recipe(recipe))[need.kind as usize];
-        let constraint = &list[need.index].constraint;
-        let other = self.recipe(need.recipe);
-        let Some(version) = other.version.as_ref().filter(|v| !constraint.allows(v)) else { return };
-        let diagnostic = Diagnostic::error(
-            "version-conflict",
-            format!(
-                "`{}` needs `{}` {constraint}, but its version is {version}",
-                self.recipe(recipe).package,
-                other.package
-            ),
-        )
-        .at(self.place(recipe, need.kind, need.index))
-        .hint(format!(
-            "change the constraint, or the version in {}",
-            self.definition
-                .files
-                .locate(&self.definition.recipes[need.recipe].place.clone().key("version").into())
-        ));
-        self.diagnostics.push(diagnostic);
+        self.recipe(need.recipe)
+            .version
+            .as_ref()
+            .is_none_or(|version| list[need.index].constraint.allows(version))
+    }
+
+    /// All constraints on packages of which one is not satisfied: which version would do depends on all of them.
+    fn check_versions(&mut self, of: &BTreeSet<usize>) {
+        let mut wants = Vec::new();
+        for node in self.graph.nodes.iter().filter(|_| !of.is_empty()) {
+            for need in self.needs(node.recipe).into_iter().filter(|need| of.contains(&need.recipe)) {
+                let relaxed = self.package_type(need.kind).verification == Verification::Relaxed;
+                let Need { recipe, kind, index } = need;
+                wants.push(Want { by: node.recipe, kind, index, of: recipe, relaxed });
+            }
+        }
+        self.diagnostics.extend(versions::check(self.definition, &wants));
     }
 
     fn place(&self, recipe: usize, kind: DependencyType, index: usize) -> Place {
@@ -350,13 +351,4 @@ impl<'a> Resolver<'a> {
             .hint("name it in a step of the same or an earlier phase"),
         );
     }
-}
-
-/// The three lists of a recipe; the index of each is its `DependencyType as usize`.
-fn lists(recipe: &Recipe) -> [(DependencyType, &[Dependency]); 3] {
-    [
-        (DependencyType::Build, recipe.build_deps.as_slice()),
-        (DependencyType::Runtime, recipe.runtime_deps.as_slice()),
-        (DependencyType::Optional, recipe.optional_deps.as_slice()),
-    ]
 }

@@ -17,7 +17,9 @@ use crate::config::recipe::{Recipe, Task};
 use crate::graph::cycle::{self, Circle};
 use crate::graph::{Graph, RequirementLevel, resolve};
 
-use super::{DroppedEdge, NodeId, Package, PackageId, Phase, PhaseId, Plan, TaskKind, Waiter, depth, key};
+use super::{
+    DroppedEdge, NodeId, Package, PackageId, Phase, PhaseId, Plan, TaskKind, Waiter, depth, key, strict,
+};
 
 /// A plan with the graph that it was made from, and what is worth a warning.
 #[derive(Debug)]
@@ -233,6 +235,8 @@ fn assemble(
     for edge in &graph.edges {
         depends_on[id_of[edge.from].0 as usize].push(id_of[edge.to]);
     }
+    let types = &document.dependency_tracking.package_types;
+    let mut strict = strict::dependencies(types, graph, id_of);
     let mut packages: Vec<Package> = Vec::with_capacity(count);
     let mut first_task = Vec::with_capacity(count + 1);
     let mut by_name = BTreeMap::new();
@@ -265,11 +269,14 @@ fn assemble(
             tasks,
             direct: recipe.direct,
             check_required: recipe.tasks.check.as_ref().is_none_or(Task::required),
+            memory: recipe.memory.map(|size| size.0),
             weight: recipe.weight,
             jobs: recipe.jobs,
             timeout: recipe.timeout.map(|d| d.0),
             silent_timeout: recipe.silent_timeout.map(|d| d.0),
             depends_on: direct,
+            strict: std::mem::take(&mut strict[node]),
+            accept_failed_check: recipe.accept_failed_check,
             key: key::hex(&keys[node]),
         });
     }

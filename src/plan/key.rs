@@ -65,6 +65,7 @@ pub fn plan_digest(document: &Document, phases: &[Phase], packages: &[Package]) 
     for package in packages {
         let depends_on: Vec<u32> = package.depends_on.iter().map(|p| p.0).collect();
         add(&mut hasher, &(&*package.name, &*package.key, &depends_on, package.weight));
+        add(&mut hasher, &package.accept_failed_check);
     }
     hex(hasher.finalize().as_bytes())
 }

@@ -10,6 +10,7 @@ pub mod build;
 mod depth;
 pub mod key;
 pub mod path;
+mod strict;
 #[cfg(test)]
 mod tests;
 
@@ -124,6 +125,8 @@ pub struct Package {
     pub direct: bool,
     /// Whether a failed `check` fails the package.
     pub check_required: bool,
+    /// Bytes of memory that it is expected to need.
+    pub memory: Option<u64>,
     /// Relative cost.
     pub weight: Option<f64>,
     /// How many jobs a task may use.
@@ -134,8 +137,21 @@ pub struct Package {
     pub silent_timeout: Option<Duration>,
     /// Direct dependencies in the plan, ascending, each once.
     pub depends_on: Vec<PackageId>,
+    /// Those that must be verified before its first script, ascending, each once.
+    pub strict: Vec<Strict>,
+    /// A strict dependency's `check` may have failed.
+    pub accept_failed_check: bool,
     /// Digest of everything that goes into it: hexadecimal blake3.
     pub key: Arc<str>,
+}
+
+/// A dependency at `verification: strict`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Strict {
+    /// Which.
+    pub package: PackageId,
+    /// The dependent cannot do without.
+    pub required: bool,
 }
 
 /// One who waits.

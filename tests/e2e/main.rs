@@ -34,6 +34,8 @@ mod process;
 #[cfg(test)]
 mod requirements;
 #[cfg(test)]
+mod resolving;
+#[cfg(test)]
 mod selecting;
 #[cfg(test)]
 mod sharing;
@@ -51,3 +53,5 @@ mod tree;
 mod undoing;
 #[cfg(test)]
 mod users;
+#[cfg(test)]
+mod verifying;
