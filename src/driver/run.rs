@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::config::scalar::Switch;
 use crate::engine::message::{
-    Effect, Ending, Event, Facts, Findings, Outcome, Record, Resources, Start, Time, Usage,
+    Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
@@ -28,15 +28,14 @@ use super::chores::{self, Chores};
 use super::discard::Discarder;
 use super::fetch::{Answers, Helpers};
 use super::identity::{build_user, new_build_id, state_id, wall_now};
-use super::look::{self, Fact, Past};
+use super::look::Past;
 use super::script::{self, Scripts};
 use super::spares::Spares;
 use super::spawn::{self, Confinement, Control, Ended, Exit, Report, Spawner};
-use super::stage::plan::MergeError;
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::work::Work;
-use super::{DriverError, Job, ahead, leftover, prepare, verdict};
+use super::{DriverError, Job, ahead, leftover, prepare, settle, verdict};
 
 /// What reaches the loop.
 enum Message {
@@ -141,26 +140,16 @@ impl Driver {
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
                 .map_err(prepare("open the sysroot"))?;
-        let before = self.settle_sysroot(&mut store, &lost);
+        let before = settle::put_right(&self.job, &self.past.installed, &mut store, &lost);
         for record in &before {
             self.past.installed.fold(record, wall_now());
         }
         if !before.is_empty() {
             observe(self.commit(self.past.last, before)?);
         }
-        let began = wall_now();
-        let facts = look::facts(&self.job, &self.past.installed, &mut store);
-        let which = |fact: &dyn Fn(&Fact) -> bool| {
-            self.job.plan.package_ids().filter(|id| fact(&facts[id.0 as usize])).collect::<Vec<_>>()
-        };
-        let read = look::names(&self.job.plan, &which(&|fact| fact.read));
-        let facts = Facts {
-            packages: facts.iter().map(|fact| fact.have).collect(),
-            failed_checks: which(&|fact| fact.check_failed && !fact.have.is_new()),
-        };
-        if !read.is_empty() {
-            // So that the next start need not read them again.
-            observe(self.commit(self.past.last, vec![Record::Verified { packages: read, at: began }])?);
+        let (facts, verified) = settle::facts(&self.job, &self.past.installed, &mut store);
+        if let Some(verified) = verified {
+            observe(self.commit(self.past.last, vec![verified])?);
         }
         let merging = self.job.plan.package_ids().filter(|id| facts.packages[id.0 as usize].is_work());
         store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
@@ -221,35 +210,6 @@ impl Driver {
             shift.discarder.finish();
         }
         Ok(ending)
-    }
-
-    /// Takes back what did not end well, and takes out what is no longer wanted. What cannot be done is said and left:
-    /// whatever it is in the way of will fail as a task.
-    fn settle_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Vec<Record> {
-        let mut records = Vec::new();
-        let mut settled = |package: &Arc<str>,
-                           result: Result<(), MergeError>,
-                           record: fn(Arc<str>) -> Record| match result {
-            Ok(()) => records.push(record(Arc::clone(package))),
-            Err(error) => tracing::error!(package = &**package, "cannot put the sysroot right: {error}"),
-        };
-        let removed = |package| Record::PackageRemoved { package };
-        for (package, key) in self.past.installed.unfinished() {
-            settled(package, store.undo(package, key.as_deref()), |package| Record::Undone { package });
-        }
-        for package in lost {
-            settled(package, store.undo(package, None), removed);
-        }
-        let plan = &self.job.plan;
-        let installs = |name: &str| {
-            plan.find(name)
-                .is_some_and(|id| plan.task(id, TaskKind::Install).is_some() || !store.has_files_of(name))
-        };
-        let unwanted: Vec<_> = self.past.installed.names().filter(|name| !installs(name)).collect();
-        for package in unwanted.into_iter().filter(|name| !lost.contains(name)) {
-            settled(package, store.remove(package), removed);
-        }
-        records
     }
 
     /// Which control groups tasks get, and what that means for `limits`.

@@ -25,7 +25,7 @@ use super::counters::ByTask;
 pub struct History {
     /// Nanoseconds.
     last: BTreeMap<(Arc<str>, TaskKind), u64>,
-    /// Peak memory of the largest of its processes, bytes.
+    /// Peak memory, bytes: its own, or its largest process's.
     peaks: BTreeMap<(Arc<str>, TaskKind), u64>,
 }
 
@@ -70,7 +70,7 @@ const SHARE: ByTask<f64> = [0.02, 0.03, 0.12, 0.65, 0.10, 0.05, 0.03];
 const HISTORY_SPREAD: f64 = 0.10;
 
 impl History {
-    /// A task succeeded after `nanoseconds`; its largest process had `peak` bytes.
+    /// A task succeeded after `nanoseconds`, with `peak` bytes of memory.
     pub fn learn(&mut self, package: &Arc<str>, task: TaskKind, nanoseconds: u64, peak: u64) {
         self.last.insert((Arc::clone(package), task), nanoseconds);
         if scripted(task) {
@@ -79,7 +79,7 @@ impl History {
     }
 
     /// What each task is expected to need of memory, by `TaskId`: what its recipe says, or what was measured if that is
-    /// more. It cannot be less: as long as whole tasks are not measured, the largest process is all that is known of one.
+    /// more. Not if it is less: where there are no control groups, the largest process is all that is known of a task.
     pub fn memory(&self, plan: &Plan) -> Vec<u64> {
         let tasks =
             plan.packages.iter().flat_map(|package| package.tasks.iter().map(move |task| (package, *task)));
