@@ -94,11 +94,11 @@ impl Chores {
         fetched.map_err(|error| verdict::fetch(&error))
     }
 
-    /// Looks at the files of these packages in the sysroot.
-    pub(super) fn verify(&self, packages: &[PackageId]) -> Result<Findings, Failure> {
+    /// Looks at the files of these packages in the sysroot; not at the rest once that is `cancel`led.
+    pub(super) fn verify(&self, packages: &[PackageId], cancel: &AtomicBool) -> Result<Findings, Failure> {
         let mut store = self.store();
         let mut findings = Findings { at: wall_now(), ..Findings::default() };
-        for &id in packages {
+        for &id in packages.iter().filter(|_| !cancel.load(Ordering::Relaxed)) {
             let name = &self.plan.package(id).name;
             let looked = store.verify(name).map_err(|error| verdict::look(&error))?;
             if let Some((first, others)) = looked.damage.split_first() {

@@ -199,6 +199,7 @@ impl Driver {
             chores: Arc::new(chores),
             scripts,
             in_flight: BTreeMap::new(),
+            look: None,
             discarder,
             spares,
             base,
@@ -254,6 +255,8 @@ struct Shift<'a> {
     chores: Arc<Chores>,
     scripts: Scripts,
     in_flight: BTreeMap<TaskId, InFlight>,
+    /// Who waited last for a look at the sysroot, and what ends that. There is one at a time.
+    look: Option<(TaskId, Arc<AtomicBool>)>,
     discarder: Discarder,
     spares: Spares,
     base: Time,
@@ -502,11 +505,13 @@ impl Shift<'_> {
     }
 
     /// Looks at packages' files, on a thread: there may be gigabytes.
-    fn verify(&self, task: TaskId, packages: Vec<PackageId>) {
+    fn verify(&mut self, task: TaskId, packages: Vec<PackageId>) {
         let chores = Arc::clone(&self.chores);
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.look = Some((task, Arc::clone(&cancel)));
         let sender = self.driver.remote.0.clone();
         let spawned = std::thread::Builder::new().name("verify".into()).spawn(move || {
-            let _ = sender.send(Message::Verified { task, findings: chores.verify(&packages) });
+            let _ = sender.send(Message::Verified { task, findings: chores.verify(&packages, &cancel) });
         });
         if let Err(error) = spawned {
             let findings = Err(no_thread(&error));
@@ -515,7 +520,12 @@ impl Shift<'_> {
     }
 
     fn kill(&self, task: TaskId, at_once: bool) {
-        let Some(flying) = self.in_flight.get(&task) else { return };
+        let Some(flying) = self.in_flight.get(&task) else {
+            if let Some((_, cancel)) = self.look.iter().find(|(waiting, _)| *waiting == task) {
+                chores::cancel(cancel);
+            }
+            return;
+        };
         match flying.hands {
             Hands::Process => {
                 let signal = if at_once { spawn::Signal::Kill } else { spawn::Signal::Term };
