@@ -75,7 +75,7 @@ const VALUES: [&str; 40] = [
 /// Few by default, so that all tests together take seconds.
 fn cases() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig::with_cases(cases.unwrap_or(60))
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases.unwrap_or(60)) }
 }
 
 /// One change of a text, by lines and characters.
@@ -146,7 +146,8 @@ fn read(space: &Space) -> Result<bool, TestCaseError> {
     for rendered in &said {
         let (Some(file), Some(position)) = (&rendered.file, rendered.position) else { continue };
         let text = String::from_utf8_lossy(&fs::read(space.path().join(file)).unwrap()).into_owned();
-        let lines = text.lines().count() + 1;
+        // A carriage return alone ends a line of YAML.
+        let lines = text.matches(['\n', '\r']).count() + 1;
         prop_assert!((1..=lines).contains(&position.line), "{rendered:?} of {lines} lines");
     }
     render::text(&said, true);
