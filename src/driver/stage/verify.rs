@@ -26,9 +26,10 @@ pub enum Depth {
     Since(i64),
 }
 
-/// A file whose inode has changed this shortly before a moment may have changed after it: some file systems know whole
-/// seconds only, and the kernel's clock for files is a few milliseconds late.
-const GRAIN: i64 = 1_100_000_000;
+/// A file whose inode has changed this shortly before a moment may have changed after it: the kernel's clock for files is
+/// up to 10 ms late, and some file systems know whole seconds only.
+const GRAIN: i64 = 20_000_000;
+const GRAIN_OF_SECONDS: i64 = 1_000_000_000 + GRAIN;
 
 /// A path that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +172,8 @@ pub(super) fn difference(
         Depth::Since(moment) => {
             let nanoseconds = i64::try_from(stat.st_ctime_nsec).unwrap_or(0);
             let changed = stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
-            changed.saturating_add(GRAIN) < moment
+            let grain = if nanoseconds == 0 { GRAIN_OF_SECONDS } else { GRAIN };
+            changed.saturating_add(grain) < moment
         }
     };
     if is_trusted {

@@ -15,7 +15,8 @@ fn look(space: &Space, manifest: &super::super::manifest::Manifest, depth: Depth
 /// The last moment before which a file must not have changed for this one to be read again.
 fn changed(space: &Space, path: &str) -> i64 {
     let meta = fs::symlink_metadata(space.path("sysroot").join(path)).unwrap();
-    meta.ctime() * 1_000_000_000 + meta.ctime_nsec() + 1_100_000_000
+    let grain = if meta.ctime_nsec() == 0 { 1_020_000_000 } else { 20_000_000 };
+    meta.ctime() * 1_000_000_000 + meta.ctime_nsec() + grain
 }
 
 #[test]
