@@ -51,6 +51,11 @@ impl Part {
         self.shown[node]
     }
 
+    /// Whether it is about one of this edge's packages.
+    pub fn is_about(&self, edge: &Edge) -> bool {
+        self.focus.contains(&edge.from) || self.focus.contains(&edge.to)
+    }
+
     /// Its edges, in the graph's order.
     pub fn edges<'g>(&self, graph: &'g Graph) -> impl Iterator<Item = &'g Edge> {
         graph.edges.iter().filter(|edge| self.has(edge.from) && self.has(edge.to))

@@ -180,11 +180,17 @@ impl<'a> Drawing<'a> {
         phases.retain(|phase| !phase.boxes.is_empty());
 
         let edges: Vec<_> = part.edges(&planned.graph).collect();
-        let implied = if all_edges { Vec::new() } else { implied(planned.graph.nodes.len(), &edges) };
-        let left_out = implied.iter().filter(|implied| **implied).count();
-        let drawn = edges.iter().zip(implied.iter().chain(std::iter::repeat(&false)));
+        let mut is_left_out = vec![false; edges.len()];
+        if !all_edges {
+            is_left_out = implied(planned.graph.nodes.len(), &edges);
+            for (edge, left_out) in edges.iter().zip(&mut is_left_out) {
+                *left_out &= !part.is_about(edge);
+            }
+        }
+        let left_out = is_left_out.iter().filter(|left_out| **left_out).count();
+        let drawn = edges.iter().zip(&is_left_out).filter(|(_, left_out)| !**left_out);
         let mut pairs: BTreeMap<_, (Vec<DependencyType>, RequirementLevel)> = BTreeMap::new();
-        for edge in drawn.filter(|(_, implied)| !**implied).map(|(edge, _)| edge) {
+        for (edge, _) in drawn {
             let (types, level) =
                 pairs.entry((id(edge.from), id(edge.to))).or_insert((Vec::new(), RequirementLevel::Optional));
             types.push(edge.dependency_type);
