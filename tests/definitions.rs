@@ -5,6 +5,7 @@ mod definitions {
     mod framework;
     mod golden;
     mod graph;
+    mod lfs;
     mod shipped;
     mod space;
 }

@@ -14,7 +14,7 @@ fn space() -> Space {
 
 /// Compares with `tests/golden/documents/NAME.snap`; digests and the space's path are written out of it.
 #[track_caller]
-fn golden(name: &str, space: &Space, text: &str) {
+pub(super) fn golden(name: &str, space: &Space, text: &str) {
     let mut settings = Settings::clone_current();
     settings.set_snapshot_path("../golden/documents");
     settings.set_prepend_module_to_snapshot(false);

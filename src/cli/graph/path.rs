@@ -112,8 +112,7 @@ fn text(answer: &Answer<'_>) -> String {
 
 fn sentence(from: &str, to: &str, chain: &[Link<'_>]) -> String {
     let required = chain.iter().all(|link| link.requirement_level == RequirementLevel::Required);
-    let verb = if required { "needs" } else { "can do without, but uses," };
-    format!("`{from}` {verb} `{to}`")
+    if required { format!("`{from}` needs `{to}`") } else { format!("`{from}` uses `{to}` if it is there") }
 }
 
 fn table(chain: &[Link<'_>]) -> String {
