@@ -10,7 +10,8 @@ use super::target::StateTarget;
 use super::{Exit, output};
 use crate::driver::look;
 use crate::engine::state::{PACKAGE_STATES, PackageState, State};
-use crate::graph::export::{self, NodeStatus, draw::Drawing};
+use crate::graph::export::draw::Drawing;
+use crate::graph::export::{Exported, NodeStatus, dot, mermaid};
 use crate::ledger::lock::RunnerLock;
 use crate::observe::snapshot::is_moving;
 use crate::plan::PackageId;
@@ -63,9 +64,18 @@ impl GraphCommand {
         let status: Vec<_> = job.plan.package_ids().map(|id| status(&seen.state, moving, id)).collect();
         let drawing = || Drawing::new(&planned, &part, &status, self.all_edges);
         match if self.json { Format::Json } else { self.format } {
-            Format::Json => output::answer_json(&export::json(&planned, &part, &status))?,
-            Format::Dot => output::answer(&export::dot::dot(&drawing())),
-            Format::Mermaid => output::answer(&export::mermaid::mermaid(&drawing())),
+            Format::Json => {
+                output::answer_json(&Exported { planned: &planned, part: &part, status: &status })?;
+            }
+            Format::Dot => output::answer(&dot::dot(&drawing())),
+            Format::Mermaid => {
+                let drawing = drawing();
+                let text = mermaid::mermaid(&drawing);
+                if let Some(warning) = mermaid::warning(&drawing, &text) {
+                    output::say(&format!("kiln: {warning}"));
+                }
+                output::answer(&text);
+            }
         }
         Ok(Exit::Completed)
     }

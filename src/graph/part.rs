@@ -106,3 +106,68 @@ fn shortest<'g>(
     }
     Vec::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{DependencyType, Node};
+
+    /// `0-1` is that 0 needs 1, `0~1` that it can do without.
+    fn graph(edges: &str) -> Graph {
+        let edges = edges.split_whitespace().map(|word| {
+            let node = |at: usize| usize::from(word.as_bytes()[at] - b'0');
+            let (dependency_type, requirement_level) = match &word[1..2] {
+                "-" => (DependencyType::Build, RequirementLevel::Required),
+                _ => (DependencyType::Optional, RequirementLevel::Optional),
+            };
+            Edge { from: node(0), to: node(2), dependency_type, requirement_level, index: 0 }
+        });
+        let node = |name: usize| Node {
+            name: name.to_string().into(),
+            version: "1".into(),
+            recipe: name,
+            phase: 0,
+            step: "s".into(),
+        };
+        let nodes = (0..10).map(node).collect();
+        Graph { phases: Vec::new(), nodes, edges: edges.collect(), by_name: Default::default() }
+    }
+
+    #[track_caller]
+    fn check_chain(edges: &str, from: &[usize], to: &[usize], expected: &str) {
+        let graph = graph(edges);
+        let chain = chain(&graph, from, to);
+        let words = chain.iter().map(|edge| format!("{}{}", edge.from, edge.to)).collect::<Vec<_>>();
+        assert_eq!(words.join(" "), expected, "{edges} {from:?} {to:?}");
+    }
+
+    #[test]
+    fn a_chain_is_short_and_of_what_is_required_if_it_can_be() {
+        check_chain("0-1 1-2 2-3 0-2", &[0], &[3], "02 23");
+        check_chain("0-1 1-2 0~2", &[0], &[2], "01 12");
+        check_chain("0-1 1~2", &[0], &[2], "01 12");
+        check_chain("0-1 1-2", &[2], &[0], "");
+        check_chain("0-1", &[0], &[0], "");
+        // To itself, all around; to another, not.
+        check_chain("0-1 1-0 0-2 2-3", &[0], &[0], "01 10");
+        check_chain("0-1 1-0 0-2 2-3", &[0], &[3], "02 23");
+        // From any of several to any of several.
+        check_chain("0-1 1-2 2-3 4-3", &[0, 4], &[2, 3], "43");
+    }
+
+    #[test]
+    fn a_part_is_what_few_edges_lead_to_each_way() {
+        let graph = graph("0-1 1-2 2-3 4-2 4-5 6~2");
+        let around = |focus: &[usize], depth| {
+            let part = Part::around(&graph, focus.to_vec(), depth);
+            let nodes: Vec<usize> = (0..graph.nodes.len()).filter(|node| part.has(*node)).collect();
+            (nodes, part.edges(&graph).count())
+        };
+        assert_eq!(around(&[2], 0), (vec![2], 0));
+        assert_eq!(around(&[2], 1), (vec![1, 2, 3, 4, 6], 4));
+        // 5 is needed by what needs 2, which is another way round.
+        assert_eq!(around(&[2], 9), (vec![0, 1, 2, 3, 4, 6], 5));
+        assert_eq!(around(&[0, 5], 1), (vec![0, 1, 4, 5], 2));
+        assert_eq!(Part::whole(&graph).edges(&graph).count(), 6);
+    }
+}

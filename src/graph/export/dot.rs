@@ -140,7 +140,7 @@ fn legend(drawing: &Drawing<'_>) -> String {
     if drawing.boxes().any(Package::is_verified) {
         verification.push("double border: verified");
     }
-    if drawing.boxes().any(|package| package.verification_status == Some("failed")) {
+    if drawing.boxes().any(Package::is_refuted) {
         verification.push("⚠ verification failed");
     }
     if !verification.is_empty() {

@@ -110,9 +110,13 @@ impl Package<'_> {
         self.verification_status == Some("verified")
     }
 
+    pub(super) fn is_refuted(&self) -> bool {
+        self.verification_status == Some("failed")
+    }
+
     /// What stands before its name.
     pub(super) fn marks(&self) -> String {
-        let warning = if self.verification_status == Some("failed") { "⚠ " } else { "" };
+        let warning = if self.is_refuted() { "⚠ " } else { "" };
         match self.look().mark {
             "" => warning.to_owned(),
             mark => format!("{mark} {warning}"),
@@ -209,7 +213,7 @@ impl<'a> Drawing<'a> {
             about: about(planned, part, shown, edges.len()),
             left_out: (left_out > 0).then(|| {
                 format!(
-                    "{left_out} of them are not drawn: a longer way along arrows leads to the same package (--all-edges draws them)"
+                    "{left_out} not drawn, where a longer way along arrows leads to the same package (--all-edges draws all)"
                 )
             }),
             downwards: grows_downwards(planned.plan.packages.len(), &phases, &arrows),

@@ -6,7 +6,11 @@
 
 use std::fmt::Write as _;
 
-use super::draw::{Drawing, Kind, LOOKS, Package};
+use super::draw::{Drawing, Kind, Package};
+
+/// What mermaid draws unless its configuration says otherwise; a drawing cannot say so itself.
+const EDGES_MOST: usize = 500;
+const CHARACTERS_MOST: usize = 50_000;
 
 /// The drawing in mermaid.
 pub fn mermaid(drawing: &Drawing<'_>) -> String {
@@ -18,46 +22,33 @@ pub fn mermaid(drawing: &Drawing<'_>) -> String {
     let mut out = format!("---\ntitle: {title}\n---\nflowchart {direction}\n");
     for (index, phase) in drawing.phases.iter().enumerate() {
         let _ = writeln!(out, "  subgraph phase{index}[\"{}\"]", escaped(phase.title));
+        let _ = writeln!(out, "    direction {direction}");
         for package in &phase.boxes {
-            let _ = writeln!(out, "    p{}{}", package.id, shape(package));
+            let label = format!("{}{}", package.marks(), package.name);
+            let label = package.version.map_or_else(|| label.clone(), |version| format!("{label} {version}"));
+            let _ = writeln!(out, "    p{}{}", package.id, shape(package, &label));
         }
         out.push_str("  end\n");
     }
     for arrow in &drawing.arrows {
         let _ = writeln!(out, "  p{} {} p{}", arrow.from, link(arrow.kind), arrow.to);
     }
-    let kinds = drawing.kinds();
-    if !kinds.is_empty() {
-        out.push_str("  subgraph legend[\"an arrow leads to what is needed\"]\n");
-        for (index, kind) in kinds.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "    l{index}[\" \"] {}|{}| m{index}[\" \"]",
-                link(Some(*kind)),
-                kind.purpose()
-            );
-        }
-        out.push_str("  end\n");
-    }
-    for look in &LOOKS {
-        let members: Vec<String> = drawing
-            .boxes()
-            .filter(|one| one.build_status == Some(look.status) && !look.mark.is_empty())
-            .map(|one| format!("p{}", one.id))
-            .collect();
-        if !members.is_empty() {
-            let dashed = if look.status == "skipped" { ",stroke-dasharray:4" } else { "" };
-            let _ = writeln!(
-                out,
-                "  classDef {} fill:{},stroke:{},color:{}{dashed}\n  class {} {}",
-                look.status,
-                look.fill,
-                look.border,
-                look.text,
-                members.join(","),
-                look.status
-            );
-        }
+    legend(drawing, &mut out);
+    for look in drawing.looks().into_iter().filter(|look| !look.mark.is_empty()) {
+        let members = drawing.boxes().filter(|one| one.build_status == Some(look.status));
+        let members: Vec<String> = members.map(|one| format!("p{}", one.id)).collect();
+        let dashed = if look.status == "skipped" { ",stroke-dasharray:4" } else { "" };
+        let _ = writeln!(
+            out,
+            "  classDef {} fill:{},stroke:{},color:{}{dashed}\n  class {},s_{} {}",
+            look.status,
+            look.fill,
+            look.border,
+            look.text,
+            members.join(","),
+            look.status,
+            look.status
+        );
     }
     for package in drawing.boxes().filter(|package| package.focus) {
         let _ = writeln!(out, "  style p{} stroke-width:3px", package.id);
@@ -65,9 +56,40 @@ pub fn mermaid(drawing: &Drawing<'_>) -> String {
     out
 }
 
-fn shape(package: &Package<'_>) -> String {
-    let version = package.version.map_or_else(String::new, |version| format!(" {version}"));
-    let label = escaped(&format!("{}{}{version}", package.marks(), package.name));
+/// What is to be said to those who are to draw this.
+pub fn warning(drawing: &Drawing<'_>, text: &str) -> Option<String> {
+    let (edges, characters) = (drawing.arrows.len(), text.chars().count());
+    (edges > EDGES_MOST || characters > CHARACTERS_MOST).then(|| {
+        format!(
+            "this has {edges} edges and {characters} characters; mermaid draws {EDGES_MOST} and {CHARACTERS_MOST} unless its maxEdges and maxTextSize are raised: --focus shows less, dot draws more"
+        )
+    })
+}
+
+fn legend(drawing: &Drawing<'_>, out: &mut String) {
+    let (kinds, looks) = (drawing.kinds(), drawing.looks());
+    if kinds.is_empty() && looks.is_empty() {
+        return;
+    }
+    out.push_str("  subgraph legend[\"an arrow leads to what is needed\"]\n    direction LR\n");
+    for (index, kind) in kinds.into_iter().enumerate() {
+        let (link, purpose) = (link(Some(kind)), kind.purpose());
+        let _ = writeln!(out, "    l{index}[\" \"] {link}|{purpose}| m{index}[\" \"]");
+    }
+    for look in looks {
+        let _ = writeln!(out, "    s_{}(\"{} {}\")", look.status, look.mark, look.status);
+    }
+    if drawing.boxes().any(Package::is_verified) {
+        out.push_str("    v_verified[[\"verified\"]]\n");
+    }
+    if drawing.boxes().any(Package::is_refuted) {
+        out.push_str("    v_failed(\"⚠ verification failed\")\n");
+    }
+    out.push_str("  end\n");
+}
+
+fn shape(package: &Package<'_>, label: &str) -> String {
+    let label = escaped(label);
     // A double border, as far as there is one.
     if package.is_verified() { format!("[[\"{label}\"]]") } else { format!("(\"{label}\")") }
 }

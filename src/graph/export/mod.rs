@@ -9,11 +9,12 @@ mod implied;
 pub mod mermaid;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::ser::{SerializeMap as _, SerializeStruct as _, Serializer};
 
 use crate::config::document::{EdgeAttribute, NodeAttribute};
 use crate::plan::build::Planned;
 
+use super::Edge;
 use super::part::Part;
 
 /// What is known of a package from its runs.
@@ -25,49 +26,88 @@ pub struct NodeStatus {
     pub verification: &'static str,
 }
 
-/// `kiln graph --format json`.
-#[derive(Debug, Serialize)]
-pub struct Exported {
-    nodes: Vec<Value>,
-    edges: Vec<Value>,
+/// A part of the graph as JSON: `kiln graph --format json`. It is written as it is gone through: a distribution has a
+/// quarter of a million edges.
+#[derive(Debug, Clone, Copy)]
+pub struct Exported<'a> {
+    /// The graph.
+    pub planned: &'a Planned,
+    /// What of it.
+    pub part: &'a Part,
+    /// By package id.
+    pub status: &'a [NodeStatus],
 }
 
-/// A part of the graph as JSON, nodes in build order; `status` is by package id.
-pub fn json(planned: &Planned, part: &Part, status: &[NodeStatus]) -> Exported {
-    let shown = &planned.plan.document.dependency_graph;
-    let name = |node: usize| &*planned.graph.nodes[node].name;
-    let nodes = in_build_order(planned, part).map(|node| {
-        let id = planned.package_of_node[node];
+impl Serialize for Exported<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shape = serializer.serialize_struct("Exported", 2)?;
+        shape.serialize_field("nodes", &Nodes(*self))?;
+        shape.serialize_field("edges", &Edges(*self))?;
+        shape.end()
+    }
+}
+
+struct Nodes<'a>(Exported<'a>);
+struct Edges<'a>(Exported<'a>);
+struct NodeShape<'a>(&'a Exported<'a>, usize);
+struct EdgeShape<'a>(&'a Exported<'a>, &'a Edge);
+
+impl Serialize for Nodes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Exported { planned, part, .. } = self.0;
+        serializer.collect_seq(in_build_order(planned, part).map(|node| NodeShape(&self.0, node)))
+    }
+}
+
+impl Serialize for Edges<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Exported { planned, part, .. } = self.0;
+        serializer.collect_seq(part.edges(&planned.graph).map(|edge| EdgeShape(&self.0, edge)))
+    }
+}
+
+impl Serialize for NodeShape<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Exported { planned, status, .. } = self.0;
+        let id = planned.package_of_node[self.1];
         let package = planned.plan.package(id);
-        let mut shape = Map::new();
-        for attribute in &shown.nodes {
+        let status = status[id.0 as usize];
+        let mut shape = serializer.serialize_map(None)?;
+        for attribute in &planned.plan.document.dependency_graph.nodes {
             let (key, value) = match attribute {
                 NodeAttribute::PackageName => ("package_name", &*package.name),
                 NodeAttribute::Version => ("version", &*package.version),
-                NodeAttribute::BuildStatus => ("build_status", status[id.0 as usize].build),
-                NodeAttribute::VerificationStatus => {
-                    ("verification_status", status[id.0 as usize].verification)
+                NodeAttribute::BuildStatus => ("build_status", status.build),
+                NodeAttribute::VerificationStatus => ("verification_status", status.verification),
+            };
+            shape.serialize_entry(key, value)?;
+        }
+        shape.end()
+    }
+}
+
+impl Serialize for EdgeShape<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (planned, edge) = (self.0.planned, self.1);
+        let name = |node: usize| &*planned.graph.nodes[node].name;
+        let mut shape = serializer.serialize_map(None)?;
+        shape.serialize_entry("from", name(edge.from))?;
+        shape.serialize_entry("to", name(edge.to))?;
+        for attribute in &planned.plan.document.dependency_graph.edges {
+            match attribute {
+                EdgeAttribute::DependencyType => {
+                    shape.serialize_entry("dependency_type", &edge.dependency_type)?;
                 }
-            };
-            shape.insert(key.into(), value.into());
+                EdgeAttribute::RequirementLevel => {
+                    shape.serialize_entry("requirement_level", &edge.requirement_level)?;
+                }
+                EdgeAttribute::BuildOrder => {
+                    shape.serialize_entry("build_order", &planned.package_of_node[edge.to].0)?;
+                }
+            }
         }
-        Value::Object(shape)
-    });
-    let edges = part.edges(&planned.graph).map(|edge| {
-        let mut shape = Map::new();
-        shape.insert("from".into(), name(edge.from).into());
-        shape.insert("to".into(), name(edge.to).into());
-        for attribute in &shown.edges {
-            let (key, value) = match attribute {
-                EdgeAttribute::DependencyType => ("dependency_type", json!(edge.dependency_type)),
-                EdgeAttribute::RequirementLevel => ("requirement_level", json!(edge.requirement_level)),
-                EdgeAttribute::BuildOrder => ("build_order", json!(planned.package_of_node[edge.to].0)),
-            };
-            shape.insert(key.into(), value);
-        }
-        Value::Object(shape)
-    });
-    Exported { nodes: nodes.collect(), edges: edges.collect() }
+        shape.end()
+    }
 }
 
 /// The nodes of a part, in build order.
