@@ -82,7 +82,9 @@ fn shortest<'g>(
     }
     let among = |nodes: &[usize]| {
         let mut among = vec![false; graph.nodes.len()];
-        nodes.iter().for_each(|node| among[*node] = true);
+        for node in nodes {
+            among[*node] = true;
+        }
         among
     };
     let (wanted, mut seen) = (among(to), among(from));
@@ -109,6 +111,8 @@ fn shortest<'g>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::graph::{DependencyType, Node};
 
@@ -130,7 +134,7 @@ mod tests {
             step: "s".into(),
         };
         let nodes = (0..10).map(node).collect();
-        Graph { phases: Vec::new(), nodes, edges: edges.collect(), by_name: Default::default() }
+        Graph { phases: Vec::new(), nodes, edges: edges.collect(), by_name: BTreeMap::new() }
     }
 
     #[track_caller]

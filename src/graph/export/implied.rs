@@ -22,7 +22,9 @@ pub(super) fn implied(nodes: usize, edges: &[&Edge]) -> Vec<bool> {
     let mut link = vec![0; nodes];
     let components = kosaraju_scc(&di);
     for (index, members) in components.iter().enumerate() {
-        members.iter().for_each(|member| link[member.index()] = index);
+        for member in members {
+            link[member.index()] = index;
+        }
     }
     // Of each link, those that it needs: all of them have lower indices.
     let mut needs: Vec<Vec<usize>> = vec![Vec::new(); components.len()];
