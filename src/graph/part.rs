@@ -12,18 +12,18 @@ use super::{Edge, Graph, RequirementLevel};
 pub struct Part {
     /// By node.
     shown: Vec<bool>,
-    /// The nodes that it is about; none where it is the whole.
-    pub focus: Vec<usize>,
+    /// By node: whether the part is what is around it.
+    focus: Vec<bool>,
 }
 
 impl Part {
     /// The whole graph.
     pub fn whole(graph: &Graph) -> Self {
-        Self { shown: vec![true; graph.nodes.len()], focus: Vec::new() }
+        Self { shown: vec![true; graph.nodes.len()], focus: vec![false; graph.nodes.len()] }
     }
 
     /// These packages, what they need, and what needs them: as far as `depth` edges lead, each way.
-    pub fn around(graph: &Graph, focus: Vec<usize>, depth: u32) -> Self {
+    pub fn around(graph: &Graph, focus: &[usize], depth: u32) -> Self {
         let mut shown = vec![false; graph.nodes.len()];
         for forwards in [true, false] {
             let mut next = vec![Vec::new(); graph.nodes.len()];
@@ -43,7 +43,7 @@ impl Part {
                 }
             }
         }
-        Self { shown, focus }
+        Self { shown, focus: among(graph, focus) }
     }
 
     /// Whether it has this node.
@@ -51,9 +51,9 @@ impl Part {
         self.shown[node]
     }
 
-    /// Whether it is about one of this edge's packages.
-    pub fn is_about(&self, edge: &Edge) -> bool {
-        self.focus.contains(&edge.from) || self.focus.contains(&edge.to)
+    /// Whether it is what is around this node.
+    pub fn is_around(&self, node: usize) -> bool {
+        self.focus[node]
     }
 
     /// Its edges, in the graph's order.
@@ -80,14 +80,7 @@ fn shortest<'g>(
     for edge in graph.edges.iter().filter(|edge| counts(edge)) {
         leaving[edge.from].push(edge);
     }
-    let among = |nodes: &[usize]| {
-        let mut among = vec![false; graph.nodes.len()];
-        for node in nodes {
-            among[*node] = true;
-        }
-        among
-    };
-    let (wanted, mut seen) = (among(to), among(from));
+    let (wanted, mut seen) = (among(graph, to), among(graph, from));
     let mut came_by: Vec<Option<&Edge>> = vec![None; graph.nodes.len()];
     let mut queue: VecDeque<usize> = from.iter().copied().collect();
     while let Some(node) = queue.pop_front() {
@@ -107,6 +100,15 @@ fn shortest<'g>(
         }
     }
     Vec::new()
+}
+
+/// By node: whether it is one of these.
+fn among(graph: &Graph, nodes: &[usize]) -> Vec<bool> {
+    let mut among = vec![false; graph.nodes.len()];
+    for node in nodes {
+        among[*node] = true;
+    }
+    among
 }
 
 #[cfg(test)]
@@ -163,7 +165,7 @@ mod tests {
     fn a_part_is_what_few_edges_lead_to_each_way() {
         let graph = graph("0-1 1-2 2-3 4-2 4-5 6~2");
         let around = |focus: &[usize], depth| {
-            let part = Part::around(&graph, focus.to_vec(), depth);
+            let part = Part::around(&graph, focus, depth);
             let nodes: Vec<usize> = (0..graph.nodes.len()).filter(|node| part.has(*node)).collect();
             (nodes, part.edges(&graph).count())
         };

@@ -62,6 +62,8 @@ fn plan_with_a_cycle_that_is_broken() {
     let text = std::fs::read_to_string(space.definition().join("kiln.yaml")).unwrap();
     space.document(&text.replace("method: parallel", "method: parallel, circular_handling: ignore"));
     golden("plan-dropped-edges", &space, &space.kiln(&["plan", "--json"]).exits(0).stdout);
+    let drawn = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
+    assert!(drawn.contains("1 dropped to break cycles (kiln plan lists them)"), "{drawn}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Focus {
         Ok(match &self.package {
             None => Part::whole(&planned.graph),
             Some(package) => {
-                Part::around(&planned.graph, name::nodes(definition, planned, package)?, self.depth)
+                Part::around(&planned.graph, &name::nodes(definition, planned, package)?, self.depth)
             }
         })
     }

@@ -110,8 +110,8 @@ fn legend(drawing: &Drawing<'_>) -> String {
         escaped(drawing.title),
         escaped(&drawing.about)
     ));
-    if let Some(left_out) = &drawing.left_out {
-        rows.push_str(&line(&escaped(left_out)));
+    for note in &drawing.notes {
+        rows.push_str(&line(&escaped(note)));
     }
     let mut arrows = "An arrow leads to what is needed".to_owned();
     for (index, kind) in drawing.kinds().into_iter().enumerate() {

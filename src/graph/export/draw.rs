@@ -22,7 +22,7 @@ pub struct Drawing<'a> {
     /// What it shows, in words.
     pub(super) about: String,
     /// What it does not show, in words.
-    pub(super) left_out: Option<String>,
+    pub(super) notes: Vec<String>,
     pub(super) phases: Vec<Phase<'a>>,
     pub(super) arrows: Vec<Arrow>,
     /// Whether what is built first is at the top, or else on the left.
@@ -178,7 +178,7 @@ impl<'a> Drawing<'a> {
                 build_status: node(NodeAttribute::BuildStatus).then_some(status.build),
                 verification_status: node(NodeAttribute::VerificationStatus).then_some(status.verification),
                 build_order: edge(EdgeAttribute::BuildOrder).then_some(id(at)),
-                focus: part.focus.contains(&at),
+                focus: part.is_around(at),
             });
         }
         phases.retain(|phase| !phase.boxes.is_empty());
@@ -188,7 +188,7 @@ impl<'a> Drawing<'a> {
         if !all_edges {
             is_left_out = implied(planned.graph.nodes.len(), &edges);
             for (edge, left_out) in edges.iter().zip(&mut is_left_out) {
-                *left_out &= !part.is_about(edge);
+                *left_out &= !part.is_around(edge.from) && !part.is_around(edge.to);
             }
         }
         let left_out = is_left_out.iter().filter(|left_out| **left_out).count();
@@ -210,12 +210,8 @@ impl<'a> Drawing<'a> {
         let arrows: Vec<Arrow> = arrows.collect();
         Self {
             title: &planned.plan.definition,
-            about: about(planned, part, shown, edges.len()),
-            left_out: (left_out > 0).then(|| {
-                format!(
-                    "{left_out} not drawn, where a longer way along arrows leads to the same package (--all-edges draws all)"
-                )
-            }),
+            about: about(planned.graph.nodes.len(), shown, edges.len()),
+            notes: notes(left_out, planned.plan.dropped_edges.len()),
             downwards: grows_downwards(planned.plan.packages.len(), &phases, &arrows),
             phases,
             arrows,
@@ -247,16 +243,26 @@ impl<'a> Drawing<'a> {
     }
 }
 
-fn about(planned: &Planned, part: &Part, shown: usize, edges: usize) -> String {
-    let packages = planned.graph.nodes.len();
-    let edges = match edges {
-        1 => "1 dependency".to_owned(),
-        edges => format!("{edges} dependencies"),
-    };
-    if part.focus.is_empty() {
-        return format!("{}, {edges}", count(packages, "package"));
+fn about(packages: usize, shown: usize, edges: usize) -> String {
+    let edges = if edges == 1 { "1 dependency".to_owned() } else { format!("{edges} dependencies") };
+    if shown == packages {
+        format!("{}, {edges}", count(packages, "package"))
+    } else {
+        format!("{shown} of {}, {edges} between them", count(packages, "package"))
     }
-    format!("{shown} of {}, {edges} between them", count(packages, "package"))
+}
+
+fn notes(left_out: usize, dropped: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    if left_out > 0 {
+        notes.push(format!(
+            "{left_out} not drawn, where a longer way along arrows leads to the same package (--all-edges draws all)"
+        ));
+    }
+    if dropped > 0 {
+        notes.push(format!("{dropped} dropped to break cycles (kiln plan lists them)"));
+    }
+    notes
 }
 
 /// Boxes are wider than high: a long chain of them is drawn from the top downwards, a broad one from left to right,

@@ -15,7 +15,7 @@ const CHARACTERS_MOST: usize = 50_000;
 /// The drawing in mermaid.
 pub fn mermaid(drawing: &Drawing<'_>) -> String {
     let mut about = vec![format!("{}: {}", drawing.title, drawing.about)];
-    about.extend(drawing.left_out.clone());
+    about.extend(drawing.notes.iter().cloned());
     // JSON is YAML.
     let title = serde_json::Value::from(plain(&about.join("; "))).to_string();
     let direction = if drawing.downwards { "BT" } else { "RL" };
