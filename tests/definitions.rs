@@ -6,6 +6,7 @@ mod definitions {
     mod fuzz;
     mod golden;
     mod graph;
+    mod lfs;
     mod shipped;
     mod space;
 }

@@ -1,4 +1,8 @@
-//! `kiln graph`: the dependency graph, for other programs.
+//! `kiln graph`: the dependency graph, to be read by programs and looked at by people.
+
+mod focus;
+mod name;
+mod path;
 
 use clap::{Args, ValueEnum};
 
@@ -6,7 +10,8 @@ use super::target::StateTarget;
 use super::{Exit, output};
 use crate::driver::look::{self, Seen};
 use crate::engine::state::{PACKAGE_STATES, PackageState};
-use crate::graph::export::{self, NodeStatus};
+use crate::graph::export::draw::Drawing;
+use crate::graph::export::{Exported, NodeStatus, dot, mermaid};
 use crate::ledger::lock::RunnerLock;
 use crate::observe::snapshot::is_moving;
 use crate::plan::PackageId;
@@ -19,17 +24,26 @@ pub(super) struct GraphCommand {
     /// Shape of the answer
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-    /// The same as --format json
+    /// The same as --format json; with --path, that answer in JSON
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    #[command(flatten)]
+    focus: focus::Focus,
+    /// Draw all edges, also those that follow from others; json always has all
+    #[arg(long)]
+    all_edges: bool,
+    #[command(flatten)]
+    path: path::Path,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Nodes and edges with the attributes that `dependency_graph` names
     Json,
-    /// For graphviz
+    /// For graphviz: `kiln graph --format dot | dot -Tsvg > graph.svg`
     Dot,
+    /// For pages that draw mermaid, such as Markdown on code hosts
+    Mermaid,
 }
 
 impl GraphCommand {
@@ -38,13 +52,29 @@ impl GraphCommand {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
+        if let Some(path) = self.path.answer(&job.definition, &planned, self.json) {
+            return path;
+        }
+        let part = match self.focus.part(&job.definition, &planned) {
+            Ok(part) => part,
+            Err(exit) => return Ok(exit),
+        };
+        let seen = look::look(&job, |_| {})?;
+        let moving = is_moving(seen.state.run, RunnerLock::is_held(&job.state.lock()));
+        let status: Vec<_> = job.plan.package_ids().map(|id| status(&seen, moving, id)).collect();
+        let drawing = || Drawing::new(&planned, &part, &status, self.all_edges);
         match if self.json { Format::Json } else { self.format } {
-            Format::Dot => output::answer(&export::dot(&planned)),
             Format::Json => {
-                let seen = look::look(&job, |_| {})?;
-                let moving = is_moving(seen.state.run, RunnerLock::is_held(&job.state.lock()));
-                let status: Vec<_> = job.plan.package_ids().map(|id| status(&seen, moving, id)).collect();
-                output::answer_json(&export::json(&planned, &status))?;
+                output::answer_json(&Exported { planned: &planned, part: &part, status: &status })?;
+            }
+            Format::Dot => output::answer(&dot::dot(&drawing())),
+            Format::Mermaid => {
+                let drawing = drawing();
+                let text = mermaid::mermaid(&drawing);
+                if let Some(warning) = mermaid::warning(&drawing, &text) {
+                    output::say(&format!("kiln: {warning}"));
+                }
+                output::answer(&text);
             }
         }
         Ok(Exit::Completed)

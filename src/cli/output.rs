@@ -25,11 +25,16 @@ pub(super) fn answer_if_heard(text: &str) {
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Prints an answer as JSON.
+/// Prints an answer as JSON, while it is made.
 pub(super) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    answer(&text);
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    let written = match serde_json::to_writer_pretty(&mut stdout, value) {
+        Err(error) if !error.is_io() => return Err(error.into()),
+        written => written.map_err(io::Error::from),
+    };
+    if let Err(error) = written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+        gone(&error);
+    }
     Ok(())
 }
 

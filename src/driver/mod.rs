@@ -20,7 +20,6 @@ pub mod look;
 pub mod path;
 pub mod run;
 mod script;
-mod settle;
 mod spares;
 pub mod spawn;
 pub mod stage;

@@ -31,11 +31,13 @@ use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::Past;
 use super::script::{self, Scripts};
 use super::spares::Spares;
-use super::spawn::{self, Confinement, Control, Ended, Exit, Report, Spawner};
+use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::work::Work;
-use super::{DriverError, Job, ahead, leftover, prepare, settle, verdict};
+use super::{DriverError, Job, ahead, leftover, prepare, verdict};
+
+mod before;
 
 /// What reaches the loop.
 enum Message {
@@ -140,14 +142,14 @@ impl Driver {
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
                 .map_err(prepare("open the sysroot"))?;
-        let before = settle::put_right(&self.job, &self.past.installed, &mut store, &lost);
+        let before = self.settle_sysroot(&mut store, &lost);
         for record in &before {
             self.past.installed.fold(record, wall_now());
         }
         if !before.is_empty() {
             observe(self.commit(self.past.last, before)?);
         }
-        let (facts, verified) = settle::facts(&self.job, &self.past.installed, &mut store);
+        let (facts, verified) = self.facts(&mut store);
         if let Some(verified) = verified {
             observe(self.commit(self.past.last, vec![verified])?);
         }
@@ -211,32 +213,6 @@ impl Driver {
             shift.discarder.finish();
         }
         Ok(ending)
-    }
-
-    /// Which control groups tasks get, and what that means for `limits`.
-    fn say_control(&self, control: &Control) {
-        let recipes = || self.job.definition.recipes.iter().map(|recipe| &recipe.value.limits);
-        let (memory, pids) = match control {
-            Control::V2 => {
-                tracing::info!("tasks have control groups (version 2)");
-                return;
-            }
-            Control::V1 { memory, pids } => {
-                tracing::info!("tasks have control groups (version 1)");
-                (*memory, *pids)
-            }
-            Control::Neither { reason } => {
-                tracing::info!("tasks have no control groups ({reason})");
-                (false, false)
-            }
-        };
-        let unlimited = [
-            ("limits.memory", !memory && recipes().any(|limits| limits.memory.is_some())),
-            ("limits.pids", !pids && recipes().any(|limits| limits.pids.is_some())),
-        ];
-        for (key, _) in unlimited.iter().filter(|(_, wanted)| *wanted) {
-            tracing::warn!("`{key}` is not enforced: there is no control group to do it");
-        }
     }
 
     fn commit(&mut self, at: Time, records: Vec<Record>) -> Result<Vec<Entry>, DriverError> {

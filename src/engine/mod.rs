@@ -10,7 +10,7 @@
 //! are also handed out as `Effect::Record`, in the same order. Everything else in `Engine` is derived from
 //! the state, or about what is in flight and would not survive kiln's end anyway.
 //!
-//! Reading order: `message`, `state`, `schedule`, then `estimate`.
+//! Reading order: `message`, `state`, `schedule`, `verify`, `memory`, then `estimate`.
 
 pub mod estimate;
 mod life;

@@ -5,6 +5,7 @@
 
 pub mod cycle;
 pub mod export;
+pub mod part;
 pub mod resolve;
 mod versions;
 
@@ -91,12 +92,31 @@ pub enum RequirementLevel {
 }
 
 impl DependencyType {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Runtime => "runtime",
+            Self::Optional => "optional",
+        }
+    }
+
     /// The list of the recipe, as it is written there.
     pub fn list(self) -> &'static str {
         match self {
             Self::Build => "build_deps",
             Self::Runtime => "runtime_deps",
             Self::Optional => "optional_deps",
+        }
+    }
+}
+
+impl RequirementLevel {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
         }
     }
 }

@@ -47,7 +47,7 @@ struct Need {
 
 impl<'a> Resolver<'a> {
     fn new(definition: &'a Definition) -> Self {
-        let recipes = definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect();
+        let recipes = recipes(definition);
         let mut phases: Vec<_> = definition.document.build_phases.iter().collect();
         phases.sort_by_key(|(_, phase)| phase.order);
         let phases = phases.into_iter().map(|(key, _)| PhaseNode { key: (**key).into() }).collect();
@@ -63,24 +63,8 @@ impl<'a> Resolver<'a> {
         &self.definition.recipes[index].value
     }
 
-    /// The packages that `name` stands for: itself, or a group's members, recursively, in order, each once.
-    /// `None` where there is no such recipe.
     fn expand(&self, name: &str) -> Option<Vec<usize>> {
-        let mut out = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut stack = vec![*self.recipes.get(name)?];
-        while let Some(at) = stack.pop() {
-            if !seen.insert(at) {
-                continue; // named twice, or a group within itself: `check_groups` reports that
-            }
-            match &self.recipe(at).group {
-                None => out.push(at),
-                Some(members) => {
-                    stack.extend(members.iter().rev().filter_map(|m| self.recipes.get(&**m)));
-                }
-            }
-        }
-        Some(out)
+        members(self.definition, &self.recipes, name)
     }
 
     /// Every member of every group exists, and no group contains itself.
@@ -351,4 +335,27 @@ impl<'a> Resolver<'a> {
             .hint("name it in a step of the same or an earlier phase"),
         );
     }
+}
+
+/// Index of each recipe by its name.
+pub fn recipes(definition: &Definition) -> BTreeMap<&str, usize> {
+    definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect()
+}
+
+/// The packages that `name` stands for, as indices of recipes: itself, or a group's members, recursively, in order, each
+/// once. `None` where there is no such recipe.
+pub fn members(definition: &Definition, recipes: &BTreeMap<&str, usize>, name: &str) -> Option<Vec<usize>> {
+    let mut out = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut stack = vec![*recipes.get(name)?];
+    while let Some(at) = stack.pop() {
+        if !seen.insert(at) {
+            continue; // named twice, or a group within itself: `check_groups` reports that
+        }
+        match &definition.recipes[at].value.group {
+            None => out.push(at),
+            Some(members) => stack.extend(members.iter().rev().filter_map(|m| recipes.get(&**m))),
+        }
+    }
+    Some(out)
 }

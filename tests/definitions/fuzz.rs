@@ -18,7 +18,10 @@ use std::path::Path;
 use kiln::config::document::Verification;
 use kiln::config::render;
 use kiln::config::version::{Constraint, Dependency, Version};
-use kiln::graph::{DependencyType, export};
+use kiln::graph::DependencyType;
+use kiln::graph::export::draw::Drawing;
+use kiln::graph::export::{NodeStatus, dot, mermaid};
+use kiln::graph::part::Part;
 use kiln::plan::build::plan;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -155,7 +158,11 @@ fn read(space: &Space) -> Result<bool, TestCaseError> {
     let Ok((definition, _)) = space.load() else { return Ok(false) };
     match plan(&definition) {
         Ok(planned) => {
-            export::dot(&planned);
+            let status = NodeStatus { build: "pending", verification: "unverified" };
+            let status = vec![status; planned.graph.nodes.len()];
+            let drawing = Drawing::new(&planned, &Part::whole(&planned.graph), &status, false);
+            dot::dot(&drawing);
+            mermaid::mermaid(&drawing);
             let order: Vec<usize> = planned.package_of_node.iter().map(|id| id.0 as usize).collect();
             let types = &definition.document.dependency_tracking.package_types;
             for edge in &planned.graph.edges {

@@ -22,6 +22,8 @@ mod fifo;
 #[cfg(test)]
 mod framework;
 #[cfg(test)]
+mod graphs;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod killing;

@@ -1,0 +1,30 @@
+//! The names that operands of `kiln graph` may be.
+
+use crate::cli::{Exit, output};
+use crate::config::load::Definition;
+use crate::config::suggest::similar;
+use crate::graph::resolve::{members, recipes};
+use crate::plan::build::Planned;
+
+/// The nodes that a name stands for: a package, or the members of a group that are part of the build. At least one, or what
+/// is printed instead.
+pub(super) fn nodes(definition: &Definition, planned: &Planned, name: &str) -> Result<Vec<usize>, Exit> {
+    let recipes = recipes(definition);
+    let Some(found) = members(definition, &recipes, name) else {
+        let names: Vec<&str> = recipes.keys().copied().collect();
+        let hint = similar(name, &names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", planned.plan.definition));
+        return Err(Exit::Usage);
+    };
+    let graph = &planned.graph;
+    let name_of = |recipe: usize| &*definition.recipes[recipe].value.package;
+    let nodes: Vec<usize> =
+        found.into_iter().filter_map(|recipe| graph.by_name.get(name_of(recipe)).copied()).collect();
+    if nodes.is_empty() {
+        output::say(&format!(
+            "kiln: `{name}` is no part of the build: no step names it, and nothing needs it"
+        ));
+        return Err(Exit::Usage);
+    }
+    Ok(nodes)
+}
