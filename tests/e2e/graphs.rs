@@ -134,6 +134,24 @@ fn graphviz_draws_every_package_and_edge_that_is_to_be_drawn() {
 }
 
 #[test]
+fn a_drawing_grows_where_there_is_room() {
+    let recipe = |name: usize, needs: usize| {
+        format!("package: p{name}\nversion: 1\nbuild_deps: [p{needs}]\ntasks: {{build: 'true'}}\n---\n")
+    };
+    for (needs, rankdir, mermaid) in
+        [(|_| 0, "rankdir=RL", "flowchart RL"), (|n| n - 1, "rankdir=BT", "flowchart BT")]
+            as [(fn(usize) -> usize, &str, &str); 2]
+    {
+        let mut recipes = "package: p0\nversion: 1\ntasks: {build: 'true'}\n---\n".to_owned();
+        recipes.extend((1..10).map(|name| recipe(name, needs(name))));
+        let space = Space::with(recipes.trim_end_matches("---\n"));
+        let dot = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
+        assert!(dot.contains(rankdir), "{dot}");
+        assert!(space.kiln(&["graph", "--format", "mermaid"]).exits(0).stdout.contains(mermaid));
+    }
+}
+
+#[test]
 fn odd_names_and_titles_are_what_they_are() {
     let space = odd();
     let dot = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
@@ -185,6 +203,14 @@ fn focus_shows_what_is_near() {
         let drawn = space.kiln(&["graph", "--format", format, "--focus", "tools"]).exits(0).stdout;
         assert!(drawn.contains("4 of 7 packages, 5 dependencies between them"), "{drawn}");
         assert!(drawn.contains("editor") && !drawn.contains("assembler"), "{drawn}");
+    }
+    // It follows from others, but is what was asked for.
+    let edge = "\"editor\" -> \"tools\"";
+    for (arguments, drawn) in
+        [(&["--focus", "tools"][..], true), (&["--focus", "shell"], false), (&[], false)]
+    {
+        let dot = space.kiln(&[&["graph", "--format", "dot"], arguments].concat()).exits(0).stdout;
+        assert_eq!(dot.contains(edge), drawn, "{dot}");
     }
     space.kiln(&["graph", "--focus", "tolls"]).exits(2).says("did you mean `tools`?");
     space.kiln(&["graph", "--depth", "1"]).exits(2);
