@@ -116,6 +116,18 @@ fn drawings_show_the_attributes_that_the_document_names() {
 }
 
 #[test]
+fn what_is_needed_to_build_and_to_run_is_one_arrow() {
+    let space = Space::with(
+        "package: a\nversion: 1\nbuild_deps: [b]\nruntime_deps: [b]\ntasks: {build: 'true'}\n---\npackage: b\nversion: 1\ntasks: {build: 'true'}\n",
+    );
+    let dot = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
+    let edge = "\"a\" -> \"b\" [dependency_type=\"build+runtime\", requirement_level=required, build_order=0, penwidth=2];";
+    assert!(dot.contains(edge) && dot.matches(" -> ").count() == 1, "{dot}");
+    let mermaid = space.kiln(&["graph", "--format", "mermaid"]).exits(0).stdout;
+    assert!(mermaid.contains("\n  p1 ==> p0\n") && mermaid.contains("to build and to run"), "{mermaid}");
+}
+
+#[test]
 fn graphviz_draws_every_package_and_edge_that_is_to_be_drawn() {
     for space in [space(), odd()] {
         let dot = space.kiln(&["graph", "--format", "dot", "--all-edges"]).exits(0).stdout;
