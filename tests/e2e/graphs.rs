@@ -116,6 +116,18 @@ fn drawings_show_the_attributes_that_the_document_names() {
 }
 
 #[test]
+fn what_is_needed_to_build_and_to_run_is_one_arrow() {
+    let space = Space::with(
+        "package: a\nversion: 1\nbuild_deps: [b]\nruntime_deps: [b]\ntasks: {build: 'true'}\n---\npackage: b\nversion: 1\ntasks: {build: 'true'}\n",
+    );
+    let dot = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
+    let edge = "\"a\" -> \"b\" [dependency_type=\"build+runtime\", requirement_level=required, build_order=0, penwidth=2];";
+    assert!(dot.contains(edge) && dot.matches(" -> ").count() == 1, "{dot}");
+    let mermaid = space.kiln(&["graph", "--format", "mermaid"]).exits(0).stdout;
+    assert!(mermaid.contains("\n  p1 ==> p0\n") && mermaid.contains("to build and to run"), "{mermaid}");
+}
+
+#[test]
 fn graphviz_draws_every_package_and_edge_that_is_to_be_drawn() {
     for space in [space(), odd()] {
         let dot = space.kiln(&["graph", "--format", "dot", "--all-edges"]).exits(0).stdout;
@@ -130,6 +142,24 @@ fn graphviz_draws_every_package_and_edge_that_is_to_be_drawn() {
             let title = format!("<title>{}&#45;&gt;{}</title>", name("from"), name("to"));
             assert!(svg.contains(&title), "{title}\n{svg}");
         }
+    }
+}
+
+#[test]
+fn a_drawing_grows_where_there_is_room() {
+    let recipe = |name: usize, needs: usize| {
+        format!("package: p{name}\nversion: 1\nbuild_deps: [p{needs}]\ntasks: {{build: 'true'}}\n---\n")
+    };
+    for (needs, rankdir, mermaid) in
+        [(|_| 0, "rankdir=RL", "flowchart RL"), (|n| n - 1, "rankdir=BT", "flowchart BT")]
+            as [(fn(usize) -> usize, &str, &str); 2]
+    {
+        let mut recipes = "package: p0\nversion: 1\ntasks: {build: 'true'}\n---\n".to_owned();
+        recipes.extend((1..10).map(|name| recipe(name, needs(name))));
+        let space = Space::with(recipes.trim_end_matches("---\n"));
+        let dot = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
+        assert!(dot.contains(rankdir), "{dot}");
+        assert!(space.kiln(&["graph", "--format", "mermaid"]).exits(0).stdout.contains(mermaid));
     }
 }
 
@@ -185,6 +215,14 @@ fn focus_shows_what_is_near() {
         let drawn = space.kiln(&["graph", "--format", format, "--focus", "tools"]).exits(0).stdout;
         assert!(drawn.contains("4 of 7 packages, 5 dependencies between them"), "{drawn}");
         assert!(drawn.contains("editor") && !drawn.contains("assembler"), "{drawn}");
+    }
+    // It follows from others, but is what was asked for.
+    let edge = "\"editor\" -> \"tools\"";
+    for (arguments, drawn) in
+        [(&["--focus", "tools"][..], true), (&["--focus", "shell"], false), (&[], false)]
+    {
+        let dot = space.kiln(&[&["graph", "--format", "dot"], arguments].concat()).exits(0).stdout;
+        assert_eq!(dot.contains(edge), drawn, "{dot}");
     }
     space.kiln(&["graph", "--focus", "tolls"]).exits(2).says("did you mean `tools`?");
     space.kiln(&["graph", "--depth", "1"]).exits(2);

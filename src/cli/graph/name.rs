@@ -2,7 +2,7 @@
 
 use crate::cli::{Exit, output};
 use crate::config::load::Definition;
-use crate::config::suggest::similar;
+use crate::config::suggest::did_you_mean;
 use crate::graph::resolve::{members, recipes};
 use crate::plan::build::Planned;
 
@@ -12,7 +12,7 @@ pub(super) fn nodes(definition: &Definition, planned: &Planned, name: &str) -> R
     let recipes = recipes(definition);
     let Some(found) = members(definition, &recipes, name) else {
         let names: Vec<&str> = recipes.keys().copied().collect();
-        let hint = similar(name, &names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let hint = did_you_mean(name, &names).map_or_else(String::new, |hint| format!("; {hint}"));
         output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", planned.plan.definition));
         return Err(Exit::Usage);
     };
@@ -22,7 +22,7 @@ pub(super) fn nodes(definition: &Definition, planned: &Planned, name: &str) -> R
         found.into_iter().filter_map(|recipe| graph.by_name.get(name_of(recipe)).copied()).collect();
     if nodes.is_empty() {
         output::say(&format!(
-            "kiln: `{name}` is no part of the build: no step names it, and nothing needs it"
+            "kiln: `{name}` is no part of the build: no step names it, and nothing requires it"
         ));
         return Err(Exit::Usage);
     }

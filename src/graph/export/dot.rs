@@ -28,12 +28,12 @@ pub fn dot(drawing: &Drawing<'_>) -> String {
         "  node [shape=box, style=\"rounded,filled\", fontname=\"{FONT}\", fontsize=11, margin=\"0.10,0.04\", height=0.3];"
     );
     out.push_str("  edge [color=\"#555555\", arrowsize=0.6];\n");
-    // Drawn from the bottom upwards, a label at the bottom is one at the top.
-    let top = if drawing.downwards { "b" } else { "t" };
+    // Above, on the left: graphviz turns places of labels with the direction.
+    let corner = if drawing.downwards { "labelloc=b; labeljust=l" } else { "labelloc=t; labeljust=r" };
     for (index, phase) in drawing.phases.iter().enumerate() {
         let _ = writeln!(
             out,
-            "  subgraph cluster_{index} {{\n    label=<{}>; labelloc={top}; labeljust=l; fontsize=14; style=\"rounded,filled\"; color=\"#bbbbbb\"; fillcolor=\"#f4f4f4\";",
+            "  subgraph cluster_{index} {{\n    label=<{}>; {corner}; fontsize=14; style=\"rounded,filled\"; color=\"#bbbbbb\"; fillcolor=\"#f4f4f4\";",
             escaped(phase.title)
         );
         for package in &phase.boxes {
