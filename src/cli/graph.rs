@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::target::StateTarget;
-use super::{Exit, output};
+use super::{Exit, cycles, output};
 use crate::driver::look;
 use crate::engine::state::{PACKAGE_STATES, PackageState, State};
 use crate::graph::export::{self, NodeStatus};
@@ -22,6 +22,12 @@ pub(super) struct GraphCommand {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Show what needs each other to be built, and the edges without which it does not
+    ///
+    /// For each set of packages that need each other: how many they are, a shortest cycle, and each edge that is
+    /// dropped (or would be, if `circular_handling` were `warn`) with its file and line and a cycle that it closes.
+    #[arg(long, conflicts_with = "format")]
+    cycles: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +40,9 @@ enum Format {
 
 impl GraphCommand {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.cycles {
+            return cycles::run(&self.target.target, self.json);
+        }
         let (job, planned) = match self.target.job(Vec::new()) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
