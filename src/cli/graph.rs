@@ -7,7 +7,7 @@ mod path;
 use clap::{Args, ValueEnum};
 
 use super::target::StateTarget;
-use super::{Exit, output};
+use super::{Exit, cycles, output};
 use crate::driver::look::{self, Seen};
 use crate::engine::state::{PACKAGE_STATES, PackageState};
 use crate::graph::export::draw::Drawing;
@@ -34,6 +34,12 @@ pub(super) struct GraphCommand {
     all_edges: bool,
     #[command(flatten)]
     path: path::Path,
+    /// Show what needs each other to be built, and the edges without which it does not
+    ///
+    /// For each set of packages that need each other: how many they are, a shortest cycle, and each edge that is
+    /// dropped (or would be, if `circular_handling` were `warn`) with its file and line and a cycle that it closes.
+    #[arg(long, conflicts_with_all = ["format", "focus", "path"])]
+    cycles: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,6 +54,9 @@ enum Format {
 
 impl GraphCommand {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.cycles {
+            return cycles::run(&self.target.target, self.json);
+        }
         let (job, planned) = match self.target.job(Vec::new()) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),

@@ -102,10 +102,11 @@ impl PlanCommand {
         }
         for edge in &plan.dropped_edges {
             output::answer(&format!(
-                "dropped: {} needs {} ({})\n",
+                "dropped: {} needs {} ({}): {}\n",
                 edge.from,
                 edge.to,
-                edge.dependency_type.list()
+                edge.dependency_type.list(),
+                edge.reason
             ));
         }
         Ok(Exit::Completed)

@@ -437,6 +437,17 @@ impl Default for PackageTypes {
     }
 }
 
+impl Document {
+    /// What a cycle means when `cycle_detection` has its say: when it is off, what is unavoidable is done without a word.
+    pub fn circular_handling(&self) -> CircularHandling {
+        if self.dependency_graph.validation.cycle_detection {
+            self.dependency_tracking.dependency_resolution.circular_handling
+        } else {
+            CircularHandling::Ignore
+        }
+    }
+}
+
 impl Default for DependencyResolution {
     fn default() -> Self {
         Self { method: Method::Topological, max_depth: 10, circular_handling: CircularHandling::Error }

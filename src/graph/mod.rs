@@ -3,13 +3,14 @@
 //! Owns: nodes and edges as resolved from steps, groups and recipes. Does not know: the order of building
 //! (see `plan`), whether anything has been built.
 
+pub mod components;
 pub mod cycle;
 pub mod export;
+pub mod lists;
 pub mod part;
 pub mod resolve;
 mod versions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -26,10 +27,8 @@ pub struct Graph {
     pub phases: Vec<PhaseNode>,
     /// Packages, in definition order: phases by `order`, steps as listed, what a step pulls in before it.
     pub nodes: Vec<Node>,
-    /// Dependencies, grouped by `from`, in the order of the recipes.
+    /// Dependencies, grouped by `from`, ascending, each package's in the order of its recipe.
     pub edges: Vec<Edge>,
-    /// Index of a node by name.
-    pub by_name: BTreeMap<Arc<str>, usize>,
 }
 
 /// A phase, as far as the graph needs it.
@@ -129,9 +128,20 @@ impl Edge {
             DependencyType::Runtime => false,
         }
     }
+
+    /// Whether a cycle that it closes is never an error: the dependent can be built as if it were not there.
+    pub fn is_optional(&self) -> bool {
+        self.dependency_type == DependencyType::Optional
+            && self.requirement_level == RequirementLevel::Optional
+    }
 }
 
 impl Graph {
+    /// The node of this name. Looks at one after another: who asks for many has a map.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| *node.name == *name)
+    }
+
     /// Where an edge is written. Not kept in the edge: a distribution has a quarter of a million.
     pub fn place(&self, definition: &Definition, edge: &Edge) -> Place {
         let recipe = &definition.recipes[self.nodes[edge.from].recipe];

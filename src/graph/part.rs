@@ -113,7 +113,6 @@ fn among(graph: &Graph, nodes: &[usize]) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::graph::{DependencyType, Node};
@@ -136,7 +135,7 @@ mod tests {
             step: "s".into(),
         };
         let nodes = (0..10).map(node).collect();
-        Graph { phases: Vec::new(), nodes, edges: edges.collect(), by_name: BTreeMap::new() }
+        Graph { phases: Vec::new(), nodes, edges: edges.collect() }
     }
 
     #[track_caller]

@@ -3,7 +3,8 @@
 //! Owns: what a name means (package or group), which packages are part of the build and in which phase, and
 //! every complaint about a name or a phase. Does not know: cycles, order, which version would do (`versions`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Place, Severity};
@@ -33,12 +34,30 @@ pub fn resolve(definition: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<
 
 struct Resolver<'a> {
     definition: &'a Definition,
-    recipes: BTreeMap<&'a str, usize>,
+    /// Only looked up in, never gone through in its own order.
+    recipes: HashMap<&'a str, usize>,
     graph: Graph,
     diagnostics: Vec<Diagnostic>,
+    /// By recipe: what became of it.
+    known: Vec<Known>,
+    /// What the recipes that are part of the build need.
+    needs: Vec<Need>,
+}
+
+/// What is known of a recipe.
+#[derive(Clone, Default)]
+struct Known {
+    /// The phase and step that name it, or a group that it is in.
+    placed: Option<(usize, Arc<str>)>,
+    /// Its needs, once they are looked up.
+    needs: Option<Range<usize>>,
+    /// One of its lists has a name that is none.
+    unknown_names: bool,
+    node: Option<usize>,
 }
 
 /// What a dependency string of a recipe resolved to.
+#[derive(Clone, Copy)]
 struct Need {
     recipe: usize,
     kind: DependencyType,
@@ -54,8 +73,10 @@ impl<'a> Resolver<'a> {
         Self {
             definition,
             recipes,
-            graph: Graph { phases, nodes: Vec::new(), edges: Vec::new(), by_name: BTreeMap::new() },
+            graph: Graph { phases, nodes: Vec::new(), edges: Vec::new() },
             diagnostics: Vec::new(),
+            known: vec![Known::default(); definition.recipes.len()],
+            needs: Vec::new(),
         }
     }
 
@@ -113,7 +134,7 @@ impl<'a> Resolver<'a> {
 
     fn unknown(&self, what: &str, name: &str) -> Diagnostic {
         let diagnostic = Diagnostic::error("unknown-package", format!("{what} `{name}` has no recipe"));
-        let names: Vec<&str> = self.recipes.keys().copied().collect();
+        let names: Vec<&str> = self.definition.recipes.iter().map(|recipe| &*recipe.value.package).collect();
         match suggest::did_you_mean(name, &names) {
             Some(hint) => diagnostic.hint(hint),
             None => diagnostic.hint(format!("add packages/{name}.yaml, or take the name out")),
@@ -125,7 +146,6 @@ impl<'a> Resolver<'a> {
         self.check_groups();
         let document = &self.definition.document;
         let mut steps: Vec<(usize, Arc<str>, usize)> = Vec::new(); // phase, step, recipe
-        let mut placed: BTreeMap<usize, (usize, Arc<str>)> = BTreeMap::new();
         for phase in 0..self.graph.phases.len() {
             let key = Arc::clone(&self.graph.phases[phase].key);
             for (i, step) in document.build_phases[&*key].steps.iter().enumerate() {
@@ -138,7 +158,7 @@ impl<'a> Resolver<'a> {
                 };
                 let step: Arc<str> = (**step).into();
                 for member in members {
-                    if let Some((other, earlier)) = placed.get(&member) {
+                    if let Some((other, earlier)) = &self.known[member].placed {
                         if *other != phase || *earlier == step {
                             self.diagnostics.push(
                                 Diagnostic::error(
@@ -155,37 +175,25 @@ impl<'a> Resolver<'a> {
                         }
                         continue;
                     }
-                    placed.insert(member, (phase, Arc::clone(&step)));
+                    self.known[member].placed = Some((phase, Arc::clone(&step)));
                     steps.push((phase, Arc::clone(&step), member));
                 }
             }
         }
         for (phase, step, recipe) in steps {
-            self.pull(recipe, phase, &step, &placed);
+            self.pull(recipe, phase, &step);
         }
     }
 
     /// Gives `recipe` a node, after those of its dependencies that no step names. Iterative: a chain may be
     /// as long as a distribution is deep.
-    fn pull(
-        &mut self,
-        recipe: usize,
-        phase: usize,
-        step: &Arc<str>,
-        placed: &BTreeMap<usize, (usize, Arc<str>)>,
-    ) {
+    fn pull(&mut self, recipe: usize, phase: usize, step: &Arc<str>) {
         let mut stack = vec![(recipe, false)];
-        let mut entered = BTreeSet::new();
         while let Some((at, done)) = stack.pop() {
-            let name = &*self.recipe(at).package;
-            if self.graph.by_name.contains_key(name) {
-                continue;
-            }
             if done {
-                let name: Arc<str> = name.into();
-                self.graph.by_name.insert(Arc::clone(&name), self.graph.nodes.len());
+                self.known[at].node = Some(self.graph.nodes.len());
                 self.graph.nodes.push(Node {
-                    name,
+                    name: (*self.recipe(at).package).into(),
                     version: self.recipe(at).version.as_ref().map_or("0", |v| v.as_str()).into(),
                     recipe: at,
                     phase,
@@ -193,14 +201,16 @@ impl<'a> Resolver<'a> {
                 });
                 continue;
             }
-            if !entered.insert(at) {
+            if self.known[at].needs.is_some() {
                 continue;
             }
             stack.push((at, true));
-            let needs = self.needs(at);
-            for need in needs.iter().rev() {
+            let needs = self.look_up(at);
+            for need in self.needs[needs].iter().rev() {
                 // An optional dependency is waited for if it is in the plan; it does not get there by itself.
-                if self.level(need.kind) == RequirementLevel::Required && !placed.contains_key(&need.recipe) {
+                if self.level(need.kind) == RequirementLevel::Required
+                    && self.known[need.recipe].placed.is_none()
+                {
                     stack.push((need.recipe, false));
                 }
             }
@@ -220,19 +230,24 @@ impl<'a> Resolver<'a> {
         if self.package_type(kind).required { RequirementLevel::Required } else { RequirementLevel::Optional }
     }
 
-    /// The packages that the lists of a recipe name, groups expanded. Unknown names are left out here.
-    fn needs(&self, recipe: usize) -> Vec<Need> {
-        let mut needs = Vec::new();
+    /// The packages that the lists of a recipe name, groups expanded, as a range of `needs`. Unknown names are left out.
+    fn look_up(&mut self, recipe: usize) -> Range<usize> {
+        let begin = self.needs.len();
         for (kind, list) in lists(self.recipe(recipe)) {
             for (index, dependency) in list.iter().enumerate() {
-                let members = self.expand(&dependency.name).unwrap_or_default();
-                needs.extend(members.into_iter().filter(|m| *m != recipe).map(|recipe| Need {
-                    recipe,
-                    kind,
-                    index,
-                }));
+                let need = |recipe| Need { recipe, kind, index };
+                match self.recipes.get(&*dependency.name) {
+                    None => self.known[recipe].unknown_names = true,
+                    Some(&package) if self.recipe(package).group.is_none() => self.needs.push(need(package)),
+                    Some(_) => {
+                        let members = self.expand(&dependency.name).unwrap_or_default();
+                        self.needs.extend(members.into_iter().map(need));
+                    }
+                }
             }
         }
+        let needs = begin..self.needs.len();
+        self.known[recipe].needs = Some(needs.clone());
         needs
     }
 
@@ -240,20 +255,29 @@ impl<'a> Resolver<'a> {
     fn connect(&mut self) {
         let compatible = self.definition.document.dependency_graph.validation.version_compatibility;
         let mut unsatisfied = BTreeSet::new();
+        self.graph.edges.reserve_exact(self.needs.len());
+        // By node, the last one with an edge to it: for building, for running.
+        let mut connected = vec![[None; 2]; self.graph.nodes.len()];
         for from in 0..self.graph.nodes.len() {
             let recipe = self.graph.nodes[from].recipe;
-            self.check_names(recipe);
-            let mut connected = BTreeSet::new();
-            for need in self.needs(recipe) {
+            if self.known[recipe].unknown_names {
+                self.check_names(recipe);
+            }
+            for at in self.known[recipe].needs.clone().unwrap_or_default() {
+                let need = self.needs[at];
+                if need.recipe == recipe {
+                    continue;
+                }
                 if compatible && !self.is_satisfied(recipe, &need) {
                     unsatisfied.insert(need.recipe);
                 }
-                let Some(&to) = self.graph.by_name.get(&*self.recipe(need.recipe).package) else {
+                let Some(to) = self.known[need.recipe].node else {
                     continue; // optional, and in no step
                 };
                 // The strongest list wins: a second edge between the same two says nothing new, unless one
                 // is for building and the other for running.
-                if connected.contains(&(to, need.kind == DependencyType::Runtime)) {
+                let connected = &mut connected[to][usize::from(need.kind == DependencyType::Runtime)];
+                if *connected == Some(from) {
                     continue;
                 }
                 if self.graph.nodes[to].phase > self.graph.nodes[from].phase
@@ -264,7 +288,7 @@ impl<'a> Resolver<'a> {
                     }
                     continue;
                 }
-                connected.insert((to, need.kind == DependencyType::Runtime));
+                *connected = Some(from);
                 self.graph.edges.push(Edge {
                     from,
                     to,
@@ -307,9 +331,13 @@ impl<'a> Resolver<'a> {
     fn check_versions(&mut self, of: &BTreeSet<usize>) {
         let mut wants = Vec::new();
         for node in self.graph.nodes.iter().filter(|_| !of.is_empty()) {
-            for need in self.needs(node.recipe).into_iter().filter(|need| of.contains(&need.recipe)) {
+            let needs = self.known[node.recipe].needs.clone().unwrap_or_default();
+            for need in self.needs[needs].iter().filter(|need| of.contains(&need.recipe)) {
+                if need.recipe == node.recipe {
+                    continue;
+                }
                 let relaxed = self.package_type(need.kind).verification == Verification::Relaxed;
-                let Need { recipe, kind, index } = need;
+                let Need { recipe, kind, index } = *need;
                 wants.push(Want { by: node.recipe, kind, index, of: recipe, relaxed });
             }
         }
@@ -338,13 +366,17 @@ impl<'a> Resolver<'a> {
 }
 
 /// Index of each recipe by its name.
-pub fn recipes(definition: &Definition) -> BTreeMap<&str, usize> {
+pub(crate) fn recipes(definition: &Definition) -> HashMap<&str, usize> {
     definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect()
 }
 
 /// The packages that `name` stands for, as indices of recipes: itself, or a group's members, recursively, in order, each
 /// once. `None` where there is no such recipe.
-pub fn members(definition: &Definition, recipes: &BTreeMap<&str, usize>, name: &str) -> Option<Vec<usize>> {
+pub(crate) fn members(
+    definition: &Definition,
+    recipes: &HashMap<&str, usize>,
+    name: &str,
+) -> Option<Vec<usize>> {
     let mut out = Vec::new();
     let mut seen = BTreeSet::new();
     let mut stack = vec![*recipes.get(name)?];

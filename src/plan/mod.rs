@@ -7,12 +7,15 @@
 //! lower one.
 
 pub mod build;
+pub mod cycles;
 mod depth;
 pub mod key;
 pub mod path;
 mod strict;
 #[cfg(test)]
 mod tests;
+mod verify;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,17 +26,18 @@ use serde::{Deserialize, Serialize};
 use crate::config::document::Document;
 use crate::config::recipe::Jobs;
 use crate::graph::DependencyType;
+use crate::graph::lists::Lists;
 
 /// Index of a phase, in the order in which phases run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhaseId(pub u32);
 
 /// Index of a package, which is its position in the build order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PackageId(pub u32);
 
 /// What can be waited for: a package (the first ids), or the runtime closure of one (the ids after those).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
 /// Index of a task: a package's tasks are consecutive.
@@ -78,7 +82,7 @@ pub struct Plan {
     /// All nodes, each after those that it waits for.
     pub node_order: Vec<NodeId>,
     /// For each node (packages, then closures) who waits for it.
-    pub waiters: Vec<Vec<Waiter>>,
+    pub waiters: Lists<Waiter>,
     /// For each node how many nodes it waits for.
     pub wait_count: Vec<u32>,
     /// Edges that were dropped to break cycles.
@@ -155,7 +159,7 @@ pub struct Strict {
 }
 
 /// One who waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waiter {
     /// The node that waits.
     pub node: NodeId,
@@ -172,8 +176,8 @@ pub struct DroppedEdge {
     pub to: Arc<str>,
     /// Its kind.
     pub dependency_type: DependencyType,
-    /// Why.
-    pub reason: &'static str,
+    /// Why: the cycle that it closes.
+    pub reason: String,
 }
 
 /// All kinds of task, in order.

@@ -11,15 +11,14 @@ use crate::plan::build::Planned;
 pub(super) fn nodes(definition: &Definition, planned: &Planned, name: &str) -> Result<Vec<usize>, Exit> {
     let recipes = recipes(definition);
     let Some(found) = members(definition, &recipes, name) else {
-        let names: Vec<&str> = recipes.keys().copied().collect();
+        let names: Vec<&str> = definition.recipes.iter().map(|recipe| &*recipe.value.package).collect();
         let hint = did_you_mean(name, &names).map_or_else(String::new, |hint| format!("; {hint}"));
         output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", planned.plan.definition));
         return Err(Exit::Usage);
     };
     let graph = &planned.graph;
-    let name_of = |recipe: usize| &*definition.recipes[recipe].value.package;
-    let nodes: Vec<usize> =
-        found.into_iter().filter_map(|recipe| graph.by_name.get(name_of(recipe)).copied()).collect();
+    let node_of = |recipe: usize| graph.nodes.iter().position(|node| node.recipe == recipe);
+    let nodes: Vec<usize> = found.into_iter().filter_map(node_of).collect();
     if nodes.is_empty() {
         output::say(&format!(
             "kiln: `{name}` is no part of the build: no step names it, and nothing requires it"

@@ -27,7 +27,7 @@ use crate::plan::{Plan, build};
 /// The plan that the words describe.
 pub(crate) fn plan(words: &str) -> Arc<Plan> {
     match build::plan(&definition(words)) {
-        Ok(planned) => Arc::new(planned.plan),
+        Ok(planned) => planned.plan,
         Err(problems) => panic!("sketch: {problems:?}"),
     }
 }
