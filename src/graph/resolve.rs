@@ -14,6 +14,7 @@ use crate::config::recipe::Recipe;
 use crate::config::suggest::similar;
 use crate::config::version::Dependency;
 
+use super::components::number;
 use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel};
 
 /// Resolves every name of the definition. All problems are reported, not just the first.
@@ -44,24 +45,32 @@ struct Resolver<'a> {
     needs: Vec<Need>,
 }
 
-/// What is known of a recipe.
-#[derive(Clone, Default)]
+/// What is known of a recipe. Small, and beside the recipe: a dependency leads anywhere, and recipes are large.
+#[derive(Clone)]
 struct Known {
-    /// The phase and step that name it, or a group that it is in.
-    placed: Option<(usize, Arc<str>)>,
-    /// Its needs, once they are looked up.
-    needs: Option<Range<usize>>,
+    is_group: bool,
     /// One of its lists has a name that is none.
     unknown_names: bool,
-    node: Option<usize>,
+    /// Which of the steps' packages it is.
+    placed: Option<u32>,
+    /// Its needs, once they are looked up: the first, and the one behind the last.
+    needs: Option<(u32, u32)>,
+    node: Option<u32>,
 }
 
 /// What a dependency string of a recipe resolved to.
 #[derive(Clone, Copy)]
 struct Need {
-    recipe: usize,
+    recipe: u32,
     kind: DependencyType,
-    index: usize,
+    index: u32,
+}
+
+impl Known {
+    fn new(recipe: &Recipe) -> Self {
+        let is_group = recipe.group.is_some();
+        Self { is_group, unknown_names: false, placed: None, needs: None, node: None }
+    }
 }
 
 impl<'a> Resolver<'a> {
@@ -75,7 +84,7 @@ impl<'a> Resolver<'a> {
             recipes,
             graph: Graph { phases, nodes: Vec::new(), edges: Vec::new() },
             diagnostics: Vec::new(),
-            known: vec![Known::default(); definition.recipes.len()],
+            known: definition.recipes.iter().map(|recipe| Known::new(&recipe.value)).collect(),
             needs: Vec::new(),
         }
     }
@@ -174,7 +183,8 @@ impl<'a> Resolver<'a> {
                 };
                 let step: Arc<str> = (**step).into();
                 for member in members {
-                    if let Some((other, earlier)) = &self.known[member].placed {
+                    if let Some(placed) = self.known[member].placed {
+                        let (other, earlier, _) = &steps[placed as usize];
                         if *other != phase || *earlier == step {
                             self.diagnostics.push(
                                 Diagnostic::error(
@@ -191,7 +201,7 @@ impl<'a> Resolver<'a> {
                         }
                         continue;
                     }
-                    self.known[member].placed = Some((phase, Arc::clone(&step)));
+                    self.known[member].placed = Some(number(steps.len()));
                     steps.push((phase, Arc::clone(&step), member));
                 }
             }
@@ -207,7 +217,7 @@ impl<'a> Resolver<'a> {
         let mut stack = vec![(recipe, false)];
         while let Some((at, done)) = stack.pop() {
             if done {
-                self.known[at].node = Some(self.graph.nodes.len());
+                self.known[at].node = Some(number(self.graph.nodes.len()));
                 self.graph.nodes.push(Node {
                     name: (*self.recipe(at).package).into(),
                     version: self.recipe(at).version.as_ref().map_or("0", |v| v.as_str()).into(),
@@ -225,9 +235,9 @@ impl<'a> Resolver<'a> {
             for need in self.needs[needs].iter().rev() {
                 // An optional dependency is waited for if it is in the plan; it does not get there by itself.
                 if self.level(need.kind) == RequirementLevel::Required
-                    && self.known[need.recipe].placed.is_none()
+                    && self.known[need.recipe as usize].placed.is_none()
                 {
-                    stack.push((need.recipe, false));
+                    stack.push((need.recipe as usize, false));
                 }
             }
         }
@@ -251,10 +261,10 @@ impl<'a> Resolver<'a> {
         let begin = self.needs.len();
         for (kind, list) in lists(self.recipe(recipe)) {
             for (index, dependency) in list.iter().enumerate() {
-                let need = |recipe| Need { recipe, kind, index };
+                let need = |recipe| Need { recipe: number(recipe), kind, index: number(index) };
                 match self.recipes.get(&*dependency.name) {
                     None => self.known[recipe].unknown_names = true,
-                    Some(&package) if self.recipe(package).group.is_none() => self.needs.push(need(package)),
+                    Some(&package) if !self.known[package].is_group => self.needs.push(need(package)),
                     Some(_) => {
                         let members = self.expand(&dependency.name).unwrap_or_default();
                         self.needs.extend(members.into_iter().map(need));
@@ -263,7 +273,7 @@ impl<'a> Resolver<'a> {
             }
         }
         let needs = begin..self.needs.len();
-        self.known[recipe].needs = Some(needs.clone());
+        self.known[recipe].needs = Some((number(needs.start), number(needs.end)));
         needs
     }
 
@@ -277,13 +287,14 @@ impl<'a> Resolver<'a> {
             if self.known[recipe].unknown_names {
                 self.check_names(recipe);
             }
-            for at in self.known[recipe].needs.clone().unwrap_or_default() {
-                let need = self.needs[at];
-                if need.recipe == recipe {
+            let (begin, end) = self.known[recipe].needs.unwrap_or_default();
+            for at in begin..end {
+                let need = self.needs[at as usize];
+                if need.recipe as usize == recipe {
                     continue;
                 }
                 self.check_version(recipe, &need);
-                let Some(to) = self.known[need.recipe].node else {
+                let Some(to) = self.known[need.recipe as usize].node.map(|node| node as usize) else {
                     continue; // optional, and in no step
                 };
                 // The strongest list wins: a second edge between the same two says nothing new, unless one
@@ -314,7 +325,7 @@ impl<'a> Resolver<'a> {
 
     fn check_names(&mut self, recipe: usize) {
         for (kind, list) in lists(self.recipe(recipe)) {
-            for (index, dependency) in list.iter().enumerate() {
+            for (index, dependency) in (0..).zip(list) {
                 if self.recipes.contains_key(&*dependency.name) {
                     continue;
                 }
@@ -334,8 +345,11 @@ impl<'a> Resolver<'a> {
             return;
         }
         let (_, list) = lists(self.recipe(recipe))[need.kind as usize];
-        let constraint = &list[need.index].constraint;
-        let other = self.recipe(need.recipe);
+        let constraint = &list[need.index as usize].constraint;
+        if constraint.0.is_empty() {
+            return;
+        }
+        let other = self.recipe(need.recipe as usize);
         let Some(version) = other.version.as_ref().filter(|v| !constraint.allows(v)) else { return };
         let diagnostic = Diagnostic::error(
             "version-conflict",
@@ -350,13 +364,13 @@ impl<'a> Resolver<'a> {
             "change the constraint, or the version in {}",
             self.definition
                 .files
-                .locate(&self.definition.recipes[need.recipe].place.clone().key("version").into())
+                .locate(&self.definition.recipes[need.recipe as usize].place.clone().key("version").into())
         ));
         self.diagnostics.push(diagnostic);
     }
 
-    fn place(&self, recipe: usize, kind: DependencyType, index: usize) -> Place {
-        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index)
+    fn place(&self, recipe: usize, kind: DependencyType, index: u32) -> Place {
+        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index as usize)
     }
 
     fn report_later_phase(&mut self, from: usize, to: usize, need: &Need) {
