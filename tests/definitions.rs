@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod definitions {
+    mod debian;
     mod framework;
     mod fuzz;
     mod golden;

@@ -38,7 +38,7 @@ pub(super) struct GraphCommand {
     ///
     /// For each set of packages that need each other: how many they are, a shortest cycle, and each edge that is
     /// dropped (or would be, if `circular_handling` were `warn`) with its file and line and a cycle that it closes.
-    #[arg(long, conflicts_with_all = ["format", "focus", "path"])]
+    #[arg(long, conflicts_with_all = ["format", "package", "names"])]
     cycles: bool,
 }
 

@@ -72,7 +72,11 @@ impl Target {
         match plan(&definition) {
             Ok(planned) => {
                 warnings.extend(planned.warnings.iter().cloned());
-                Ok(Sound { definition: Arc::new(definition), planned, warnings })
+                let definition = Arc::new(definition);
+                // They live as long as the process: to free what a distribution has, piece by piece, would take as long
+                // as to plan a small one.
+                std::mem::forget((Arc::clone(&definition), Arc::clone(&planned.plan)));
+                Ok(Sound { definition, planned, warnings })
             }
             Err(problems) => {
                 warnings.extend(problems);

@@ -65,11 +65,11 @@ pub struct Edge {
     /// Whether the dependent can be built without it.
     pub requirement_level: RequirementLevel,
     /// Where in that list, from 0.
-    pub index: usize,
+    pub index: u32,
 }
 
 /// In which list of the recipe a dependency stands. Weakest last: cycles are broken from there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DependencyType {
     /// `build_deps`
@@ -145,7 +145,7 @@ impl Graph {
     /// Where an edge is written. Not kept in the edge: a distribution has a quarter of a million.
     pub fn place(&self, definition: &Definition, edge: &Edge) -> Place {
         let recipe = &definition.recipes[self.nodes[edge.from].recipe];
-        recipe.place.clone().key(edge.dependency_type.list()).index(edge.index)
+        recipe.place.clone().key(edge.dependency_type.list()).index(edge.index as usize)
     }
 }
 

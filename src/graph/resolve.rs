@@ -13,6 +13,7 @@ use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
 use crate::config::suggest;
 
+use super::components::number;
 use super::versions::{self, Want};
 use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel, lists};
 
@@ -44,24 +45,32 @@ struct Resolver<'a> {
     needs: Vec<Need>,
 }
 
-/// What is known of a recipe.
-#[derive(Clone, Default)]
+/// What is known of a recipe. Small, and beside the recipe: a dependency leads anywhere, and recipes are large.
+#[derive(Clone)]
 struct Known {
-    /// The phase and step that name it, or a group that it is in.
-    placed: Option<(usize, Arc<str>)>,
-    /// Its needs, once they are looked up.
-    needs: Option<Range<usize>>,
+    is_group: bool,
     /// One of its lists has a name that is none.
     unknown_names: bool,
-    node: Option<usize>,
+    /// Which of the steps' packages it is.
+    placed: Option<u32>,
+    /// Its needs, once they are looked up: the first, and the one behind the last.
+    needs: Option<(u32, u32)>,
+    node: Option<u32>,
 }
 
 /// What a dependency string of a recipe resolved to.
 #[derive(Clone, Copy)]
 struct Need {
-    recipe: usize,
+    recipe: u32,
     kind: DependencyType,
-    index: usize,
+    index: u32,
+}
+
+impl Known {
+    fn new(recipe: &Recipe) -> Self {
+        let is_group = recipe.group.is_some();
+        Self { is_group, unknown_names: false, placed: None, needs: None, node: None }
+    }
 }
 
 impl<'a> Resolver<'a> {
@@ -75,7 +84,7 @@ impl<'a> Resolver<'a> {
             recipes,
             graph: Graph { phases, nodes: Vec::new(), edges: Vec::new() },
             diagnostics: Vec::new(),
-            known: vec![Known::default(); definition.recipes.len()],
+            known: definition.recipes.iter().map(|recipe| Known::new(&recipe.value)).collect(),
             needs: Vec::new(),
         }
     }
@@ -158,7 +167,8 @@ impl<'a> Resolver<'a> {
                 };
                 let step: Arc<str> = (**step).into();
                 for member in members {
-                    if let Some((other, earlier)) = &self.known[member].placed {
+                    if let Some(placed) = self.known[member].placed {
+                        let (other, earlier, _) = &steps[placed as usize];
                         if *other != phase || *earlier == step {
                             self.diagnostics.push(
                                 Diagnostic::error(
@@ -175,7 +185,7 @@ impl<'a> Resolver<'a> {
                         }
                         continue;
                     }
-                    self.known[member].placed = Some((phase, Arc::clone(&step)));
+                    self.known[member].placed = Some(number(steps.len()));
                     steps.push((phase, Arc::clone(&step), member));
                 }
             }
@@ -191,7 +201,7 @@ impl<'a> Resolver<'a> {
         let mut stack = vec![(recipe, false)];
         while let Some((at, done)) = stack.pop() {
             if done {
-                self.known[at].node = Some(self.graph.nodes.len());
+                self.known[at].node = Some(number(self.graph.nodes.len()));
                 self.graph.nodes.push(Node {
                     name: (*self.recipe(at).package).into(),
                     version: self.recipe(at).version.as_ref().map_or("0", |v| v.as_str()).into(),
@@ -209,9 +219,9 @@ impl<'a> Resolver<'a> {
             for need in self.needs[needs].iter().rev() {
                 // An optional dependency is waited for if it is in the plan; it does not get there by itself.
                 if self.level(need.kind) == RequirementLevel::Required
-                    && self.known[need.recipe].placed.is_none()
+                    && self.known[need.recipe as usize].placed.is_none()
                 {
-                    stack.push((need.recipe, false));
+                    stack.push((need.recipe as usize, false));
                 }
             }
         }
@@ -235,10 +245,10 @@ impl<'a> Resolver<'a> {
         let begin = self.needs.len();
         for (kind, list) in lists(self.recipe(recipe)) {
             for (index, dependency) in list.iter().enumerate() {
-                let need = |recipe| Need { recipe, kind, index };
+                let need = |recipe| Need { recipe: number(recipe), kind, index: number(index) };
                 match self.recipes.get(&*dependency.name) {
                     None => self.known[recipe].unknown_names = true,
-                    Some(&package) if self.recipe(package).group.is_none() => self.needs.push(need(package)),
+                    Some(&package) if !self.known[package].is_group => self.needs.push(need(package)),
                     Some(_) => {
                         let members = self.expand(&dependency.name).unwrap_or_default();
                         self.needs.extend(members.into_iter().map(need));
@@ -247,7 +257,7 @@ impl<'a> Resolver<'a> {
             }
         }
         let needs = begin..self.needs.len();
-        self.known[recipe].needs = Some(needs.clone());
+        self.known[recipe].needs = Some((number(needs.start), number(needs.end)));
         needs
     }
 
@@ -263,15 +273,16 @@ impl<'a> Resolver<'a> {
             if self.known[recipe].unknown_names {
                 self.check_names(recipe);
             }
-            for at in self.known[recipe].needs.clone().unwrap_or_default() {
-                let need = self.needs[at];
-                if need.recipe == recipe {
+            let (begin, end) = self.known[recipe].needs.unwrap_or_default();
+            for at in begin..end {
+                let need = self.needs[at as usize];
+                if need.recipe as usize == recipe {
                     continue;
                 }
                 if compatible && !self.is_satisfied(recipe, &need) {
-                    unsatisfied.insert(need.recipe);
+                    unsatisfied.insert(need.recipe as usize);
                 }
-                let Some(to) = self.known[need.recipe].node else {
+                let Some(to) = self.known[need.recipe as usize].node.map(|node| node as usize) else {
                     continue; // optional, and in no step
                 };
                 // The strongest list wins: a second edge between the same two says nothing new, unless one
@@ -303,7 +314,7 @@ impl<'a> Resolver<'a> {
 
     fn check_names(&mut self, recipe: usize) {
         for (kind, list) in lists(self.recipe(recipe)) {
-            for (index, dependency) in list.iter().enumerate() {
+            for (index, dependency) in (0..).zip(list) {
                 if self.recipes.contains_key(&*dependency.name) {
                     continue;
                 }
@@ -321,31 +332,35 @@ impl<'a> Resolver<'a> {
     /// Whether the package that it is about has a version that will do.
     fn is_satisfied(&self, recipe: usize, need: &Need) -> bool {
         let (_, list) = lists(self.recipe(recipe))[need.kind as usize];
-        self.recipe(need.recipe)
-            .version
-            .as_ref()
-            .is_none_or(|version| list[need.index].constraint.allows(version))
+        let constraint = &list[need.index as usize].constraint;
+        constraint.0.is_empty()
+            || self
+                .recipe(need.recipe as usize)
+                .version
+                .as_ref()
+                .is_none_or(|version| constraint.allows(version))
     }
 
     /// All constraints on packages of which one is not satisfied: which version would do depends on all of them.
     fn check_versions(&mut self, of: &BTreeSet<usize>) {
         let mut wants = Vec::new();
         for node in self.graph.nodes.iter().filter(|_| !of.is_empty()) {
-            let needs = self.known[node.recipe].needs.clone().unwrap_or_default();
-            for need in self.needs[needs].iter().filter(|need| of.contains(&need.recipe)) {
-                if need.recipe == node.recipe {
+            let (begin, end) = self.known[node.recipe].needs.unwrap_or_default();
+            for need in &self.needs[begin as usize..end as usize] {
+                let Need { recipe, kind, index } = *need;
+                let recipe = recipe as usize;
+                if recipe == node.recipe || !of.contains(&recipe) {
                     continue;
                 }
-                let relaxed = self.package_type(need.kind).verification == Verification::Relaxed;
-                let Need { recipe, kind, index } = *need;
-                wants.push(Want { by: node.recipe, kind, index, of: recipe, relaxed });
+                let relaxed = self.package_type(kind).verification == Verification::Relaxed;
+                wants.push(Want { by: node.recipe, kind, index: index as usize, of: recipe, relaxed });
             }
         }
         self.diagnostics.extend(versions::check(self.definition, &wants));
     }
 
-    fn place(&self, recipe: usize, kind: DependencyType, index: usize) -> Place {
-        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index)
+    fn place(&self, recipe: usize, kind: DependencyType, index: u32) -> Place {
+        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index as usize)
     }
 
     fn report_later_phase(&mut self, from: usize, to: usize, need: &Need) {

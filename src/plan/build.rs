@@ -53,8 +53,8 @@ pub fn plan(definition: &Definition) -> Result<Planned, Vec<Diagnostic>> {
     for (position, node) in packages.enumerate() {
         package_of_node[node] = PackageId(number(position));
     }
-    let plan = assemble(definition, &graph, &waits, &order, &package_of_node, dropped_edges);
-    if errors.is_empty() && definition.document.dependency_graph.validation.build_order_verification {
+    let plan = assemble(definition, &graph, waits, &order, &package_of_node, dropped_edges);
+    if errors.is_empty() {
         errors.extend(verify::check(&plan, &graph, &package_of_node));
     }
     if errors.is_empty() {
@@ -87,7 +87,7 @@ fn tasks(recipe: &Recipe) -> Vec<TaskKind> {
 fn assemble(
     definition: &Definition,
     graph: &Graph,
-    waits: &Waits,
+    waits: Waits,
     order: &[u32],
     id_of: &[PackageId],
     dropped_edges: Vec<DroppedEdge>,

@@ -129,12 +129,21 @@ fn errors_of(definition: &Definition, graph: &Graph, circle: &Circle) -> Vec<Dia
         );
         return vec![error(message, &cycle, hint)];
     }
-    let cycles = circle.cycles().into_iter().flatten().map(|mut cycle| {
+    let path = |cycle: &[usize]| cycle.iter().map(|edge| graph.edges[*edge].from).collect::<Vec<_>>();
+    let mut cycles: Vec<Vec<usize>> = Vec::new();
+    for mut cycle in circle.cycles().into_iter().flatten() {
         let first = (0..cycle.len()).min_by_key(|at| graph.edges[cycle[*at]].from).unwrap_or(0);
         cycle.rotate_left(first);
+        // A package that needs another in two ways is shown with both.
+        if cycles.iter().all(|other| path(other) != path(&cycle)) {
+            cycles.push(cycle);
+        }
+    }
+    let number = cycles.len();
+    let cycles = cycles.into_iter().map(|cycle| {
         let mut message = format!("circular dependency: {}", names(graph, &cycle));
-        if several > 1 {
-            message = format!("{message} (one of {several} cycles among {members} packages)");
+        if number > 1 {
+            message = format!("{message} (one of {number} cycles among {members} packages)");
         } else if members > cycle.len() {
             message = format!("{message} (a shortest one among {members} packages)");
         }
@@ -145,13 +154,25 @@ fn errors_of(definition: &Definition, graph: &Graph, circle: &Circle) -> Vec<Dia
     cycles.collect()
 }
 
-/// Each edge with its file and line.
+/// Each edge with its file and line, and those of the other lists in which the same package stands.
 fn edges(definition: &Definition, graph: &Graph, edges: &[usize]) -> String {
-    let place = |edge: &Edge| definition.files.locate(&graph.place(definition, edge).into());
-    let words = |edge: &usize| {
-        let edge = &graph.edges[*edge];
-        let (from, to) = (&graph.nodes[edge.from].name, &graph.nodes[edge.to].name);
-        format!("`{from}` needs `{to}` ({}, {})", edge.dependency_type.list(), place(edge))
+    let place = |edge: &Edge| {
+        let place = definition.files.locate(&graph.place(definition, edge).into());
+        format!("{}, {place}", edge.dependency_type.list())
     };
-    edges.iter().map(words).collect::<Vec<_>>().join(", ")
+    let words = |index: &usize| {
+        let edge = &graph.edges[*index];
+        let (from, to) = (&graph.nodes[edge.from].name, &graph.nodes[edge.to].name);
+        let own = graph.edges.partition_point(|other| other.from < edge.from);
+        let same = graph.edges[own..].iter().take_while(|other| other.from == edge.from);
+        let same: Vec<String> = same.filter(|other| other.to == edge.to).map(place).collect();
+        format!("`{from}` needs `{to}` ({})", same.join("; "))
+    };
+    let mut all: Vec<String> = Vec::new();
+    for words in edges.iter().map(words) {
+        if !all.contains(&words) {
+            all.push(words);
+        }
+    }
+    all.join(", ")
 }

@@ -275,6 +275,22 @@ fn a_cycle_without_an_optional_edge_is_an_error_even_beside_one() {
 }
 
 #[test]
+fn without_cycle_detection_a_cycle_is_broken_and_nobody_is_told() {
+    for handling in [CircularHandling::Error, CircularHandling::Warn, CircularHandling::Ignore] {
+        let mut definition = sketch::definition("phase one\n a: build < b\n b: build < a\n c: build < ?a\n");
+        definition.document.dependency_tracking.dependency_resolution.circular_handling = handling;
+        definition.document.dependency_graph.validation.cycle_detection = false;
+        let Planned { plan, warnings, .. } = planned(&definition);
+        assert_eq!(warnings, []);
+        let DroppedEdge { from, to, reason, .. } = &plan.dropped_edges[0];
+        assert_eq!(
+            (&**from, &**to, &**reason, plan.dropped_edges.len()),
+            ("b", "a", "closes the cycle b -> a -> b", 1)
+        );
+    }
+}
+
+#[test]
 fn the_same_package_of_two_lists_or_of_a_group_and_by_name_is_one_edge_for_building_and_one_for_running() {
     let mut definition =
         sketch::definition("phase one\n x: build\n y: build\n a: build < x all x ~all ~y ?all ?y");

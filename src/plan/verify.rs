@@ -12,8 +12,11 @@ use super::{NodeId, PackageId, Plan, Waiter};
 /// So many problems are told; a plan that is wrong is wrong in many places.
 const PROBLEMS_MAX: usize = 10;
 
-/// The problems of a plan as diagnostics.
+/// The problems of a plan as diagnostics, if its definition wants to know them.
 pub(super) fn check(plan: &Plan, graph: &Graph, package_of_node: &[PackageId]) -> Vec<Diagnostic> {
+    if !plan.document.dependency_graph.validation.build_order_verification {
+        return Vec::new();
+    }
     let problems = problems(plan, graph, package_of_node);
     let left_out = problems.len().saturating_sub(PROBLEMS_MAX);
     let more = (left_out > 0).then(|| format!("{left_out} more like these"));

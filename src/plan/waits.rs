@@ -35,20 +35,23 @@ impl Waits {
                 nodes - 1
             });
         }
-        let usable = |node: usize| closure_of[component(node)].unwrap_or(node);
+        let usable: Vec<u32> =
+            (0..packages).map(|node| number(closure_of[component(node)].unwrap_or(node))).collect();
         // Who, for what, and whether it must be there.
         let waits = || {
-            let closures = (0..packages).map(|node| (usable(node), node, true));
+            let closures = usable.iter().zip(0..).map(|(closure, node)| (*closure, node, true));
             let edges = graph.edges.iter().map(|edge| {
-                let from = if edge.waits() { edge.from } else { usable(edge.from) };
-                (from, usable(edge.to), edge.requirement_level == RequirementLevel::Required)
+                let from = if edge.waits() { number(edge.from) } else { usable[edge.from] };
+                (from, usable[edge.to], edge.requirement_level == RequirementLevel::Required)
             });
             // A closure does not wait for itself, nor a package that has none.
             closures.chain(edges).filter(|(node, on, _)| node != on)
         };
         Self {
-            awaited: Lists::new(nodes, || waits().map(|(node, on, _)| (node, number(on)))),
-            waiters: Lists::new(nodes, || waits().map(|(node, on, required)| (on, (number(node), required)))),
+            awaited: Lists::new(nodes, || waits().map(|(node, on, _)| (node as usize, on))),
+            waiters: Lists::new(nodes, || {
+                waits().map(|(node, on, required)| (on as usize, (node, required)))
+            }),
         }
     }
 
@@ -75,7 +78,7 @@ impl Waits {
     }
 
     /// The waiters and how many each waits for, in terms of the plan's ids.
-    pub(super) fn numbered(&self, id_of: &[PackageId]) -> (Lists<Waiter>, Vec<u32>) {
+    pub(super) fn numbered(self, id_of: &[PackageId]) -> (Lists<Waiter>, Vec<u32>) {
         let nodes = self.awaited.len();
         let waiters = Lists::new(nodes, || {
             (0..nodes).flat_map(|node| {

@@ -174,7 +174,7 @@ fn read(space: &Space) -> Result<bool, TestCaseError> {
                     DependencyType::Optional => (types.optional_deps, &recipe(edge.from).optional_deps),
                 };
                 let version = recipe(edge.to).version.as_ref().unwrap();
-                let fits = list[edge.index].constraint.allows(version);
+                let fits = list[edge.index as usize].constraint.allows(version);
                 let checked = definition.document.dependency_graph.validation.version_compatibility
                     && of_kind.verification != Verification::Relaxed;
                 prop_assert!(fits || !checked, "{edge:?}");

@@ -64,6 +64,16 @@ fn plan_with_a_cycle_that_is_broken() {
     golden("plan-dropped-edges", &space, &space.kiln(&["plan", "--json"]).exits(0).stdout);
     let drawn = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
     assert!(drawn.contains("1 dropped to break cycles (kiln plan lists them)"), "{drawn}");
+    golden("graph-cycles", &space, &space.kiln(&["graph", "--cycles", "--json"]).exits(0).stdout);
+    space.kiln(&["graph", "--cycles", "--format", "dot"]).exits(2);
+    // Where they are errors it is wanted most.
+    space.packages(&recipes.replace("optional_deps", "build_deps"));
+    space.document(&text.replace("method: parallel", "method: parallel, circular_handling: error"));
+    space.kiln(&["plan"]).exits(3);
+    let graph = space.kiln(&["graph", "--cycles", "--json"]).exits(0).json();
+    assert_eq!((&graph["circular_handling"], &graph["components"][0]["size"]), (&"error".into(), &2.into()));
+    space.packages(&recipes.replace("[b]", "[nobody]"));
+    space.kiln(&["graph", "--cycles"]).exits(3);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Sound plans have no problems; plans that were corrupted have the one that was put in.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::super::build::{Planned, plan};
 use super::super::{NodeId, PackageId, Plan, Waiter};
-use super::problems;
+use super::{check, problems};
+use crate::config::diagnostic::Severity;
 use crate::engine::tests::sketch;
 use crate::graph::Graph;
 use crate::graph::lists::Lists;
@@ -247,6 +250,37 @@ fn waiting_that_no_edge_says_and_edges_that_nobody_waits_for() {
         },
         &["`app` should wait for `doc` (if it is there)", "`app` waits, and no edge says so, for `doc`"],
     );
+}
+
+#[test]
+fn a_corrupted_plan_is_an_error_unless_nobody_wants_to_know() {
+    let mut case = Case::new();
+    case.swap("app", "lib");
+    let check = |case: &Case| check(&case.plan, &case.graph, &case.package_of_node);
+    let errors = check(&case);
+    assert_eq!(errors.len(), 1);
+    assert_eq!((errors[0].severity, errors[0].code), (Severity::Error, "build-order"));
+    assert_eq!(errors[0].message, "internal: `app` is planned before `lib`, which it needs");
+    Arc::make_mut(&mut case.plan.document).dependency_graph.validation.build_order_verification = false;
+    assert_eq!(check(&case), []);
+}
+
+#[test]
+fn of_a_plan_that_is_wrong_everywhere_a_few_problems_are_told() {
+    let mut case = Case::new();
+    case.waiters(Vec::clear);
+    case.plan.wait_count.fill(0);
+    case.plan.wait_count.iter_mut().for_each(|count| *count += 1);
+    case.plan.node_order.reverse();
+    assert_eq!(problems(&case.plan, &case.graph, &case.package_of_node).len(), 8);
+    let words: Vec<String> = (0..40).map(|at| format!(" p{at}: build < p{}\n", at + 1)).collect();
+    let words = words.concat();
+    let Planned { plan, graph, mut package_of_node, .. } =
+        plan(&sketch::definition(&format!("phase one\n{words} p40: build"))).unwrap();
+    package_of_node.reverse();
+    let errors = check(&plan, &graph, &package_of_node);
+    assert_eq!(errors.len(), 11);
+    assert_eq!(errors[10].message, "internal: 30 more like these");
 }
 
 proptest! {
