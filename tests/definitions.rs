@@ -2,9 +2,12 @@
 
 #[cfg(test)]
 mod definitions {
+    mod debian;
     mod framework;
+    mod fuzz;
     mod golden;
     mod graph;
+    mod lfs;
     mod shipped;
     mod space;
 }

@@ -5,6 +5,7 @@
 mod spawn {
     mod daemons;
     mod fallback;
+    mod groups;
     mod host;
     mod jobs;
     pub(crate) mod space;

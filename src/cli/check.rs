@@ -2,9 +2,11 @@
 
 use clap::Args;
 
+use super::brief::brief;
 use super::target::{self, Sound, StateTarget};
 use super::{Exit, output};
-use crate::config::diagnostic::Severity;
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::files::{Files, Rendered};
 use crate::config::render;
 use crate::words::count;
 
@@ -26,14 +28,14 @@ impl Check {
         let (sound, rendered) = match self.target.target.load() {
             Ok(sound) if self.settings => return self.show_settings(&sound),
             Ok(sound) => {
-                let mut rendered = sound.definition.files.render_all(&sound.warnings);
+                let mut rendered = self.render(&sound.definition.files, &sound.warnings);
                 // `kiln run` would refuse them.
                 let refused = target::settings(&sound.definition, self.target.flags()).err();
                 let sound = if refused.is_some() { None } else { Some(sound) };
-                rendered.extend(refused.iter().flat_map(|p| p.files.render_all(&p.diagnostics)));
+                rendered.extend(refused.iter().flat_map(|p| self.render(&p.files, &p.diagnostics)));
                 (sound, rendered)
             }
-            Err(problems) => (None, problems.files.render_all(&problems.diagnostics)),
+            Err(problems) => (None, self.render(&problems.files, &problems.diagnostics)),
         };
         let exit = if sound.is_some() { Exit::Completed } else { Exit::Invalid };
         if self.json {
@@ -56,6 +58,11 @@ impl Check {
             }
         }
         Ok(exit)
+    }
+
+    /// For people a few of each kind of warning are enough.
+    fn render(&self, files: &Files, diagnostics: &[Diagnostic]) -> Vec<Rendered> {
+        if self.json { files.render_all(diagnostics) } else { files.render_all(&brief(diagnostics)) }
     }
 
     fn show_settings(&self, sound: &Sound) -> anyhow::Result<Exit> {

@@ -1,12 +1,17 @@
-//! `kiln graph`: the dependency graph, for other programs.
+//! `kiln graph`: the dependency graph, to be read by programs and looked at by people.
+
+mod focus;
+mod name;
+mod path;
 
 use clap::{Args, ValueEnum};
 
 use super::target::StateTarget;
-use super::{Exit, output};
-use crate::driver::look;
-use crate::engine::state::{PACKAGE_STATES, PackageState, State};
-use crate::graph::export::{self, NodeStatus};
+use super::{Exit, cycles, output};
+use crate::driver::look::{self, Seen};
+use crate::engine::state::{PACKAGE_STATES, PackageState};
+use crate::graph::export::draw::Drawing;
+use crate::graph::export::{Exported, NodeStatus, dot, mermaid};
 use crate::ledger::lock::RunnerLock;
 use crate::observe::snapshot::is_moving;
 use crate::plan::PackageId;
@@ -19,51 +24,75 @@ pub(super) struct GraphCommand {
     /// Shape of the answer
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-    /// The same as --format json
+    /// The same as --format json; with --path, that answer in JSON
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    #[command(flatten)]
+    focus: focus::Focus,
+    /// Draw all edges, also those that follow from others; json always has all
+    #[arg(long)]
+    all_edges: bool,
+    #[command(flatten)]
+    path: path::Path,
+    /// Show what needs each other to be built, and the edges without which it does not
+    ///
+    /// For each set of packages that need each other: how many they are, a shortest cycle, and each edge that is
+    /// dropped (or would be, if `circular_handling` were `warn`) with its file and line and a cycle that it closes.
+    #[arg(long, conflicts_with_all = ["format", "package", "names"])]
+    cycles: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Nodes and edges with the attributes that `dependency_graph` names
     Json,
-    /// For graphviz
+    /// For graphviz: `kiln graph --format dot | dot -Tsvg > graph.svg`
     Dot,
+    /// For pages that draw mermaid, such as Markdown on code hosts
+    Mermaid,
 }
 
 impl GraphCommand {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.cycles {
+            return cycles::run(&self.target.target, self.json);
+        }
         let (job, planned) = match self.target.job(Vec::new()) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
+        if let Some(path) = self.path.answer(&job.definition, &planned, self.json) {
+            return path;
+        }
+        let part = match self.focus.part(&job.definition, &planned) {
+            Ok(part) => part,
+            Err(exit) => return Ok(exit),
+        };
+        let seen = look::look(&job, |_| {})?;
+        let moving = is_moving(seen.state.run, RunnerLock::is_held(&job.state.lock()));
+        let status: Vec<_> = job.plan.package_ids().map(|id| status(&seen, moving, id)).collect();
+        let drawing = || Drawing::new(&planned, &part, &status, self.all_edges);
         match if self.json { Format::Json } else { self.format } {
-            Format::Dot => output::answer(&export::dot(&planned)),
             Format::Json => {
-                let seen = look::look(&job, |_| {})?;
-                let moving = is_moving(seen.state.run, RunnerLock::is_held(&job.state.lock()));
-                let status: Vec<_> =
-                    job.plan.package_ids().map(|id| status(&seen.state, moving, id)).collect();
-                output::answer_json(&export::json(&planned, &status))?;
+                output::answer_json(&Exported { planned: &planned, part: &part, status: &status })?;
+            }
+            Format::Dot => output::answer(&dot::dot(&drawing())),
+            Format::Mermaid => {
+                let drawing = drawing();
+                let text = mermaid::mermaid(&drawing);
+                if let Some(warning) = mermaid::warning(&drawing, &text) {
+                    output::say(&format!("kiln: {warning}"));
+                }
+                output::answer(&text);
             }
         }
         Ok(Exit::Completed)
     }
 }
 
-/// A package's statuses in the last run. Verified: completed, and its `check` did not fail.
-fn status(state: &State, moving: bool, id: PackageId) -> NodeStatus {
-    let package = state.package(id);
-    let verification = match package.state {
-        _ if package.check_failed => "failed",
-        PackageState::Completed { .. } => "verified",
-        PackageState::Pending
-        | PackageState::Running
-        | PackageState::Failed
-        | PackageState::Skipped { .. } => "unverified",
-    };
-    let build = match package.state {
+/// A package's state in the last run, and what is known of what was completed of it.
+fn status(seen: &Seen, moving: bool, id: PackageId) -> NodeStatus {
+    let build = match seen.state.package(id).state {
         // Of a run that does not go on, none is.
         PackageState::Running if !moving => PackageState::Pending,
         state @ (PackageState::Pending
@@ -72,5 +101,6 @@ fn status(state: &State, moving: bool, id: PackageId) -> NodeStatus {
         | PackageState::Failed
         | PackageState::Skipped { .. }) => state,
     };
+    let verification = seen.facts[id.0 as usize].verification.name();
     NodeStatus { build: PACKAGE_STATES[build.index()], verification }
 }

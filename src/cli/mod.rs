@@ -3,9 +3,11 @@
 //! Owns: arguments, what is printed where, exit codes. The answer goes to standard output, progress and
 //! diagnostics to standard error. Does not know: how anything is done. One file a subcommand.
 
+mod brief;
 mod check;
 mod classify;
 mod clean;
+mod cycles;
 mod display;
 mod exit;
 mod fetch;

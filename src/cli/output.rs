@@ -25,11 +25,16 @@ pub(super) fn answer_if_heard(text: &str) {
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Prints an answer as JSON.
+/// Prints an answer as JSON, while it is made.
 pub(super) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    answer(&text);
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    let written = match serde_json::to_writer_pretty(&mut stdout, value) {
+        Err(error) if !error.is_io() => return Err(error.into()),
+        written => written.map_err(io::Error::from),
+    };
+    if let Err(error) = written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+        gone(&error);
+    }
     Ok(())
 }
 
@@ -92,20 +97,26 @@ fn gone(error: &io::Error) {
 }
 
 /// Columns, each as wide as its widest cell, the last one ragged.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize, C: AsRef<str>>(
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [C; N]>,
+) -> String {
     use unicode_width::UnicodeWidthStr as _;
-    let mut rows: Vec<[String; N]> = rows.into_iter().collect();
-    rows.insert(0, head.map(str::to_owned));
-    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line.push_str(cell);
-            line.push_str(&" ".repeat(width - cell.width() + 2));
+    let rows: Vec<[C; N]> = rows.into_iter().collect();
+    let cells = || std::iter::once(head).chain(rows.iter().map(|row| row.each_ref().map(C::as_ref)));
+    let mut widths = [0; N];
+    for row in cells() {
+        for (cell, width) in row.into_iter().zip(&mut widths) {
+            *width = cell.width().max(*width);
         }
-        text.push_str(line.trim_end());
+    }
+    let mut text = String::new();
+    for row in cells() {
+        for (cell, width) in row.into_iter().zip(widths) {
+            text.push_str(cell);
+            text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+        }
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text

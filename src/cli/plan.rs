@@ -1,5 +1,6 @@
 //! `kiln plan`: what would be built, in which order, and why.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use clap::Args;
@@ -83,15 +84,15 @@ impl PlanCommand {
             return Ok(Exit::Completed);
         }
         let cells = rows.iter().map(|row| {
-            let expected = row.expected_seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.1}"));
+            let expected = row.expected_seconds.map_or(Cow::from("-"), |s| format!("{s:.1}").into());
             [
-                row.order.to_string(),
-                row.name.to_owned(),
-                row.version.to_owned(),
-                row.phase.to_owned(),
+                Cow::from(row.order.to_string()),
+                row.name.into(),
+                row.version.into(),
+                row.phase.into(),
                 expected,
-                row.decision.name().to_owned(),
-                row.reason.to_owned(),
+                row.decision.name().into(),
+                row.reason.into(),
             ]
         });
         let head = ["order", "package", "version", "phase", "seconds", "decision", "reason"];
@@ -100,14 +101,11 @@ impl PlanCommand {
             let path: Vec<&str> = critical_path.iter().map(|n| &**n).collect();
             output::answer(&format!("\ncritical path: {}\n", path.join(" -> ")));
         }
-        for edge in &plan.dropped_edges {
-            output::answer(&format!(
-                "dropped: {} needs {} ({})\n",
-                edge.from,
-                edge.to,
-                edge.dependency_type.list()
-            ));
-        }
+        let dropped = plan.dropped_edges.iter().map(|edge| {
+            let DroppedEdge { from, to, dependency_type, reason } = edge;
+            format!("dropped: {from} needs {to} ({}): {reason}\n", dependency_type.list())
+        });
+        output::answer(&dropped.collect::<String>());
         Ok(Exit::Completed)
     }
 }

@@ -21,6 +21,7 @@ use crate::driver::look;
 use crate::driver::run::Driver;
 use crate::driver::spawn;
 use crate::engine::message::Ending;
+use crate::failure::Category;
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::{self, Observer, Runner};
@@ -114,6 +115,7 @@ impl Run {
         let sysroot = state.sysroot();
         let driver = Driver::open(job, |entry| progress.fold(entry))?;
         let expected = progress.expected();
+        let memory = progress.expected_memory();
         let observer = Observer::new(progress, state.clone(), Runner::Here);
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
@@ -141,7 +143,7 @@ impl Run {
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, |committed| {
+        let ending = driver.run(&expected, memory, |committed| {
             // A watcher that is gone has panicked; the build goes on without.
             let _ = sender.send(committed);
         });
@@ -276,7 +278,10 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
     for failed in snapshot.failed.iter().filter(|failed| failed.level > 0 && ending != Ending::Stopped) {
         let (name, task) = (&failed.package, failed.task.name());
         text.push_str(&format!("\n{name} failed at {task} ({})", failed.category().name()));
-        if failed.task.is_script() {
+        if failed.category() == Category::BrokenDependency {
+            // It printed nothing: it was not begun.
+            text.push_str(&format!(": {}", failed.failure.evidence.text));
+        } else if failed.task.is_script() {
             text.push_str(&format!(": {}", target.command("log", &[name])));
         }
     }

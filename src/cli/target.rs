@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 use include_dir::{Dir, include_dir};
 
+use super::brief::brief;
 use super::{Exit, output};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Files;
@@ -71,7 +72,11 @@ impl Target {
         match plan(&definition) {
             Ok(planned) => {
                 warnings.extend(planned.warnings.iter().cloned());
-                Ok(Sound { definition: Arc::new(definition), planned, warnings })
+                let definition = Arc::new(definition);
+                // They live as long as the process: to free what a distribution has, piece by piece, would take as long
+                // as to plan a small one.
+                std::mem::forget((Arc::clone(&definition), Arc::clone(&planned.plan)));
+                Ok(Sound { definition, planned, warnings })
             }
             Err(problems) => {
                 warnings.extend(problems);
@@ -96,7 +101,7 @@ impl Target {
 }
 
 /// Adds what is wrong with the names in what is left of a definition with errors.
-fn with_names(mut problems: Problems) -> Problems {
+pub(super) fn with_names(mut problems: Problems) -> Problems {
     let Some(rest) = problems.rest.take() else { return problems };
     let Rest { mut definition, unread } = *rest;
     definition.files = problems.files;
@@ -110,10 +115,10 @@ fn with_names(mut problems: Problems) -> Problems {
     problems
 }
 
-/// Prints diagnostics to standard error.
+/// Prints diagnostics to standard error; of warnings a few of each kind.
 pub(super) fn show(files: &Files, diagnostics: &[Diagnostic]) {
     if !diagnostics.is_empty() {
-        output::say(&render::text(&files.render_all(diagnostics), output::coloured_stderr()));
+        output::say(&render::text(&files.render_all(&brief(diagnostics)), output::coloured_stderr()));
     }
 }
 
@@ -165,7 +170,7 @@ impl StateTarget {
         let jobs = settings.jobs.unwrap_or_else(crate::host::cores);
         let job = Job {
             definition: sound.definition,
-            plan: Arc::new(sound.planned.plan.clone()),
+            plan: Arc::clone(&sound.planned.plan),
             settings,
             state,
             jobs,

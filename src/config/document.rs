@@ -115,24 +115,24 @@ pub struct PackageTypes {
     pub optional_deps: PackageType,
 }
 
-/// How one type of dependency is treated.
+/// How one type of dependency is treated: whether it must be there, and what must hold of one that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PackageType {
-    /// Whether a missing one is an error.
+    /// Whether a missing one is an error; otherwise the dependent is built without it.
     pub required: bool,
     /// How closely it is looked at.
     pub verification: Verification,
 }
 
-/// How closely a dependency is looked at before a dependent's first task.
+/// What must hold of a dependency that is there, before a dependent's first script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verification {
-    /// Present, version satisfied, digests verified, its `check` not failed.
+    /// Its version fits, its files in the sysroot have the digests of its manifest, its `check` has not failed.
     Strict,
-    /// Present and version satisfied.
+    /// Its version fits.
     Normal,
-    /// Used if present, never an error.
+    /// Nothing: what does not fit is told, and it is used all the same.
     Relaxed,
 }
 
@@ -437,6 +437,17 @@ impl Default for PackageTypes {
     }
 }
 
+impl Document {
+    /// What a cycle means when `cycle_detection` has its say: when it is off, what is unavoidable is done without a word.
+    pub fn circular_handling(&self) -> CircularHandling {
+        if self.dependency_graph.validation.cycle_detection {
+            self.dependency_tracking.dependency_resolution.circular_handling
+        } else {
+            CircularHandling::Ignore
+        }
+    }
+}
+
 impl Default for DependencyResolution {
     fn default() -> Self {
         Self { method: Method::Topological, max_depth: 10, circular_handling: CircularHandling::Error }
@@ -552,12 +563,12 @@ mod with_defaults {
 
     use super::{PackageType, PackageTypes, Verification};
 
-    /// How one type of dependency is treated.
+    /// How one type of dependency is treated: whether it must be there, and what must hold of one that is.
     #[derive(Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     #[schemars(rename = "PackageType")]
     pub(super) struct Partial {
-        /// Whether a missing one is an error.
+        /// Whether a missing one is an error; otherwise the dependent is built without it.
         required: Option<bool>,
         /// How closely it is looked at.
         verification: Option<Verification>,

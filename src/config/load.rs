@@ -108,12 +108,11 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
         return Err(Problems { files, diagnostics, rest: None });
     };
     let document = one_document(&files, kiln_yaml, &mut diagnostics);
-    let tracking = document.as_ref().map(|document| document.value.dependency_tracking.clone());
-    let tracking = tracking.unwrap_or_default();
-    let circular = tracking.dependency_resolution.circular_handling;
+    let circular = document.as_ref().map(|document| document.value.circular_handling());
+    let circular = circular.unwrap_or(CircularHandling::Error);
     let recipes = all_recipes(&files, packages, circular, &mut diagnostics);
     diagnostics.extend(check::recipes(&recipes, &files));
-    diagnostics.extend(check::unenforced(document.as_ref(), &recipes));
+    diagnostics.extend(check::unenforced(document.as_ref()));
     let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match document {
         Some(Located { value: document, place }) if !wrong => {

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::load::Definition;
 use crate::config::recipe::{Mirror, Recipe, SourceFile};
-use crate::engine::message::{Outcome, Start, Usage};
+use crate::engine::message::{Damaged, Findings, Outcome, Start, Usage};
 use crate::failure::Failure;
 use crate::ledger::place::StateDir;
-use crate::plan::{Plan, TaskKind, key};
+use crate::plan::{PackageId, Plan, TaskKind, key};
 use crate::words::count;
 
 use super::fetch::{self, FROM_CACHE, Fetched, Fetcher};
+use super::identity::wall_now;
 use super::spawn::User;
 use super::stage::manifest::Identity;
 use super::stage::rules::{Accounts, StagingRules};
@@ -93,6 +94,28 @@ impl Chores {
         fetched.map_err(|error| verdict::fetch(&error))
     }
 
+    /// Looks at the files of these packages in the sysroot; not at the rest once that is `cancel`led.
+    pub(super) fn verify(&self, packages: &[PackageId], cancel: &AtomicBool) -> Result<Findings, Failure> {
+        let mut store = self.store();
+        let mut findings = Findings { at: wall_now(), ..Findings::default() };
+        for &id in packages.iter().filter(|_| !cancel.load(Ordering::Relaxed)) {
+            let name = &self.plan.package(id).name;
+            let looked = store.verify(name).map_err(|error| verdict::look(&error))?;
+            if let Some((first, others)) = looked.damage.split_first() {
+                findings.damaged.push(Damaged {
+                    package: id,
+                    path: first.path.to_string().into(),
+                    what: first.what.into(),
+                    others: others.len() as u64,
+                    archive: store.archives_verify([&**name]),
+                });
+            } else if looked.read > 0 {
+                findings.read.push(id);
+            }
+        }
+        Ok(findings)
+    }
+
     fn unpack(&self, start: &Start, cancel: &AtomicBool, usage: &mut Usage) -> Result<(), Failure> {
         let recipe = self.recipe(start);
         let work = Work::of(&self.state, &recipe.package);
@@ -154,6 +177,9 @@ impl Chores {
 
     fn merge(&self, start: &Start) -> Result<(), Failure> {
         let package = self.plan.package(start.package);
+        if start.restore {
+            return self.store().put_right(&package.name).map_err(|error| verdict::merge(&error));
+        }
         let key = key::stored(&package.key, start.degraded);
         self.store().merge(&package.name, &key).map_err(|error| verdict::merge(&error))
     }

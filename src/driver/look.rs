@@ -12,7 +12,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
 use super::stage::verify::Directories;
-use super::store::{Installed, Replaces, Store};
+use super::store::{InSysroot, Installed, Replaces, Store};
 use super::{DriverError, Job};
 
 /// What the ledger says.
@@ -38,7 +38,7 @@ impl Past {
 
     pub(super) fn fold(&mut self, plan: &Plan, entry: &Entry) {
         self.state.apply(plan, entry.at, &entry.record, &mut Vec::new());
-        self.installed.fold(&entry.record);
+        self.installed.fold(&entry.record, entry.wall);
         self.last = entry.at;
         if let Record::RunStarted { definition, .. } = &entry.record {
             self.definition = Some(Arc::clone(definition));
@@ -67,6 +67,35 @@ pub struct Fact {
     pub decision: Decision,
     /// For people.
     pub reason: &'static str,
+    /// How it stands with what was completed.
+    pub verification: Verification,
+    /// Its files were read for this, and are as they should be.
+    pub(super) read: bool,
+    /// Its `check` failed when what there is was built.
+    pub(super) check_failed: bool,
+}
+
+/// The framework's `verification_status`: whether what was completed of a package is known to be as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// Nothing was completed.
+    Unverified,
+    /// The files in the sysroot have had the digests of the manifest, at the merge or later, and have not changed since; and
+    /// `check`, if there is one, has not failed.
+    Verified,
+    /// One of that does not hold.
+    Failed,
+}
+
+impl Verification {
+    /// As the framework writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unverified => "unverified",
+            Self::Verified => "verified",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What a plan says of a package.
@@ -99,7 +128,24 @@ impl Fact {
             Have::Archive | Have::Everything | Have::Degraded => Decision::Reuse,
             Have::Unselected => Decision::Skip,
         };
-        Self { have, decision, reason }
+        Self {
+            have,
+            decision,
+            reason,
+            verification: Verification::Unverified,
+            read: false,
+            check_failed: false,
+        }
+    }
+
+    /// What can be said when its files are like this.
+    fn verified(self, found: InSysroot, check_failed: bool) -> Self {
+        let verification = match found {
+            InSysroot::Damaged => Verification::Failed,
+            InSysroot::Unchanged | InSysroot::Read if check_failed => Verification::Failed,
+            InSysroot::Unchanged | InSysroot::Read => Verification::Verified,
+        };
+        Self { verification, read: found == InSysroot::Read, check_failed, ..self }
     }
 }
 
@@ -166,38 +212,54 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
     let fact = |id: PackageId| {
         let package = plan.package(id);
         let (name, key) = (&*package.name, &*package.key);
+        let whole_key = key::stored(key, false);
         let installs = plan.task(id, TaskKind::Install).is_some();
-        let known = installed.get(name);
-        let complete = installed.has(name, key);
+        let known = installed.get(name).filter(|merged| *merged.key == *key);
+        let complete = known.is_some_and(|merged| !merged.degraded);
+        let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun);
+        // What became of what was completed with this key, whatever is to be done now.
+        let found = known.filter(|_| complete || degraded).map(|merged| {
+            let key = key::stored(key, merged.degraded);
+            let found = if installs {
+                store.looks(name, &key, merged.verified, &mut directories)
+            } else {
+                InSysroot::Unchanged
+            };
+            (found, installed.check_failed(name, &key))
+        });
+        let is_whole = found.is_some_and(|(found, _)| found != InSysroot::Damaged);
+        let have = |have, reason| {
+            let fact = Fact::new(have, reason);
+            found.map_or(fact, |(found, check_failed)| fact.verified(found, check_failed))
+        };
         if forced[id.0 as usize] && selected(job, id) {
-            return Fact::new(Have::Nothing, "forced");
+            return have(Have::Nothing, "forced");
         }
-        if complete && (!installs || store.is_merged(name, key, &mut directories)) {
-            return Fact::new(Have::Everything, "complete and unchanged");
+        if complete && is_whole {
+            return have(Have::Everything, "complete and unchanged");
         }
         if !selected(job, id) {
-            return Fact::new(Have::Unselected, "not selected");
+            return have(Have::Unselected, "not selected");
         }
-        if installs && store.has_archive(name, &key::stored(key, false)) {
+        if installs && store.has_archive(name, &whole_key) {
             let reason = if complete {
                 "its files in the sysroot are damaged: merged again from its archive"
             } else {
                 "its archive is intact, only the merge is missing"
             };
-            return Fact::new(Have::Archive, reason);
+            let check_failed = installed.check_failed(name, &whole_key);
+            return Fact { check_failed, ..have(Have::Archive, reason) };
         }
-        if known.is_some_and(|merged| *merged.key == *key && merged.degraded && !merged.begun)
-            && (!installs || store.is_merged(name, &key::stored(key, true), &mut directories))
-        {
+        if degraded && is_whole {
             let lacking = |id: &PackageId| !installed.has(&plan.package(*id).name, &plan.package(*id).key);
             let (decision, reason) = if package.depends_on.iter().any(lacking) {
                 (Decision::Reuse, "complete, but for something optional that is still missing")
             } else {
                 (Decision::Build, "was built without something optional that is there now")
             };
-            return Fact { have: Have::Degraded, decision, reason };
+            return Fact { decision, ..have(Have::Degraded, reason) };
         }
-        let reason = match known {
+        let reason = match installed.get(name) {
             None => "never completed",
             Some(merged) if *merged.key != *key => {
                 "its recipe, its sources or something that it needs changed"
@@ -205,8 +267,8 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
             Some(merged) if merged.degraded => "was built without something optional that is there now",
             Some(_) => "its archive is damaged or gone",
         };
-        let have = if job.state.work_of(name).is_dir() { Have::WorkDirectory } else { Have::Nothing };
-        Fact::new(have, reason)
+        let work = job.state.work_of(name).is_dir();
+        have(if work { Have::WorkDirectory } else { Have::Nothing }, reason)
     };
     let mut facts: Vec<Fact> = plan.package_ids().map(fact).collect();
     verify_toolchain(plan, store, &mut facts);
@@ -224,7 +286,9 @@ fn verify_toolchain(plan: &Plan, store: &Store, facts: &mut [Fact]) {
     for id in &plan.phase(toolchain).packages {
         let fact = &mut facts[id.0 as usize];
         if fact.have == Have::Everything && !store.archives_verify([&*plan.package(*id).name]) {
-            *fact = Fact::new(Have::Nothing, "its archive is damaged or gone");
+            let Fact { verification, read, check_failed, .. } = *fact;
+            let rebuilt = Fact::new(Have::Nothing, "its archive is damaged or gone");
+            *fact = Fact { verification, read, check_failed, ..rebuilt };
         }
     }
 }

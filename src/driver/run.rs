@@ -11,7 +11,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use crate::engine::message::{Effect, Ending, Event, Facts, Outcome, Record, Resources, Start, Time, Usage};
+use crate::config::scalar::Switch;
+use crate::engine::message::{
+    Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
+};
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::output::Output;
@@ -19,28 +22,30 @@ use crate::failure::{Category, Failure};
 use crate::host;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{PhaseId, TaskId, TaskKind};
+use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 use crate::words::count;
 
 use super::chores::{self, Chores};
 use super::discard::Discarder;
 use super::fetch::{Answers, Helpers};
 use super::identity::{build_user, new_build_id, state_id, wall_now};
-use super::look::{self, Past};
+use super::look::Past;
 use super::script::Scripts;
 use super::spares::Spares;
-use super::spawn::{self, Confinement, Exit, Report, Spawner};
-use super::stage::plan::MergeError;
+use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::work::Work;
 use super::{DriverError, Job, ahead, leftover, prepare, verdict};
+
+mod before;
 
 /// What reaches the loop.
 enum Message {
     Report(Report),
     Done { task: TaskId, outcome: Outcome, usage: Usage },
     Measured { phase: PhaseId, resources: Resources },
+    Verified { task: TaskId, findings: Result<Findings, Failure> },
     Stop,
 }
 
@@ -114,10 +119,12 @@ impl Driver {
     }
 
     /// Runs until the engine says that it is over. `expected`: nanoseconds that each package is expected to
-    /// take, for the critical path; `observe` gets what was committed, in order.
+    /// take, for the critical path; `memory`: bytes that each task is expected to need; `observe` gets what was committed,
+    /// in order.
     pub fn run(
         mut self,
         expected: &[u64],
+        memory: Vec<u64>,
         mut observe: impl FnMut(Vec<Entry>),
     ) -> Result<Ending, DriverError> {
         let user = build_user(&self.job)?;
@@ -138,13 +145,15 @@ impl Driver {
                 .map_err(prepare("open the sysroot"))?;
         let before = self.settle_sysroot(&mut store, &lost);
         for record in &before {
-            self.past.installed.fold(record);
+            self.past.installed.fold(record, wall_now());
         }
         if !before.is_empty() {
             observe(self.commit(self.past.last, before)?);
         }
-        let facts = look::facts(&self.job, &self.past.installed, &mut store);
-        let facts = Facts { packages: facts.iter().map(|fact| fact.have).collect() };
+        let (facts, verified) = self.facts(&mut store);
+        if let Some(verified) = verified {
+            observe(self.commit(self.past.last, vec![verified])?);
+        }
         let merging = self.job.plan.package_ids().filter(|id| facts.packages[id.0 as usize].is_work());
         store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
 
@@ -153,11 +162,14 @@ impl Driver {
         let limits = self.job.limits();
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
+        let engine = engine.expecting_memory(memory);
 
         let sender = self.remote.0.clone();
         let answers = Answers::default();
         let helpers_answers = answers.clone();
-        let spawner = Spawner::start(spawn::Options::new(state_id), move |report| {
+        let cgroups = self.job.settings.cgroups == Switch::On;
+        let options = spawn::Options { cgroups, ..spawn::Options::new(state_id) };
+        let spawner = Spawner::start(options, move |report| {
             // For the engine a task runs from the moment that it says so: the loop need not wake for this.
             if let Some(report) = helpers_answers.take(report)
                 && !matches!(report, Report::Started { .. })
@@ -171,6 +183,7 @@ impl Driver {
                 "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
             );
         }
+        self.say_control(spawner.control());
         let fetcher = ahead::fetcher(&self.job, Helpers::of(&spawner, answers))?;
         let chores = Chores {
             definition: Arc::clone(&self.job.definition),
@@ -189,6 +202,7 @@ impl Driver {
             chores: Arc::new(chores),
             scripts,
             in_flight: BTreeMap::new(),
+            look: None,
             discarder,
             spares,
             base,
@@ -200,35 +214,6 @@ impl Driver {
             shift.discarder.finish();
         }
         Ok(ending)
-    }
-
-    /// Takes back what did not end well, and takes out what is no longer wanted. What cannot be done is said and left:
-    /// whatever it is in the way of will fail as a task.
-    fn settle_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Vec<Record> {
-        let mut records = Vec::new();
-        let mut settled = |package: &Arc<str>,
-                           result: Result<(), MergeError>,
-                           record: fn(Arc<str>) -> Record| match result {
-            Ok(()) => records.push(record(Arc::clone(package))),
-            Err(error) => tracing::error!(package = &**package, "cannot put the sysroot right: {error}"),
-        };
-        let removed = |package| Record::PackageRemoved { package };
-        for (package, key) in self.past.installed.unfinished() {
-            settled(package, store.undo(package, key.as_deref()), |package| Record::Undone { package });
-        }
-        for package in lost {
-            settled(package, store.undo(package, None), removed);
-        }
-        let plan = &self.job.plan;
-        let installs = |name: &str| {
-            plan.find(name)
-                .is_some_and(|id| plan.task(id, TaskKind::Install).is_some() || !store.has_files_of(name))
-        };
-        let unwanted: Vec<_> = self.past.installed.names().filter(|name| !installs(name)).collect();
-        for package in unwanted.into_iter().filter(|name| !lost.contains(name)) {
-            settled(package, store.remove(package), removed);
-        }
-        records
     }
 
     fn commit(&mut self, at: Time, records: Vec<Record>) -> Result<Vec<Entry>, DriverError> {
@@ -247,6 +232,8 @@ struct Shift<'a> {
     chores: Arc<Chores>,
     scripts: Scripts,
     in_flight: BTreeMap<TaskId, InFlight>,
+    /// Who waited last for a look at the sysroot, and what ends that. There is one at a time.
+    look: Option<(TaskId, Arc<AtomicBool>)>,
     discarder: Discarder,
     spares: Spares,
     base: Time,
@@ -285,6 +272,8 @@ impl Shift<'_> {
                     Effect::Start(start) => self.start(start, &mut events),
                     Effect::Kill { task, at_once } => self.kill(task, at_once),
                     Effect::Measure { phase } => self.measure(phase)?,
+                    Effect::MeasureMemory => events.push(Event::Memory { available: memory_available()? }),
+                    Effect::Verify { task, packages } => self.verify(task, packages),
                     Effect::WatchOutput { task } => events.push(self.last_output(task)),
                     Effect::End(ending) => ended = Some(ending),
                     Effect::Record(_) => {}
@@ -330,6 +319,7 @@ impl Shift<'_> {
         match message {
             Message::Stop => events.push(Event::Stop),
             Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
+            Message::Verified { task, findings } => events.push(Event::Verified { task, findings }),
             Message::Done { task, outcome, usage } => {
                 if let Some(done) = self.in_flight.remove(&task) {
                     let usage = Usage {
@@ -350,8 +340,9 @@ impl Shift<'_> {
                 let failure = verdict::spawn(&error);
                 self.end(id, Outcome::Failure(failure), Usage::default(), events);
             }
-            Message::Report(Report::Exited { id, exit, usage, leftovers }) => {
-                self.exited(id, exit, verdict::usage(&usage), leftovers, events);
+            Message::Report(Report::Exited { id, exit, usage, leftovers, group }) => {
+                let usage = verdict::usage(&usage, group.as_ref());
+                self.exited(id, exit, usage, leftovers, group.unwrap_or_default(), events);
             }
         }
         Ok(())
@@ -364,7 +355,15 @@ impl Shift<'_> {
         }
     }
 
-    fn exited(&mut self, id: u64, exit: Exit, usage: Usage, leftovers: u32, events: &mut Vec<Event>) {
+    fn exited(
+        &mut self,
+        id: u64,
+        exit: Exit,
+        usage: Usage,
+        leftovers: u32,
+        group: Ended,
+        events: &mut Vec<Event>,
+    ) {
         let task = TaskId(u32::try_from(id).unwrap_or(u32::MAX));
         let Some(flying) = self.in_flight.get_mut(&task) else { return };
         let start = flying.start;
@@ -396,8 +395,9 @@ impl Shift<'_> {
             let outcome = if succeeded {
                 chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
             } else {
+                let facts = verdict::facts(&group, &chores.recipe(&start).limits);
                 let output = std::fs::File::open(&log).and_then(Output::read_from).unwrap_or_default();
-                Outcome::Failure(verdict::script(start.kind, exit, output))
+                Outcome::Failure(verdict::script(start.kind, exit, &facts, output))
             };
             if outcome != Outcome::Success && before.is_some() {
                 let package = &chores.plan.package(start.package).name;
@@ -473,15 +473,33 @@ impl Shift<'_> {
             let _ = sender.send(Message::Done { task: start.task, outcome, usage });
         });
         if let Err(error) = spawned {
-            let failure =
-                Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"));
-            let outcome = Outcome::Failure(failure);
+            let outcome = Outcome::Failure(no_thread(&error));
             let _ = sender2.send(Message::Done { task: start.task, outcome, usage: Usage::default() });
         }
     }
 
+    /// Looks at packages' files, on a thread: there may be gigabytes.
+    fn verify(&mut self, task: TaskId, packages: Vec<PackageId>) {
+        let chores = Arc::clone(&self.chores);
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.look = Some((task, Arc::clone(&cancel)));
+        let sender = self.driver.remote.0.clone();
+        let spawned = std::thread::Builder::new().name("verify".into()).spawn(move || {
+            let _ = sender.send(Message::Verified { task, findings: chores.verify(&packages, &cancel) });
+        });
+        if let Err(error) = spawned {
+            let findings = Err(no_thread(&error));
+            let _ = self.driver.remote.0.send(Message::Verified { task, findings });
+        }
+    }
+
     fn kill(&self, task: TaskId, at_once: bool) {
-        let Some(flying) = self.in_flight.get(&task) else { return };
+        let Some(flying) = self.in_flight.get(&task) else {
+            if let Some((_, cancel)) = self.look.iter().find(|(waiting, _)| *waiting == task) {
+                chores::cancel(cancel);
+            }
+            return;
+        };
         match flying.hands {
             Hands::Process => {
                 let signal = if at_once { spawn::Signal::Kill } else { spawn::Signal::Term };
@@ -510,7 +528,7 @@ impl Shift<'_> {
     fn measure(&mut self, phase: PhaseId) -> Result<(), DriverError> {
         let root = self.driver.job.state.root().to_owned();
         let disk = host::disk_available(&root).map_err(|source| DriverError::State { path: root, source })?;
-        let memory = host::memory_available().map_err(prepare("read the available memory"))?;
+        let memory = memory_available()?;
         let plan = Arc::clone(self.engine.plan());
         let sender = self.driver.remote.0.clone();
         let send = move |toolchain_verified| {
@@ -542,4 +560,12 @@ impl Shift<'_> {
             self.discarder.discard(work.root());
         }
     }
+}
+
+fn memory_available() -> Result<u64, DriverError> {
+    host::memory_available().map_err(prepare("read the available memory"))
+}
+
+fn no_thread(error: &io::Error) -> Failure {
+    Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"))
 }

@@ -13,7 +13,7 @@ use crate::ledger::place::StateDir;
 use crate::plan::TaskKind;
 
 use super::spares::Spares;
-use super::spawn::{Job, User};
+use super::spawn::{Job, Limits, User};
 use super::work::Work;
 
 /// From here on a script is run from a file: the kernel allows an argument 128 KiB (`MAX_ARG_STRLEN`).
@@ -87,6 +87,10 @@ impl Scripts {
             output: log,
             errors: None,
             user: self.user.clone(),
+            limits: Some(Limits {
+                memory: recipe.limits.memory.map(|size| size.0),
+                pids: recipe.limits.pids,
+            }),
         })
     }
 

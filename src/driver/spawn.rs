@@ -16,6 +16,7 @@
 //!
 //! A process that the kernel cannot end (state D) delays its task's `Exited`, and [`Spawner::shutdown`].
 
+mod cgroup;
 mod credentials;
 mod namespace;
 mod orphan;
@@ -54,12 +55,15 @@ pub struct Options {
     pub executable: PathBuf,
     /// Whether to try for a pid namespace.
     pub namespace: bool,
+    /// Whether to try for a control group for each job that has [`Job::limits`].
+    pub cgroups: bool,
 }
 
 impl Options {
-    /// A namespace if permitted, with this very executable as its init.
+    /// A namespace if permitted, with this very executable as its init; no control groups.
     pub fn new(state_id: impl Into<String>) -> Self {
-        Self { state_id: state_id.into(), executable: PathBuf::from("/proc/self/exe"), namespace: true }
+        let executable = PathBuf::from("/proc/self/exe");
+        Self { state_id: state_id.into(), executable, namespace: true, cgroups: false }
     }
 }
 
@@ -81,6 +85,17 @@ pub struct Job {
     pub errors: Option<File>,
     /// Who to run as; kiln's own user and groups when absent.
     pub user: Option<User>,
+    /// What it may use. With it, though it may set no limit, the job gets a control group where there are any.
+    pub limits: Option<Limits>,
+}
+
+/// What a job may use, where control groups enforce it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
 }
 
 /// Numeric credentials of a process.
@@ -131,6 +146,42 @@ pub enum Report {
         usage: Usage,
         /// Processes that it left behind and kiln ended.
         leftovers: u32,
+        /// What the kernel says of its control group, if it had one.
+        group: Option<Ended>,
+    },
+}
+
+/// What the kernel says of a job's control group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Processes of it that the kernel has killed for memory.
+    pub oom_kills: u64,
+    /// Their names, where kiln may read the kernel's log.
+    pub oom_killed: Vec<String>,
+    /// How often it could not get another process or thread for its limit.
+    pub pids_refused: u64,
+    /// The most memory that it had, bytes, page cache included; Linux 5.19 or later with version 2.
+    pub memory_peak: Option<u64>,
+    /// CPU time, descendants that nobody waited for included.
+    pub cpu: Option<Duration>,
+}
+
+/// Which control groups jobs get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Version 2, with memory and pids.
+    V2,
+    /// Version 1, with those of the two controllers that there are.
+    V1 {
+        /// Memory can be limited.
+        memory: bool,
+        /// Processes can be limited.
+        pids: bool,
+    },
+    /// None.
+    Neither {
+        /// Why.
+        reason: String,
     },
 }
 
@@ -163,6 +214,9 @@ impl Usage {
 /// Why a job did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
+    /// Its control group could not be made, or its limits set.
+    #[error("cannot make a control group")]
+    Group(#[source] io::Error),
     /// Program, working directory, user, or the kernel's limits.
     #[error("cannot start `{program}`")]
     Exec {
@@ -229,6 +283,7 @@ pub enum Confinement {
 pub struct Spawner {
     inbox: Arc<Inbox>,
     confinement: Confinement,
+    control: Control,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -256,15 +311,20 @@ impl Spawner {
             .name("spawner".to_owned())
             .spawn(move || worker::run(&options, theirs, report, &ready))
             .map_err(prepare("starting a thread"))?;
-        let confinement = started
+        let (confinement, control) = started
             .recv()
             .unwrap_or_else(|_| Err(prepare("waiting for the thread")(io::ErrorKind::BrokenPipe.into())))?;
-        Ok(Self { inbox, confinement, thread: Some(thread) })
+        Ok(Self { inbox, confinement, control, thread: Some(thread) })
     }
 
     /// What ends the tasks when kiln is killed.
     pub fn confinement(&self) -> &Confinement {
         &self.confinement
+    }
+
+    /// Which control groups jobs get.
+    pub fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Reaches it from other threads.

@@ -12,6 +12,7 @@ use crate::engine::message::Record;
 use crate::ledger::place::StateDir;
 use crate::plan::{TaskKind, key};
 
+use super::identity::wall_now;
 use super::stage::StageError;
 use super::stage::archive;
 use super::stage::manifest::{Identity, Manifest};
@@ -21,7 +22,7 @@ use super::stage::plan::{self, Claimant, MergeError};
 use super::stage::rules::StagingRules;
 use super::stage::tree::{self, CaptureError, Snapshot};
 use super::stage::undo;
-use super::stage::verify::{Depth, Directories, verify_merged};
+use super::stage::verify::{Depth, Directories, Looked, verify_merged};
 
 /// What the ledger says is in the sysroot: a fold over records.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,10 @@ pub(super) struct Installed {
     /// What has begun to change the sysroot and is not known to have ended well: merges, with the archive's key,
     /// and direct installs.
     unfinished: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// Packages with the keys with which their `check` failed, which their recipes allowed.
+    failed_checks: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// The key of the `check` that began last, of those that may fail.
+    checking: BTreeMap<Arc<str>, Arc<str>>,
     count: u64,
 }
 
@@ -40,13 +45,42 @@ pub(super) struct Merged {
     pub(super) degraded: bool,
     /// It has begun to be built again since.
     pub(super) begun: bool,
+    /// When its files in the sysroot last had the digests of its manifest, nanoseconds since 1970. `None`: they have been
+    /// damaged since.
+    pub(super) verified: Option<i64>,
     /// Position in the order in which packages were completed.
     order: u64,
 }
 
 impl Installed {
-    pub(super) fn fold(&mut self, record: &Record) {
+    /// One record more, which was written at `wall`, nanoseconds since 1970.
+    pub(super) fn fold(&mut self, record: &Record, wall: i64) {
         self.count += 1;
+        if let Record::TaskStarted { package, task: TaskKind::Check, key: Some(key), .. } = record {
+            self.checking.insert(Arc::clone(package), Arc::clone(key));
+        } else if let Record::TaskFailed { package, task: TaskKind::Check, tolerated: true, .. } = record {
+            self.failed_checks.extend(self.checking.remove(package).map(|key| (Arc::clone(package), key)));
+        } else if let Record::TaskFinished { package, task: TaskKind::Check, .. } = record {
+            if let Some(key) = self.checking.remove(package) {
+                self.failed_checks.remove(&(Arc::clone(package), key));
+            }
+        } else if let Record::TaskFinished { package, task: TaskKind::Merge, restore: true, .. } = record {
+            // What was damaged is right again; what was completed before is still so.
+            self.unfinished.remove(package);
+            if let Some(merged) = self.packages.get_mut(package) {
+                merged.verified = Some(wall);
+            }
+        } else if let Record::Verified { packages, at } = record {
+            for package in packages {
+                if let Some(merged) = self.packages.get_mut(package) {
+                    merged.verified = Some(*at);
+                }
+            }
+        } else if let Record::PackageDamaged { package, .. } = record
+            && let Some(merged) = self.packages.get_mut(package)
+        {
+            merged.verified = None;
+        }
         if let Record::TaskStarted { package, task, key, direct, .. } = record {
             if *task == TaskKind::Merge || *direct {
                 self.unfinished.insert(Arc::clone(package), key.clone());
@@ -56,8 +90,13 @@ impl Installed {
             }
         } else if let Record::PackageCompleted { package, key, degraded, .. } = record {
             self.unfinished.remove(package);
-            let merged =
-                Merged { key: Arc::clone(key), degraded: *degraded, begun: false, order: self.count };
+            let merged = Merged {
+                key: Arc::clone(key),
+                degraded: *degraded,
+                begun: false,
+                verified: Some(wall),
+                order: self.count,
+            };
             self.packages.insert(Arc::clone(package), merged);
         } else if let Record::Undone { package } = record {
             self.unfinished.remove(package);
@@ -74,6 +113,12 @@ impl Installed {
     /// Whether this very package is complete, with nothing optional missing.
     pub(super) fn has(&self, package: &str, key: &str) -> bool {
         self.packages.get(package).is_some_and(|m| *m.key == *key && !m.degraded)
+    }
+
+    /// Whether the package's `check` failed when what has this key was built.
+    pub(super) fn check_failed(&self, package: &str, key: &str) -> bool {
+        // Seldom more than a few.
+        self.failed_checks.iter().any(|(name, of)| **name == *package && **of == *key)
     }
 
     /// All packages, in the order in which they were completed.
@@ -106,6 +151,20 @@ pub(super) struct Store {
     replaces: Replaces,
     /// Packages that will be merged in this run, and have not been yet.
     pending: BTreeSet<Arc<str>>,
+    /// When a look at a package's files began that read all of them in this process, or those that had changed since the
+    /// last; nanoseconds since 1970.
+    verified: BTreeMap<String, i64>,
+}
+
+/// How a merged package's files are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InSysroot {
+    /// Not as they should be.
+    Damaged,
+    /// As they were when they were right.
+    Unchanged,
+    /// Right, which is known from reading some or all of them.
+    Read,
 }
 
 /// Which packages may take over whose paths, by the definition.
@@ -163,6 +222,7 @@ impl Store {
         let mut store = Self {
             replaces,
             pending: BTreeSet::new(),
+            verified: BTreeMap::new(),
             state: state.clone(),
             sysroot: Sysroot::open(&state.sysroot())?,
             ownership: Ownership::default(),
@@ -200,15 +260,47 @@ impl Store {
         archive::verify(&self.state.archive(package, key), &manifest).is_ok()
     }
 
-    /// Whether the sysroot has all files of a merged package, as far as `stat` can tell. `directories`: the same for all
-    /// packages that are looked at together.
-    pub(super) fn is_merged(&mut self, package: &str, key: &str, directories: &mut Directories) -> bool {
+    /// Whether the sysroot has all files of the package that was merged with this key. `verified`: when they last had the
+    /// right digests; what may have changed since is read. `directories`: the same for all packages that are looked at
+    /// together.
+    pub(super) fn looks(
+        &mut self,
+        package: &str,
+        key: &str,
+        verified: Option<i64>,
+        directories: &mut Directories,
+    ) -> InSysroot {
         let Some(manifest) = self.manifests.get(package).filter(|m| m.identity.key == key) else {
-            return false;
+            return InSysroot::Damaged;
         };
         let manifest = Arc::clone(manifest);
-        verify_merged(&mut self.sysroot, &self.ownership, &manifest, Depth::Stat, directories)
-            .is_ok_and(|damage| damage.is_empty())
+        let depth = verified.map_or(Depth::Digest, Depth::Since);
+        match verify_merged(&mut self.sysroot, &self.ownership, &manifest, depth, directories) {
+            Ok(looked) if looked.damage.is_empty() && looked.read == 0 => InSysroot::Unchanged,
+            Ok(looked) if looked.damage.is_empty() => InSysroot::Read,
+            Ok(_) | Err(_) => InSysroot::Damaged,
+        }
+    }
+
+    /// Looks at a merged package's files: reads all the first time since kiln started, then those that have changed since
+    /// the last look.
+    pub(super) fn verify(&mut self, package: &str) -> Result<Looked, MergeError> {
+        let Some(manifest) = self.manifests.get(package).map(Arc::clone) else {
+            return Ok(Looked::default());
+        };
+        let depth = self.verified.remove(package).map_or(Depth::Digest, Depth::Since);
+        let now = wall_now();
+        let directories = &mut Directories::default();
+        let looked = verify_merged(&mut self.sysroot, &self.ownership, &manifest, depth, directories)?;
+        if looked.damage.is_empty() {
+            self.verified.insert(package.to_owned(), now);
+        }
+        Ok(looked)
+    }
+
+    /// Puts back what of a merged package is not as it should be.
+    pub(super) fn put_right(&mut self, package: &str) -> Result<(), MergeError> {
+        self.repair(&BTreeSet::from([package.to_owned()]))
     }
 
     /// Whether the archives of these packages have the digests that their manifests say.

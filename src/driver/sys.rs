@@ -3,6 +3,9 @@
 //! Owns: the proof of each call's safety. Does not know: why anybody calls it.
 #![expect(unsafe_code, reason = "few calls that std and rustix have no safe function for")]
 
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::{io, ptr};
 
 use rustix::thread::UnshareFlags;
@@ -64,4 +67,16 @@ pub(crate) fn unshare_users() -> io::Result<()> {
 pub(crate) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: NEWNS implies FS, never FILES: descriptors stay shared with the other threads.
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?)
+}
+
+/// The command's process enters these control groups before it becomes the program, by writing `0` to each.
+pub(crate) fn enter_before_exec(command: &mut Command, doors: Vec<OwnedFd>) {
+    let enter = move || {
+        for door in &doors {
+            rustix::io::write(door, b"0")?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only write(2) is called: nothing is allocated or locked.
+    unsafe { command.pre_exec(enter) };
 }

@@ -6,14 +6,16 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use crate::config::recipe::Limits;
 use crate::engine::message::Usage;
 use crate::failure::classify::{Case, End};
+use crate::failure::fact::Fact;
 use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
-use super::spawn::{Exit, SpawnError, Usage as ProcessUsage};
+use super::spawn::{Ended, Exit, SpawnError, Usage as ProcessUsage};
 use super::stage::StageError;
 use super::stage::plan::MergeError;
 use super::stage::tree::CaptureError;
@@ -54,20 +56,36 @@ fn fact(category: Category, error: &dyn Error) -> Failure {
     Failure::fact(category, KILN, chain(error))
 }
 
+/// What the kernel says of a script that failed.
+pub(super) fn facts(group: &Ended, limits: &Limits) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    if group.oom_kills > 0 {
+        facts.push(Fact::OutOfMemory {
+            killed: group.oom_kills,
+            first: group.oom_killed.first().cloned(),
+            limit: limits.memory.map(|limit| limit.to_string()),
+        });
+    }
+    if group.pids_refused > 0 {
+        facts.push(Fact::ProcessLimit { refused: group.pids_refused, limit: limits.pids });
+    }
+    facts
+}
+
 /// A script ended otherwise than with exit code 0.
-pub(super) fn script(kind: TaskKind, exit: Exit, output: Output) -> Failure {
+pub(super) fn script(kind: TaskKind, exit: Exit, facts: &[Fact], output: Output) -> Failure {
     let end = match exit {
         Exit::Code(code) => End::Status(code),
         Exit::Signal(signal) => End::Signal(signal),
         Exit::Lost => End::Lost,
     };
-    let case = Case { kind: Some(kind), facts: &[], end };
+    let case = Case { kind: Some(kind), facts, end };
     case.classify(output).expect("only exit code 0 needs no explanation")
 }
 
 pub(super) fn spawn(error: &SpawnError) -> Failure {
     let category = match error {
-        SpawnError::Exec { source, .. } => io_category(source),
+        SpawnError::Exec { source, .. } | SpawnError::Group(source) => io_category(source),
         SpawnError::NoProgram
         | SpawnError::Duplicate(_)
         | SpawnError::Internal(_)
@@ -131,6 +149,12 @@ pub(super) fn merge(error: &MergeError) -> Failure {
     }
 }
 
+/// A package's files in the sysroot could not be looked at.
+pub(super) fn look(error: &MergeError) -> Failure {
+    let MergeError::Io { path, source } = error else { return merge(error) };
+    Failure::fact(io_category(source), KILN, format!("cannot look at `{path}` in the sysroot: {source}"))
+}
+
 pub(super) fn capture(error: &CaptureError) -> Failure {
     match error {
         CaptureError::Merge(error) => merge(error),
@@ -148,11 +172,14 @@ pub(super) fn not_provided(path: &str) -> Failure {
     .hint("correct the recipe's `install` or its `provides`")
 }
 
-pub(super) fn usage(usage: &ProcessUsage) -> Usage {
+/// What a task used: its control group knows better than its processes, of which only those count that were waited for.
+pub(super) fn usage(usage: &ProcessUsage, group: Option<&Ended>) -> Usage {
     let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     Usage {
-        cpu: nanos(usage.user).saturating_add(nanos(usage.system)),
-        peak_memory: usage.max_rss_bytes,
+        cpu: group
+            .and_then(|group| group.cpu)
+            .map_or_else(|| nanos(usage.user).saturating_add(nanos(usage.system)), nanos),
+        peak_memory: group.and_then(|group| group.memory_peak).unwrap_or(usage.max_rss_bytes),
         ..Usage::default()
     }
 }

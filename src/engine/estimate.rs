@@ -14,7 +14,7 @@ use super::state::{State, TaskState};
 use super::{Engine, Limits, RunInfo, Running};
 
 /// From `now` to the end of the run, if every task that is left takes what `expected` says (nanoseconds) and
-/// none fails. A running task that has already taken longer takes `overrun` times what it has taken from now on: whoever
+/// none fails, and none has to wait for memory. A running task that has already taken longer takes `overrun` times what it has taken from now on: whoever
 /// knows little about a task should not say that it ends any moment.
 pub fn remaining(
     plan: &Arc<Plan>,
@@ -28,11 +28,16 @@ pub fn remaining(
         plan.package_ids().map(|id| plan.tasks_of(id).map(&expected).fold(0, u64::saturating_add)).collect();
     let info = RunInfo { build_id: "".into(), kiln: "".into() };
     let mut engine = Engine::new(Arc::clone(plan), limits, info, state.clone(), &by_package);
+    // Looking at files takes a moment.
+    engine.verifies = false;
     let mut ends: BinaryHeap<Reverse<(Time, TaskId)>> = BinaryHeap::new();
     for index in 0..plan.task_count() {
         let task = TaskId(u32::try_from(index).unwrap_or(u32::MAX));
         if let TaskState::Running { attempt, since } = state.task(task).state {
-            engine.adopt(task, Running { attempt, restore: state.task(task).done, since, ending: None });
+            engine.adopt(
+                task,
+                Running { attempt, restore: state.task(task).done, since, ending: None, verifying: false },
+            );
             let end = since + Duration::from_nanos(expected(task));
             let later = now + now.since(since).mul_f64(overrun(task));
             ends.push(Reverse((if end > now { end } else { later }, task)));
@@ -52,7 +57,11 @@ pub fn remaining(
                 }
                 Effect::Measure { phase } => answers.push(phase),
                 Effect::End(_) => return at.since(now),
-                Effect::Kill { .. } | Effect::WatchOutput { .. } | Effect::Record(_) => {}
+                Effect::Kill { .. }
+                | Effect::MeasureMemory
+                | Effect::Verify { .. }
+                | Effect::WatchOutput { .. }
+                | Effect::Record(_) => {}
             }
         }
         let end = ends.peek().map(|Reverse((end, _))| *end);

@@ -39,6 +39,18 @@ pub enum Event {
         /// What there is.
         resources: Resources,
     },
+    /// The answer to `Effect::MeasureMemory`.
+    Memory {
+        /// Bytes, capped by the cgroup's limit.
+        available: u64,
+    },
+    /// The answer to `Effect::Verify`: what was found, or why nothing could be.
+    Verified {
+        /// The task that waits for it.
+        task: TaskId,
+        /// What was found.
+        findings: Result<Findings, Failure>,
+    },
     /// The answer to `Effect::WatchOutput`: when the task last printed something.
     Output {
         /// Which.
@@ -55,6 +67,40 @@ pub enum Event {
 pub struct Facts {
     /// Of each package of the plan, by its id.
     pub packages: Vec<Have>,
+    /// Packages whose `check` failed, which their recipes allow, when what there is of them was built.
+    pub failed_checks: Vec<PackageId>,
+}
+
+impl Facts {
+    pub(super) fn have(&self, id: PackageId) -> Have {
+        self.packages.get(id.0 as usize).copied().unwrap_or_default()
+    }
+}
+
+/// What a look at packages' files in the sysroot found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// When it began, nanoseconds since 1970: what was changed later was not seen.
+    pub at: i64,
+    /// Packages whose files were read, and have the digests that their manifests say.
+    pub read: Vec<PackageId>,
+    /// Packages that are not as they should be.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A package whose files in the sysroot are not what its manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Which.
+    pub package: PackageId,
+    /// The first path that is wrong.
+    pub path: Arc<str>,
+    /// How: `is missing`, `has other bytes`, …
+    pub what: Arc<str>,
+    /// How many more are.
+    pub others: u64,
+    /// Its archive is intact.
+    pub archive: bool,
 }
 
 /// What there is of a package.
@@ -76,6 +122,14 @@ pub enum Have {
 }
 
 impl Have {
+    /// Whether nothing that was built before is used.
+    pub fn is_new(self) -> bool {
+        match self {
+            Self::Nothing | Self::WorkDirectory | Self::Unselected => true,
+            Self::Archive | Self::Everything | Self::Degraded => false,
+        }
+    }
+
     /// Whether something is to be done for the package in a run that is decided by this.
     pub fn is_work(self) -> bool {
         match self {
@@ -97,9 +151,11 @@ pub enum Outcome {
 /// What an attempt used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// CPU time in user and system mode, nanoseconds, descendants that were waited for included.
+    /// CPU time in user and system mode, nanoseconds; without a control group of descendants only where they were waited
+    /// for.
     pub cpu: u64,
-    /// Peak resident set of the largest single process, bytes.
+    /// Peak memory of the control group, page cache included; without one the peak resident set of the largest single
+    /// process. Bytes.
     pub peak_memory: u64,
     /// Bytes that came over the network.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -141,6 +197,16 @@ pub enum Effect {
     Measure {
         /// For this phase.
         phase: PhaseId,
+    },
+    /// Tell how much memory is available; `Event::Memory` answers.
+    MeasureMemory,
+    /// Tell whether the files of these packages in the sysroot are what they should be; `Event::Verified` answers. Until
+    /// then nothing of ours changes the sysroot.
+    Verify {
+        /// The task that waits for it.
+        task: TaskId,
+        /// Its package's strict dependencies.
+        packages: Vec<PackageId>,
     },
     /// Tell when this task last printed; `Event::Output` answers.
     WatchOutput {
@@ -200,13 +266,16 @@ pub enum Record {
         afresh: bool,
     },
     /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
-    /// `degraded` were built without something optional: built again if that can be had now, else kept.
+    /// `degraded` were built without something optional: built again if that can be had now, else kept. Of all these
+    /// `failed_checks` are those whose `check` had failed.
     Decided {
         reused: Vec<Arc<str>>,
         archived: Vec<Arc<str>>,
         skipped: Vec<Arc<str>>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         degraded: Vec<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed_checks: Vec<Arc<str>>,
     },
     /// A phase's requirements hold, and it starts.
     PhaseStarted { phase: Arc<str> },
@@ -215,7 +284,8 @@ pub enum Record {
     /// A phase cannot start.
     RequirementUnmet { phase: Arc<str>, requirement: Requirement, required: u64, available: u64 },
     /// An attempt begins. A merge names the archive's `key`, and an `install` says whether it is `direct`: so what
-    /// does not end well can be taken back by whoever comes next, with whatever definition.
+    /// does not end well can be taken back by whoever comes next, with whatever definition. A `check` that may fail names
+    /// the key as well: what is built with it is known to have failed.
     TaskStarted {
         phase: Arc<str>,
         package: Arc<str>,
@@ -265,8 +335,18 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "is_false")]
         degraded: bool,
     },
-    /// A package has spent its attempts.
-    PackageFailed { package: Arc<str>, task: TaskKind },
+    /// A package has spent its attempts. Or it had been `completed`, was damaged since, and cannot be put right.
+    PackageFailed {
+        package: Arc<str>,
+        task: TaskKind,
+        #[serde(default, skip_serializing_if = "is_false")]
+        completed: bool,
+    },
+    /// The files of these packages in the sysroot were read and have the digests of their manifests; what was changed
+    /// after `at` (nanoseconds since 1970) was not seen.
+    Verified { packages: Vec<Arc<str>>, at: i64 },
+    /// A package's files in the sysroot are not what its manifest says: it is merged again.
+    PackageDamaged { package: Arc<str>, path: Arc<str>, what: Arc<str> },
     /// A package cannot be built because of another.
     PackageSkipped { package: Arc<str>, because: Arc<str> },
     /// A package that was built without something optional stays as it is: that is still missing.

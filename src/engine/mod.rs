@@ -10,14 +10,16 @@
 //! are also handed out as `Effect::Record`, in the same order. Everything else in `Engine` is derived from
 //! the state, or about what is in flight and would not survive kiln's end anyway.
 //!
-//! Reading order: `message`, `state`, `schedule`, then `estimate`.
+//! Reading order: `message`, `state`, `schedule`, `verify`, `memory`, then `estimate`.
 
 pub mod estimate;
 mod life;
+mod memory;
 pub mod message;
 mod schedule;
 pub mod state;
 mod timers;
+mod verify;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,6 +32,7 @@ use crate::config::document::AutomaticRecovery;
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
+use memory::Memory;
 use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
 use schedule::Queues;
 use state::{PackageState, PhaseState, RunState, State, TaskState};
@@ -70,6 +73,11 @@ pub struct Engine {
     /// Nothing more is started; the run ends like this once nothing is running.
     closing: Option<Ending>,
     ended: bool,
+    memory: Memory,
+    /// How many tasks ended as soon as they were started.
+    at_once: u64,
+    /// Strict dependencies are looked at. Not by an engine that only estimates.
+    verifies: bool,
 }
 
 /// A task in flight.
@@ -79,6 +87,8 @@ struct Running {
     restore: bool,
     since: Time,
     ending: Option<EndReason>,
+    /// It is not under way yet: what it depends on is being looked at.
+    verifying: bool,
 }
 
 /// Why a running task was told to end.
@@ -108,6 +118,9 @@ impl Engine {
             measuring: None,
             closing: None,
             ended: false,
+            memory: Memory::default(),
+            at_once: 0,
+            verifies: true,
         }
     }
 
@@ -133,10 +146,13 @@ impl Engine {
             Event::Tick => self.tick(now, &mut out),
             Event::Finished { task, outcome, usage } => self.finished(now, task, outcome, usage, &mut out),
             Event::Measured { phase, resources } => self.measured(now, phase, resources, &mut out),
+            Event::Memory { available } => self.measured_memory(available),
+            Event::Verified { task, findings } => self.verified(now, task, findings, &mut out),
             Event::Output { task, last } => self.output(now, task, last, &mut out),
             Event::Stop => self.stop(now, &mut out),
         }
         self.advance(now, &mut out);
+        self.forget_memory();
         out
     }
 
@@ -160,7 +176,7 @@ impl Engine {
     }
 
     fn begin(&mut self, now: Time, facts: &Facts, out: &mut Vec<Effect>) {
-        let have = |id: PackageId| facts.packages.get(id.0 as usize).copied().unwrap_or_default();
+        let have = |id: PackageId| facts.have(id);
         match self.state.run {
             RunState::Idle | RunState::Completed | RunState::Error => {
                 let record = Record::RunStarted {
@@ -170,14 +186,14 @@ impl Engine {
                     kiln: Arc::clone(&self.info.kiln),
                 };
                 self.record(now, record, out);
-                self.decide(now, have, out);
+                self.decide(now, facts, out);
             }
             RunState::Running | RunState::Paused => {
                 let afresh = *self.state.digest() != *self.plan.digest
                     || self.plan.package_ids().any(|id| self.state.is_gone(&self.plan, id, have(id)));
                 self.record(now, Record::RunResumed { digest: Arc::clone(&self.plan.digest), afresh }, out);
                 if afresh {
-                    self.decide(now, have, out);
+                    self.decide(now, facts, out);
                 } else {
                     self.pick_up(now, have, out);
                 }
@@ -185,15 +201,16 @@ impl Engine {
         }
     }
 
-    fn decide(&mut self, now: Time, have: impl Fn(PackageId) -> Have, out: &mut Vec<Effect>) {
+    fn decide(&mut self, now: Time, facts: &Facts, out: &mut Vec<Effect>) {
         let names = |what: Have| {
-            self.plan.package_ids().filter(|id| have(*id) == what).map(|id| self.name(id)).collect()
+            self.plan.package_ids().filter(|id| facts.have(*id) == what).map(|id| self.name(id)).collect()
         };
         let record = Record::Decided {
             reused: names(Have::Everything),
             archived: names(Have::Archive),
             skipped: names(Have::Unselected),
             degraded: names(Have::Degraded),
+            failed_checks: facts.failed_checks.iter().map(|id| self.name(*id)).collect(),
         };
         self.record(now, record, out);
     }
@@ -229,6 +246,8 @@ impl Engine {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Retry(package) => self.enqueue(now, package),
+                // What waits for memory is looked at after every event.
+                Timer::Memory => {}
                 Timer::Timeout(task) => {
                     let limit = self.plan.package(self.plan.package_of(task)).timeout;
                     self.end_task(now, task, EndReason::TooLong(limit.unwrap_or_default()), out);
@@ -273,7 +292,7 @@ impl Engine {
         self.timers.forget(task);
         let kind = self.plan.kind(task);
         let id = self.plan.package_of(task);
-        self.queues.release(&self.plan, task);
+        self.release(now, task);
         let (package, attempt, restore) = (self.name(id), running.attempt, running.restore);
         let failure = match (outcome, running.ending) {
             (Outcome::Success, _) => {
@@ -313,6 +332,7 @@ impl Engine {
     ) {
         let (id, kind) = (self.plan.package_of(task), self.plan.kind(task));
         let over = self.state.package(id).state.is_final();
+        let completed = matches!(self.state.package(id).state, PackageState::Completed { .. });
         let tolerated = kind == TaskKind::Check && !self.plan.package(id).check_required;
         let rule: &AutomaticRecovery = &self.plan.document.error_recovery.automatic_recovery;
         let failures = self.state.task(task).failures + 1;
@@ -332,9 +352,18 @@ impl Engine {
         self.record(now, record, out);
         if tolerated {
             self.complete(now, id, out);
-        } else if retry_at.is_none() && !over {
-            self.record(now, Record::PackageFailed { package, task: kind }, out);
+        } else if retry_at.is_none() && (!over || completed) {
+            self.record(now, Record::PackageFailed { package, task: kind, completed }, out);
         }
+    }
+
+    /// A task that was cut off, or had not begun.
+    fn interrupted(&mut self, now: Time, task: TaskId, out: &mut Vec<Effect>) {
+        let Some(Running { attempt, .. }) = self.running.remove(&task) else { return };
+        self.timers.forget(task);
+        self.release(now, task);
+        let (package, task) = (self.name(self.plan.package_of(task)), self.plan.kind(task));
+        self.record(now, Record::TaskInterrupted { package, task, attempt }, out);
     }
 
     /// If that was the package's last task, the package is complete.

@@ -38,6 +38,8 @@ pub(super) struct Queues {
     ready: [BTreeSet<Rank>; 3],
     in_use: [u32; 3],
     slots: [u32; 3],
+    /// Packages that could begin but for the sysroot, which somebody changes or looks at.
+    held: Vec<PackageId>,
     /// By package: expected time from its start to the end of its phase, nanoseconds.
     way: Vec<u64>,
     /// By phase: for one package at a time, the first of its packages (by position) that is not final.
@@ -67,6 +69,7 @@ impl Queues {
             ready: Default::default(),
             in_use: [0; 3],
             slots: [limits.jobs.max(1), limits.fetches.max(1), 1],
+            held: Vec::new(),
             way: path::ways(plan, expected),
             first_open: vec![0; plan.phases.len()],
         }
@@ -76,8 +79,18 @@ impl Queues {
         self.in_use[Pool::of(plan, task) as usize] += 1;
     }
 
-    pub(super) fn release(&mut self, plan: &Plan, task: TaskId) {
+    fn release(&mut self, plan: &Plan, task: TaskId) {
         self.in_use[Pool::of(plan, task) as usize] -= 1;
+    }
+
+    /// Who looks at the sysroot for this task has it alone, as who changes it has.
+    pub(super) fn occupy_sysroot(&mut self, plan: &Plan, task: TaskId) {
+        // A task that changes it has it anyway.
+        self.in_use[Pool::Merge as usize] += u32::from(Pool::of(plan, task) != Pool::Merge);
+    }
+
+    fn release_sysroot(&mut self, plan: &Plan, task: TaskId) {
+        self.in_use[Pool::Merge as usize] -= u32::from(Pool::of(plan, task) != Pool::Merge);
     }
 
     fn rank(&self, plan: &Plan, task: TaskId) -> Rank {
@@ -91,6 +104,26 @@ impl Queues {
 }
 
 impl Engine {
+    /// A task has ended, and its slot is free.
+    pub(super) fn release(&mut self, now: Time, task: TaskId) {
+        self.queues.release(&self.plan, task);
+        self.release_held(now);
+    }
+
+    /// The sysroot has been looked at for a task.
+    pub(super) fn release_sysroot(&mut self, now: Time, task: TaskId) {
+        self.queues.release_sysroot(&self.plan, task);
+        self.release_held(now);
+    }
+
+    fn release_held(&mut self, now: Time) {
+        if self.queues.in_use[Pool::Merge as usize] == 0 {
+            for package in std::mem::take(&mut self.queues.held) {
+                self.enqueue(now, package);
+            }
+        }
+    }
+
     /// Puts the package's next task where it belongs now: into a queue, behind a timer, or nowhere.
     pub(super) fn enqueue(&mut self, now: Time, id: PackageId) {
         if self.state.package(id).state.is_final() || self.state.doomed.contains_key(&id) {
@@ -115,6 +148,16 @@ impl Engine {
 
     /// Goes on as far as possible: packages that cannot be built or need not be, phases, tasks, the end.
     pub(super) fn advance(&mut self, now: Time, out: &mut Vec<Effect>) {
+        loop {
+            let ended = self.at_once;
+            self.step(now, out);
+            if self.at_once == ended {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, now: Time, out: &mut Vec<Effect>) {
         loop {
             let record = if let Some((doomed, because)) = self.state.doomed.first_key_value() {
                 Record::PackageSkipped { package: self.name(*doomed), because: self.name(*because) }
@@ -171,11 +214,16 @@ impl Engine {
                 return self.close(now, Ending::Error, out);
             }
         }
-        self.close(now, Ending::Completed, out);
+        // What is damaged is put right first: a run that is completed leaves nothing undone.
+        if self.state.damaged.is_empty() {
+            self.close(now, Ending::Completed, out);
+        }
     }
 
     fn ends_run(&self, phase: PhaseId, outcome: PhaseOutcome) -> bool {
-        outcome == PhaseOutcome::Failed && self.plan.phase(phase).critical
+        // One of its packages may have been damaged for good since it finished.
+        let failed = self.state.counts[phase.0 as usize].packages[PackageState::Failed.index()] > 0;
+        (outcome == PhaseOutcome::Failed || failed) && self.plan.phase(phase).critical
     }
 
     fn has_work(&self, phase: PhaseId) -> bool {
@@ -202,11 +250,22 @@ impl Engine {
         let method = self.plan.document.dependency_tracking.dependency_resolution.method;
         let one_at_a_time = method == Method::Topological && pool != Pool::Fetch;
         while self.queues.in_use[pool as usize] < self.queues.slots[pool as usize] {
+            if pool == Pool::Merge
+                && let Some(&damaged) = self.state.damaged.first()
+                && let Some(merge) = self.plan.task(damaged, TaskKind::Merge)
+            {
+                self.start(now, damaged, merge, out);
+                continue;
+            }
             let Some(&rank) = self.queues.ready[pool as usize].first() else { return };
             let task = rank.2;
             let id = self.plan.package_of(task);
             if one_at_a_time && self.first_open(self.plan.package(id).phase) != Some(id) {
                 return; // its turn comes when those before it are done
+            }
+            let busy = self.queues.in_use[pool as usize] > 0;
+            if pool == Pool::Work && !self.has_memory_for(now, task, busy, out) {
+                return; // and so do those behind it
             }
             self.queues.ready[pool as usize].pop_first();
             // It may have been skipped, or thrown back, since it was put here.
@@ -219,7 +278,12 @@ impl Engine {
                 | TaskState::Failed
                 | TaskState::Skipped => false,
             };
-            if current && startable && !self.state.package(id).state.is_final() {
+            if !current || !startable || self.state.package(id).state.is_final() {
+                continue;
+            }
+            if pool != Pool::Merge && self.queues.in_use[Pool::Merge as usize] > 0 && self.looks(task) {
+                self.queues.held.push(id);
+            } else {
                 self.start(now, id, task, out);
             }
         }
@@ -238,8 +302,9 @@ impl Engine {
     fn start(&mut self, now: Time, id: PackageId, task: TaskId, out: &mut Vec<Effect>) {
         let kind = self.plan.kind(task);
         let history = *self.state.task(task);
-        let restore = history.done;
-        let attempt = if restore { history.attempts } else { history.attempts + 1 };
+        // What a completed package does again puts right what others have damaged.
+        let restore = history.done || self.state.package(id).state.is_final();
+        let attempt = if restore { history.attempts.max(1) } else { history.attempts + 1 };
         self.queues.occupy(&self.plan, task);
         let plan = Arc::clone(&self.plan);
         let package = plan.package(id);
@@ -249,11 +314,23 @@ impl Engine {
             task: kind,
             attempt,
             restore,
-            key: (kind == TaskKind::Merge).then(|| key::stored(&package.key, self.state.is_degraded(id))),
+            key: (kind == TaskKind::Merge || kind == TaskKind::Check && !package.check_required)
+                .then(|| key::stored(&package.key, self.state.is_degraded(id))),
             direct: kind == TaskKind::Install && package.direct,
         };
         self.record(now, record, out);
-        self.running.insert(task, Running { attempt, restore, since: now, ending: None });
+        let running = Running { attempt, restore, since: now, ending: None, verifying: false };
+        self.running.insert(task, running);
+        if !self.verify(now, task, out) {
+            self.launch(now, task, out);
+        }
+    }
+
+    /// Nothing stands in the way of a task that has been started.
+    pub(super) fn launch(&mut self, now: Time, task: TaskId, out: &mut Vec<Effect>) {
+        let Some(&Running { attempt, restore, .. }) = self.running.get(&task) else { return };
+        let (kind, id) = (self.plan.kind(task), self.plan.package_of(task));
+        let package = self.plan.package(id);
         if kind.is_script() {
             if let Some(limit) = package.timeout {
                 self.timers.set(now + limit, Timer::Timeout(task));

@@ -35,7 +35,7 @@ pub struct Package {
     pub cursor: u32,
     /// An earlier run built it without something optional.
     pub degraded: bool,
-    /// Its `check` failed, which its recipe allows.
+    /// Its `check` failed when what there is of it was built, which its recipe allows.
     pub check_failed: bool,
 }
 
@@ -68,6 +68,8 @@ pub struct State {
     pub doomed: BTreeMap<PackageId, PackageId>,
     /// Packages that an earlier run built without something optional, which is still missing.
     pub kept: BTreeSet<PackageId>,
+    /// Packages whose files in the sysroot are not what they should be, and that are to be merged again.
+    pub damaged: BTreeSet<PackageId>,
     /// Digest of the plan that the records at hand belong to.
     digest: Arc<str>,
     /// By `NodeId`: how many nodes it still waits for.
@@ -90,6 +92,7 @@ impl State {
             counts: Vec::new(),
             doomed: BTreeMap::new(),
             kept: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             digest: "".into(),
             waits: Vec::new(),
             broken: Vec::new(),
@@ -114,6 +117,7 @@ impl State {
         }
         self.doomed.clear();
         self.kept.clear();
+        self.damaged.clear();
         self.waits.clone_from(&plan.wait_count);
         self.broken = vec![false; plan.wait_count.len()];
         self.degraded = vec![false; plan.wait_count.len()];
@@ -217,9 +221,12 @@ impl State {
             // What follows is about packages as this plan has them; a segment of the ledger that was made
             // with another plan is behind a `RunStarted` or `RunResumed` of its own.
             _ if self.digest != plan.digest => {}
-            Record::Decided { reused, archived, skipped, degraded } => {
+            Record::Decided { reused, archived, skipped, degraded, failed_checks } => {
                 for id in degraded.iter().filter_map(|name| plan.find(name)) {
                     self.packages[id.0 as usize].degraded = true;
+                }
+                for id in failed_checks.iter().filter_map(|name| plan.find(name)) {
+                    self.packages[id.0 as usize].check_failed = true;
                 }
                 self.decide(plan, reused, archived, skipped, touched);
             }
@@ -240,7 +247,9 @@ impl State {
                 if let Some((id, task)) = find(plan, package, *task) {
                     self.tasks[task.0 as usize].attempts = *attempt;
                     self.set_task(plan, task, TaskState::Running { attempt: *attempt, since: at });
-                    if plan.kind(task) != TaskKind::Fetch {
+                    if self.package(id).state.is_final() {
+                        self.damaged.remove(&id); // it is merged again
+                    } else if plan.kind(task) != TaskKind::Fetch {
                         self.set_package(plan, id, PackageState::Running);
                     }
                 }
@@ -249,7 +258,12 @@ impl State {
                 if let Some((id, task)) = find(plan, package, *task) {
                     self.tasks[task.0 as usize].done = true;
                     self.set_task(plan, task, TaskState::Completed);
-                    self.move_on(plan, id, touched);
+                    if plan.kind(task) == TaskKind::Check {
+                        self.packages[id.0 as usize].check_failed = false;
+                    }
+                    if !self.package(id).state.is_final() {
+                        self.move_on(plan, id, touched);
+                    }
                 }
             }
             Record::TaskFailed { package, task, attempt, retry_at, tolerated, .. } => {
@@ -287,9 +301,15 @@ impl State {
                     self.settle(plan, id, true, touched);
                 }
             }
-            Record::PackageFailed { package, .. } => {
+            Record::PackageFailed { package, completed, .. } => {
                 if let Some(id) = plan.find(package) {
-                    self.give_up(plan, id, PackageState::Failed, touched);
+                    self.damaged.remove(&id);
+                    if *completed {
+                        // Whoever waited has been told that it is there: `verify` tells those who come.
+                        self.set_package(plan, id, PackageState::Failed);
+                    } else {
+                        self.give_up(plan, id, PackageState::Failed, touched);
+                    }
                 }
             }
             Record::PackageSkipped { package, .. } => {
@@ -304,7 +324,11 @@ impl State {
                     self.settle(plan, id, true, touched);
                 }
             }
-            Record::RequirementUnmet { .. } | Record::Undone { .. } | Record::PackageRemoved { .. } => {}
+            Record::PackageDamaged { package, .. } => self.damaged.extend(plan.find(package)),
+            Record::RequirementUnmet { .. }
+            | Record::Verified { .. }
+            | Record::Undone { .. }
+            | Record::PackageRemoved { .. } => {}
         }
     }
 

@@ -12,6 +12,8 @@ use super::message::Time;
 pub(super) enum Timer {
     /// A package may try again.
     Retry(PackageId),
+    /// There may be more memory than there was.
+    Memory,
     /// A task has run for its `timeout`.
     Timeout(TaskId),
     /// A task may have been silent for its `silent_timeout`.

@@ -12,13 +12,17 @@ pub enum Fact {
     OutOfMemory {
         /// How many.
         killed: u64,
-        /// The task's limit, where it was that, and not the host's memory.
-        limit_bytes: Option<u64>,
+        /// The name of the first, where it is known.
+        first: Option<String>,
+        /// The task's limit, in words; `None`: it has none, the host had no more.
+        limit: Option<String>,
     },
-    /// The kernel refused a process or a thread.
+    /// The kernel refused processes or threads.
     ProcessLimit {
+        /// How many.
+        refused: u64,
         /// The limit that was hit.
-        limit: u64,
+        limit: Option<u32>,
     },
     /// The least space that was seen free while it ran.
     Space {
@@ -69,17 +73,13 @@ impl Fact {
                 what.clone(),
                 "let it write below SRC, DESTDIR and TMPDIR alone",
             ),
-            Self::OutOfMemory { killed, limit_bytes } => {
-                let whose = limit_bytes
-                    .map_or("the host's".to_owned(), |limit| format!("its limit of {limit} bytes of"));
-                (
-                    5,
-                    C::ResourceExhaustion,
-                    "kernel",
-                    format!("the kernel killed {} for {whose} memory", count(*killed, "process")),
-                    "run fewer jobs, or allow more memory",
-                )
-            }
+            Self::OutOfMemory { killed, first, limit } => (
+                5,
+                C::ResourceExhaustion,
+                "kernel",
+                killed_for_memory(*killed, first.as_deref(), limit.as_deref()),
+                "fewer jobs need less memory (`jobs` in the recipe); or raise `limits.memory`",
+            ),
             Self::TimedOut { limit } => (
                 4,
                 C::ResourceExhaustion,
@@ -95,16 +95,33 @@ impl Fact {
                 };
                 (3, C::DiskSpace, "kernel", format!("`{path}` had {what} left"), "make room there")
             }
-            Self::ProcessLimit { limit } => (
-                2,
-                C::ProcessLimits,
-                "kernel",
-                format!("the kernel refused a process: the limit is {limit}"),
-                "run fewer jobs, or allow more processes (`limits.pids`)",
-            ),
+            Self::ProcessLimit { refused, limit } => {
+                let limit = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+                (
+                    2,
+                    C::ProcessLimits,
+                    "kernel",
+                    format!(
+                        "the kernel refused {refused} more processes or threads: its limit{limit} was reached"
+                    ),
+                    "fewer jobs need fewer processes (`jobs` in the recipe); or raise `limits.pids`",
+                )
+            }
         };
         Some((weight, Failure::fact(category, source, text).hint(hint)))
     }
+}
+
+fn killed_for_memory(killed: u64, first: Option<&str>, limit: Option<&str>) -> String {
+    let whom = match first {
+        Some(name) if killed == 1 => format!("`{name}`"),
+        Some(name) => format!("{killed} processes, `{name}` the first,"),
+        None if killed == 1 => "a process".to_owned(),
+        None => format!("{killed} processes"),
+    };
+    let why = limit
+        .map_or_else(|| "the host had none left".to_owned(), |limit| format!("the task's limit is {limit}"));
+    format!("the kernel killed {whom} for memory: {why}")
 }
 
 #[cfg(test)]

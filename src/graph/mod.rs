@@ -3,17 +3,22 @@
 //! Owns: nodes and edges as resolved from steps, groups and recipes. Does not know: the order of building
 //! (see `plan`), whether anything has been built.
 
+pub mod components;
 pub mod cycle;
 pub mod export;
+pub mod lists;
+pub mod part;
 pub mod resolve;
+mod versions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::config::diagnostic::Place;
 use crate::config::load::Definition;
+use crate::config::recipe::Recipe;
+use crate::config::version::Dependency;
 
 /// A definition's dependency graph. Nodes are dense: a `usize` index into `nodes`.
 #[derive(Debug, Clone)]
@@ -22,10 +27,8 @@ pub struct Graph {
     pub phases: Vec<PhaseNode>,
     /// Packages, in definition order: phases by `order`, steps as listed, what a step pulls in before it.
     pub nodes: Vec<Node>,
-    /// Dependencies, grouped by `from`, in the order of the recipes.
+    /// Dependencies, grouped by `from`, ascending, each package's in the order of its recipe.
     pub edges: Vec<Edge>,
-    /// Index of a node by name.
-    pub by_name: BTreeMap<Arc<str>, usize>,
 }
 
 /// A phase, as far as the graph needs it.
@@ -62,11 +65,11 @@ pub struct Edge {
     /// Whether the dependent can be built without it.
     pub requirement_level: RequirementLevel,
     /// Where in that list, from 0.
-    pub index: usize,
+    pub index: u32,
 }
 
 /// In which list of the recipe a dependency stands. Weakest last: cycles are broken from there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DependencyType {
     /// `build_deps`
@@ -88,12 +91,31 @@ pub enum RequirementLevel {
 }
 
 impl DependencyType {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Runtime => "runtime",
+            Self::Optional => "optional",
+        }
+    }
+
     /// The list of the recipe, as it is written there.
     pub fn list(self) -> &'static str {
         match self {
             Self::Build => "build_deps",
             Self::Runtime => "runtime_deps",
             Self::Optional => "optional_deps",
+        }
+    }
+}
+
+impl RequirementLevel {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
         }
     }
 }
@@ -106,12 +128,32 @@ impl Edge {
             DependencyType::Runtime => false,
         }
     }
+
+    /// Whether a cycle that it closes is never an error: the dependent can be built as if it were not there.
+    pub fn is_optional(&self) -> bool {
+        self.dependency_type == DependencyType::Optional
+            && self.requirement_level == RequirementLevel::Optional
+    }
 }
 
 impl Graph {
+    /// The node of this name. Looks at one after another: who asks for many has a map.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| *node.name == *name)
+    }
+
     /// Where an edge is written. Not kept in the edge: a distribution has a quarter of a million.
     pub fn place(&self, definition: &Definition, edge: &Edge) -> Place {
         let recipe = &definition.recipes[self.nodes[edge.from].recipe];
-        recipe.place.clone().key(edge.dependency_type.list()).index(edge.index)
+        recipe.place.clone().key(edge.dependency_type.list()).index(edge.index as usize)
     }
+}
+
+/// The three lists of a recipe; the index of each is its `DependencyType as usize`.
+fn lists(recipe: &Recipe) -> [(DependencyType, &[Dependency]); 3] {
+    [
+        (DependencyType::Build, recipe.build_deps.as_slice()),
+        (DependencyType::Runtime, recipe.runtime_deps.as_slice()),
+        (DependencyType::Optional, recipe.optional_deps.as_slice()),
+    ]
 }

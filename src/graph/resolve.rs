@@ -1,19 +1,21 @@
 //! From steps, groups and recipes to a graph.
 //!
 //! Owns: what a name means (package or group), which packages are part of the build and in which phase, and
-//! every complaint about a name, a version or a phase. Does not know: cycles, order.
+//! every complaint about a name or a phase. Does not know: cycles, order, which version would do (`versions`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Place, Severity};
-use crate::config::document::PackageType;
+use crate::config::document::{PackageType, Verification};
 use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
-use crate::config::suggest::similar;
-use crate::config::version::Dependency;
+use crate::config::suggest;
 
-use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel};
+use super::components::number;
+use super::versions::{self, Want};
+use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel, lists};
 
 /// Resolves every name of the definition. All problems are reported, not just the first.
 ///
@@ -33,29 +35,57 @@ pub fn resolve(definition: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<
 
 struct Resolver<'a> {
     definition: &'a Definition,
-    recipes: BTreeMap<&'a str, usize>,
+    /// Only looked up in, never gone through in its own order.
+    recipes: HashMap<&'a str, usize>,
     graph: Graph,
     diagnostics: Vec<Diagnostic>,
+    /// By recipe: what became of it.
+    known: Vec<Known>,
+    /// What the recipes that are part of the build need.
+    needs: Vec<Need>,
+}
+
+/// What is known of a recipe. Small, and beside the recipe: a dependency leads anywhere, and recipes are large.
+#[derive(Clone)]
+struct Known {
+    is_group: bool,
+    /// One of its lists has a name that is none.
+    unknown_names: bool,
+    /// Which of the steps' packages it is.
+    placed: Option<u32>,
+    /// Its needs, once they are looked up: the first, and the one behind the last.
+    needs: Option<(u32, u32)>,
+    node: Option<u32>,
 }
 
 /// What a dependency string of a recipe resolved to.
+#[derive(Clone, Copy)]
 struct Need {
-    recipe: usize,
+    recipe: u32,
     kind: DependencyType,
-    index: usize,
+    index: u32,
+}
+
+impl Known {
+    fn new(recipe: &Recipe) -> Self {
+        let is_group = recipe.group.is_some();
+        Self { is_group, unknown_names: false, placed: None, needs: None, node: None }
+    }
 }
 
 impl<'a> Resolver<'a> {
     fn new(definition: &'a Definition) -> Self {
-        let recipes = definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect();
+        let recipes = recipes(definition);
         let mut phases: Vec<_> = definition.document.build_phases.iter().collect();
         phases.sort_by_key(|(_, phase)| phase.order);
         let phases = phases.into_iter().map(|(key, _)| PhaseNode { key: (**key).into() }).collect();
         Self {
             definition,
             recipes,
-            graph: Graph { phases, nodes: Vec::new(), edges: Vec::new(), by_name: BTreeMap::new() },
+            graph: Graph { phases, nodes: Vec::new(), edges: Vec::new() },
             diagnostics: Vec::new(),
+            known: definition.recipes.iter().map(|recipe| Known::new(&recipe.value)).collect(),
+            needs: Vec::new(),
         }
     }
 
@@ -63,24 +93,8 @@ impl<'a> Resolver<'a> {
         &self.definition.recipes[index].value
     }
 
-    /// The packages that `name` stands for: itself, or a group's members, recursively, in order, each once.
-    /// `None` where there is no such recipe.
     fn expand(&self, name: &str) -> Option<Vec<usize>> {
-        let mut out = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut stack = vec![*self.recipes.get(name)?];
-        while let Some(at) = stack.pop() {
-            if !seen.insert(at) {
-                continue; // named twice, or a group within itself: `check_groups` reports that
-            }
-            match &self.recipe(at).group {
-                None => out.push(at),
-                Some(members) => {
-                    stack.extend(members.iter().rev().filter_map(|m| self.recipes.get(&**m)));
-                }
-            }
-        }
-        Some(out)
+        members(self.definition, &self.recipes, name)
     }
 
     /// Every member of every group exists, and no group contains itself.
@@ -129,9 +143,9 @@ impl<'a> Resolver<'a> {
 
     fn unknown(&self, what: &str, name: &str) -> Diagnostic {
         let diagnostic = Diagnostic::error("unknown-package", format!("{what} `{name}` has no recipe"));
-        let names: Vec<&str> = self.recipes.keys().copied().collect();
-        match similar(name, &names) {
-            Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+        let names: Vec<&str> = self.definition.recipes.iter().map(|recipe| &*recipe.value.package).collect();
+        match suggest::did_you_mean(name, &names) {
+            Some(hint) => diagnostic.hint(hint),
             None => diagnostic.hint(format!("add packages/{name}.yaml, or take the name out")),
         }
     }
@@ -141,7 +155,6 @@ impl<'a> Resolver<'a> {
         self.check_groups();
         let document = &self.definition.document;
         let mut steps: Vec<(usize, Arc<str>, usize)> = Vec::new(); // phase, step, recipe
-        let mut placed: BTreeMap<usize, (usize, Arc<str>)> = BTreeMap::new();
         for phase in 0..self.graph.phases.len() {
             let key = Arc::clone(&self.graph.phases[phase].key);
             for (i, step) in document.build_phases[&*key].steps.iter().enumerate() {
@@ -154,7 +167,8 @@ impl<'a> Resolver<'a> {
                 };
                 let step: Arc<str> = (**step).into();
                 for member in members {
-                    if let Some((other, earlier)) = placed.get(&member) {
+                    if let Some(placed) = self.known[member].placed {
+                        let (other, earlier, _) = &steps[placed as usize];
                         if *other != phase || *earlier == step {
                             self.diagnostics.push(
                                 Diagnostic::error(
@@ -171,37 +185,25 @@ impl<'a> Resolver<'a> {
                         }
                         continue;
                     }
-                    placed.insert(member, (phase, Arc::clone(&step)));
+                    self.known[member].placed = Some(number(steps.len()));
                     steps.push((phase, Arc::clone(&step), member));
                 }
             }
         }
         for (phase, step, recipe) in steps {
-            self.pull(recipe, phase, &step, &placed);
+            self.pull(recipe, phase, &step);
         }
     }
 
     /// Gives `recipe` a node, after those of its dependencies that no step names. Iterative: a chain may be
     /// as long as a distribution is deep.
-    fn pull(
-        &mut self,
-        recipe: usize,
-        phase: usize,
-        step: &Arc<str>,
-        placed: &BTreeMap<usize, (usize, Arc<str>)>,
-    ) {
+    fn pull(&mut self, recipe: usize, phase: usize, step: &Arc<str>) {
         let mut stack = vec![(recipe, false)];
-        let mut entered = BTreeSet::new();
         while let Some((at, done)) = stack.pop() {
-            let name = &*self.recipe(at).package;
-            if self.graph.by_name.contains_key(name) {
-                continue;
-            }
             if done {
-                let name: Arc<str> = name.into();
-                self.graph.by_name.insert(Arc::clone(&name), self.graph.nodes.len());
+                self.known[at].node = Some(number(self.graph.nodes.len()));
                 self.graph.nodes.push(Node {
-                    name,
+                    name: (*self.recipe(at).package).into(),
                     version: self.recipe(at).version.as_ref().map_or("0", |v| v.as_str()).into(),
                     recipe: at,
                     phase,
@@ -209,15 +211,17 @@ impl<'a> Resolver<'a> {
                 });
                 continue;
             }
-            if !entered.insert(at) {
+            if self.known[at].needs.is_some() {
                 continue;
             }
             stack.push((at, true));
-            let needs = self.needs(at);
-            for need in needs.iter().rev() {
+            let needs = self.look_up(at);
+            for need in self.needs[needs].iter().rev() {
                 // An optional dependency is waited for if it is in the plan; it does not get there by itself.
-                if self.level(need.kind) == RequirementLevel::Required && !placed.contains_key(&need.recipe) {
-                    stack.push((need.recipe, false));
+                if self.level(need.kind) == RequirementLevel::Required
+                    && self.known[need.recipe as usize].placed.is_none()
+                {
+                    stack.push((need.recipe as usize, false));
                 }
             }
         }
@@ -236,36 +240,55 @@ impl<'a> Resolver<'a> {
         if self.package_type(kind).required { RequirementLevel::Required } else { RequirementLevel::Optional }
     }
 
-    /// The packages that the lists of a recipe name, groups expanded. Unknown names are left out here.
-    fn needs(&self, recipe: usize) -> Vec<Need> {
-        let mut needs = Vec::new();
+    /// The packages that the lists of a recipe name, groups expanded, as a range of `needs`. Unknown names are left out.
+    fn look_up(&mut self, recipe: usize) -> Range<usize> {
+        let begin = self.needs.len();
         for (kind, list) in lists(self.recipe(recipe)) {
             for (index, dependency) in list.iter().enumerate() {
-                let members = self.expand(&dependency.name).unwrap_or_default();
-                needs.extend(members.into_iter().filter(|m| *m != recipe).map(|recipe| Need {
-                    recipe,
-                    kind,
-                    index,
-                }));
+                let need = |recipe| Need { recipe: number(recipe), kind, index: number(index) };
+                match self.recipes.get(&*dependency.name) {
+                    None => self.known[recipe].unknown_names = true,
+                    Some(&package) if !self.known[package].is_group => self.needs.push(need(package)),
+                    Some(_) => {
+                        let members = self.expand(&dependency.name).unwrap_or_default();
+                        self.needs.extend(members.into_iter().map(need));
+                    }
+                }
             }
         }
+        let needs = begin..self.needs.len();
+        self.known[recipe].needs = Some((number(needs.start), number(needs.end)));
         needs
     }
 
     /// Edges of all nodes, with everything that can be wrong about one.
     fn connect(&mut self) {
+        let compatible = self.definition.document.dependency_graph.validation.version_compatibility;
+        let mut unsatisfied = BTreeSet::new();
+        self.graph.edges.reserve_exact(self.needs.len());
+        // By node, the last one with an edge to it: for building, for running.
+        let mut connected = vec![[None; 2]; self.graph.nodes.len()];
         for from in 0..self.graph.nodes.len() {
             let recipe = self.graph.nodes[from].recipe;
-            self.check_names(recipe);
-            let mut connected = BTreeSet::new();
-            for need in self.needs(recipe) {
-                self.check_version(recipe, &need);
-                let Some(&to) = self.graph.by_name.get(&*self.recipe(need.recipe).package) else {
+            if self.known[recipe].unknown_names {
+                self.check_names(recipe);
+            }
+            let (begin, end) = self.known[recipe].needs.unwrap_or_default();
+            for at in begin..end {
+                let need = self.needs[at as usize];
+                if need.recipe as usize == recipe {
+                    continue;
+                }
+                if compatible && !self.is_satisfied(recipe, &need) {
+                    unsatisfied.insert(need.recipe as usize);
+                }
+                let Some(to) = self.known[need.recipe as usize].node.map(|node| node as usize) else {
                     continue; // optional, and in no step
                 };
                 // The strongest list wins: a second edge between the same two says nothing new, unless one
                 // is for building and the other for running.
-                if connected.contains(&(to, need.kind == DependencyType::Runtime)) {
+                let connected = &mut connected[to][usize::from(need.kind == DependencyType::Runtime)];
+                if *connected == Some(from) {
                     continue;
                 }
                 if self.graph.nodes[to].phase > self.graph.nodes[from].phase
@@ -276,7 +299,7 @@ impl<'a> Resolver<'a> {
                     }
                     continue;
                 }
-                connected.insert((to, need.kind == DependencyType::Runtime));
+                *connected = Some(from);
                 self.graph.edges.push(Edge {
                     from,
                     to,
@@ -286,11 +309,12 @@ impl<'a> Resolver<'a> {
                 });
             }
         }
+        self.check_versions(&unsatisfied);
     }
 
     fn check_names(&mut self, recipe: usize) {
         for (kind, list) in lists(self.recipe(recipe)) {
-            for (index, dependency) in list.iter().enumerate() {
+            for (index, dependency) in (0..).zip(list) {
                 if self.recipes.contains_key(&*dependency.name) {
                     continue;
                 }
@@ -305,34 +329,38 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn check_version(&mut self, recipe: usize, need: &Need) {
-        if !self.definition.document.dependency_graph.validation.version_compatibility {
-            return;
-        }
+    /// Whether the package that it is about has a version that will do.
+    fn is_satisfied(&self, recipe: usize, need: &Need) -> bool {
         let (_, list) = lists(self.recipe(recipe))[need.kind as usize];
-        let constraint = &list[need.index].constraint;
-        let other = self.recipe(need.recipe);
-        let Some(version) = other.version.as_ref().filter(|v| !constraint.allows(v)) else { return };
-        let diagnostic = Diagnostic::error(
-            "version-conflict",
-            format!(
-                "`{}` needs `{}` {constraint}, but its version is {version}",
-                self.recipe(recipe).package,
-                other.package
-            ),
-        )
-        .at(self.place(recipe, need.kind, need.index))
-        .hint(format!(
-            "change the constraint, or the version in {}",
-            self.definition
-                .files
-                .locate(&self.definition.recipes[need.recipe].place.clone().key("version").into())
-        ));
-        self.diagnostics.push(diagnostic);
+        let constraint = &list[need.index as usize].constraint;
+        constraint.0.is_empty()
+            || self
+                .recipe(need.recipe as usize)
+                .version
+                .as_ref()
+                .is_none_or(|version| constraint.allows(version))
     }
 
-    fn place(&self, recipe: usize, kind: DependencyType, index: usize) -> Place {
-        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index)
+    /// All constraints on packages of which one is not satisfied: which version would do depends on all of them.
+    fn check_versions(&mut self, of: &BTreeSet<usize>) {
+        let mut wants = Vec::new();
+        for node in self.graph.nodes.iter().filter(|_| !of.is_empty()) {
+            let (begin, end) = self.known[node.recipe].needs.unwrap_or_default();
+            for need in &self.needs[begin as usize..end as usize] {
+                let Need { recipe, kind, index } = *need;
+                let recipe = recipe as usize;
+                if recipe == node.recipe || !of.contains(&recipe) {
+                    continue;
+                }
+                let relaxed = self.package_type(kind).verification == Verification::Relaxed;
+                wants.push(Want { by: node.recipe, kind, index: index as usize, of: recipe, relaxed });
+            }
+        }
+        self.diagnostics.extend(versions::check(self.definition, &wants));
+    }
+
+    fn place(&self, recipe: usize, kind: DependencyType, index: u32) -> Place {
+        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index as usize)
     }
 
     fn report_later_phase(&mut self, from: usize, to: usize, need: &Need) {
@@ -352,11 +380,29 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The three lists of a recipe; the index of each is its `DependencyType as usize`.
-fn lists(recipe: &Recipe) -> [(DependencyType, &[Dependency]); 3] {
-    [
-        (DependencyType::Build, recipe.build_deps.as_slice()),
-        (DependencyType::Runtime, recipe.runtime_deps.as_slice()),
-        (DependencyType::Optional, recipe.optional_deps.as_slice()),
-    ]
+/// Index of each recipe by its name.
+pub(crate) fn recipes(definition: &Definition) -> HashMap<&str, usize> {
+    definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect()
+}
+
+/// The packages that `name` stands for, as indices of recipes: itself, or a group's members, recursively, in order, each
+/// once. `None` where there is no such recipe.
+pub(crate) fn members(
+    definition: &Definition,
+    recipes: &HashMap<&str, usize>,
+    name: &str,
+) -> Option<Vec<usize>> {
+    let mut out = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut stack = vec![*recipes.get(name)?];
+    while let Some(at) = stack.pop() {
+        if !seen.insert(at) {
+            continue; // named twice, or a group within itself: `check_groups` reports that
+        }
+        match &definition.recipes[at].value.group {
+            None => out.push(at),
+            Some(members) => stack.extend(members.iter().rev().filter_map(|m| recipes.get(&**m))),
+        }
+    }
+    Some(out)
 }

@@ -20,10 +20,13 @@ use crate::plan::{PackageId, Plan, TASK_KINDS, TaskId, TaskKind};
 
 use super::counters::ByTask;
 
-/// What each task took when it last succeeded, nanoseconds.
+/// What each task took when it last succeeded.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
+    /// Nanoseconds.
     last: BTreeMap<(Arc<str>, TaskKind), u64>,
+    /// Peak memory, bytes: its own, or its largest process's.
+    peaks: BTreeMap<(Arc<str>, TaskKind), u64>,
 }
 
 /// What one task is expected to take.
@@ -67,9 +70,24 @@ const SHARE: ByTask<f64> = [0.02, 0.03, 0.12, 0.65, 0.10, 0.05, 0.03];
 const HISTORY_SPREAD: f64 = 0.10;
 
 impl History {
-    /// A task succeeded after `nanoseconds`.
-    pub fn learn(&mut self, package: &Arc<str>, task: TaskKind, nanoseconds: u64) {
+    /// A task succeeded after `nanoseconds`, with `peak` bytes of memory.
+    pub fn learn(&mut self, package: &Arc<str>, task: TaskKind, nanoseconds: u64, peak: u64) {
         self.last.insert((Arc::clone(package), task), nanoseconds);
+        if scripted(task) {
+            self.peaks.insert((Arc::clone(package), task), peak);
+        }
+    }
+
+    /// What each task is expected to need of memory, by `TaskId`: what its recipe says, or what was measured if that is
+    /// more. Not if it is less: where there are no control groups, the largest process is all that is known of a task.
+    pub fn memory(&self, plan: &Plan) -> Vec<u64> {
+        let tasks =
+            plan.packages.iter().flat_map(|package| package.tasks.iter().map(move |task| (package, *task)));
+        let expected = tasks.map(|(package, task)| {
+            let measured = self.peaks.get(&(Arc::clone(&package.name), task)).copied();
+            measured.max(package.memory.filter(|_| scripted(task))).unwrap_or(0)
+        });
+        expected.collect()
     }
 }
 
@@ -192,7 +210,7 @@ impl Expectations {
     }
 }
 
-static NOTHING: History = History { last: BTreeMap::new() };
+static NOTHING: History = History { last: BTreeMap::new(), peaks: BTreeMap::new() };
 
 /// Whether a recipe's script does it, so that weight says something about it.
 fn scripted(task: TaskKind) -> bool {

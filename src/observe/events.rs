@@ -69,6 +69,8 @@ pub fn message_id(record: &Record) -> &'static str {
         Record::WorkLost { .. } => "c5a301d8f31f4e8db08a44c86a88f72b",
         Record::PackageCompleted { .. } => "6c49d9044f70479ba60281dbf63ef69d",
         Record::PackageFailed { .. } => "1171721583064511af10d0ff98596c76",
+        Record::Verified { .. } => "ec03c6b05a544daab80da88f9f88cd02",
+        Record::PackageDamaged { .. } => "1a4fb06aa8c346fe884d1eba438fcde0",
         Record::PackageSkipped { .. } => "3bb52c5bda65436d816c793915a6bec4",
         Record::PackageKept { .. } => "9eece6a7573f416eafb915725da99a7f",
         Record::RunPaused { .. } => "8ac847f38a1a40cfa3567bb05524d6dd",
@@ -81,7 +83,10 @@ pub fn message_id(record: &Record) -> &'static str {
 /// Whether anybody listens to records of this kind: what tasks do is told at debug only, and telling costs.
 pub fn is_told(record: &Record) -> bool {
     match record {
-        Record::TaskStarted { .. } | Record::TaskFinished { .. } | Record::TaskInterrupted { .. } => {
+        Record::TaskStarted { .. }
+        | Record::TaskFinished { .. }
+        | Record::TaskInterrupted { .. }
+        | Record::Verified { .. } => {
             tracing::enabled!(target: TARGET, Level::DEBUG)
         }
         Record::RunStarted { .. }
@@ -94,6 +99,7 @@ pub fn is_told(record: &Record) -> bool {
         | Record::WorkLost { .. }
         | Record::PackageCompleted { .. }
         | Record::PackageFailed { .. }
+        | Record::PackageDamaged { .. }
         | Record::PackageSkipped { .. }
         | Record::PackageKept { .. }
         | Record::RunPaused { .. }
@@ -163,7 +169,7 @@ impl Told {
                 let why = if *afresh { "; its packages are decided again" } else { "" };
                 self.text = format!("run {} goes on{why}", self.build_id);
             }
-            Record::Decided { reused, archived, skipped, degraded } => {
+            Record::Decided { reused, archived, skipped, degraded, .. } => {
                 let packages = before.state().packages.len();
                 let build =
                     packages.saturating_sub(reused.len() + archived.len() + skipped.len() + degraded.len());
@@ -246,7 +252,23 @@ impl Told {
                 let degraded = if *degraded { ", without something optional" } else { "" };
                 self.text = format!("{package} {version}: completed in {spent}{degraded}");
             }
-            Record::PackageFailed { package, task } => self.package_failed(package, *task, before),
+            Record::PackageFailed { package, completed: true, .. } => {
+                self.package(package, before);
+                self.level = Level::ERROR;
+                self.text = format!("{package}: damaged in the sysroot, and cannot be put right");
+            }
+            Record::PackageFailed { package, task, completed: false } => {
+                self.package_failed(package, *task, before);
+            }
+            Record::Verified { packages, .. } => {
+                self.level = Level::DEBUG;
+                self.text = format!("in the sysroot as they should be: {}", names(packages));
+            }
+            Record::PackageDamaged { package, path, what } => {
+                self.package(package, before);
+                self.level = Level::WARN;
+                self.text = format!("{package}: damaged in the sysroot: {} {what}", plain(path));
+            }
             Record::PackageSkipped { package, because } => {
                 self.package(package, before);
                 self.level = Level::WARN;

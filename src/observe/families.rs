@@ -96,7 +96,7 @@ families! {
     TaskCpu COUNTER "kiln_task_cpu_seconds_total" ["phase"]
         "CPU time, user and system, of executions that ended by themselves, waited-for descendants included.";
     TaskMemory HISTOGRAM "kiln_task_peak_memory_bytes" ["phase"]
-        "Peak resident memory of attempts, by wait4: that of the largest single process, not of the task.";
+        "Peak memory of attempts: of the task's control group, page cache included; without one (see the log of the run's start) the peak resident memory of its largest single process.";
     PhaseRequired GAUGE "kiln_phase_required_bytes" ["phase", "resource"]
         "What must be free when the phase starts; 0 where nothing is required.";
     FilesystemAvail GAUGE "kiln_filesystem_avail_bytes" ["role"]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::engine::Limits;
 use crate::engine::message::{Record, RunEnd, Time, Usage};
 use crate::engine::state::{RunState, State};
-use crate::failure::Failure;
+use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
 use crate::plan::{PackageId, Plan, TaskKind};
 
@@ -174,6 +174,11 @@ impl Progress {
         self.expectations().packages().to_vec()
     }
 
+    /// What each task is expected to need of memory, bytes, by `TaskId`; 0 where nobody knows.
+    pub fn expected_memory(&self) -> Vec<u64> {
+        self.history.memory(&self.plan)
+    }
+
     /// What each task is expected to take.
     pub fn expectations(&self) -> Expectations {
         Expectations::new(&self.plan, &self.history)
@@ -273,7 +278,7 @@ impl Progress {
                 if let Some(open) = self.ended(package, *task, at, None, usage)
                     && !open.restore
                 {
-                    self.history.learn(package, *task, nanoseconds(open.at, at));
+                    self.history.learn(package, *task, nanoseconds(open.at, at), usage.peak_memory);
                     self.outlook.done(&self.plan, package, *task);
                 }
                 // The task after a fetch may have to wait for its phase and for other packages.
@@ -311,10 +316,22 @@ impl Progress {
                 self.run.failures.completed(package, wall);
                 self.ready.remove(package);
             }
-            Record::PackageFailed { package, .. } => {
+            Record::PackageFailed { package, completed, .. } => {
                 self.run.failed += 1;
+                self.run.completed = self.run.completed.saturating_sub(u64::from(*completed));
                 self.run.failures.spent(package);
                 self.ready.remove(package);
+            }
+            Record::PackageDamaged { package, path, what } => {
+                // Until it has been merged again, something is wrong with the package; no attempt has failed.
+                if let Some(id) = self.plan.find(package) {
+                    let phase = &self.plan.phase(self.plan.package(id).phase).key;
+                    let text = format!("damaged in the sysroot: `{path}` {what}");
+                    let failure = &Failure::fact(Category::BrokenDependency, "kiln", text);
+                    let failed = Failed { phase, package, task: TaskKind::Merge, attempt: 1, failure };
+                    let rule = &self.plan.document.error_recovery.automatic_recovery;
+                    self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                }
             }
             Record::PackageSkipped { package, .. } => {
                 self.run.skipped += 1;
@@ -333,6 +350,7 @@ impl Progress {
             }
             Record::WorkLost { .. }
             | Record::RequirementUnmet { .. }
+            | Record::Verified { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }

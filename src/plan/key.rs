@@ -17,28 +17,61 @@ use super::{Package, Phase};
 /// Raised when archives made by an older kiln must not be reused.
 const ARCHIVE_FORMAT: u32 = 1;
 
-/// The key of a package; `dependencies` are the keys of what its first own task waits for, sorted.
-pub fn package_key(recipe: &Recipe, dependencies: &[[u8; 32]]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    let mut sources = Vec::new();
-    for source in &recipe.sources {
-        // Each mirror may have its own content under its own digest: all of them are declared inputs.
-        let mut digests = vec![&source.sha256];
-        for mirror in &source.from {
-            if let Mirror::Entry(entry) = mirror {
-                digests.extend(&entry.sha256);
+/// Makes keys, one after another.
+#[derive(Default)]
+pub struct Keyed {
+    /// What is added next: kept, so that a distribution does not allocate it again for each package.
+    bytes: Vec<u8>,
+}
+
+impl Keyed {
+    /// The key of a package; `dependencies` are the keys of what its first own task waits for, sorted.
+    pub fn package_key(&mut self, recipe: &Recipe, dependencies: &[[u8; 32]]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        let mut sources = Vec::new();
+        for source in &recipe.sources {
+            // Each mirror may have its own content under its own digest: all of them are declared inputs.
+            let mut digests = vec![&source.sha256];
+            for mirror in &source.from {
+                if let Mirror::Entry(entry) = mirror {
+                    digests.extend(&entry.sha256);
+                }
             }
+            sources.push((&source.file, digests));
         }
-        sources.push((&source.file, digests));
+        self.add(&mut hasher, &ARCHIVE_FORMAT);
+        self.add(&mut hasher, &(&recipe.package, &recipe.version, &sources, &recipe.env));
+        self.add(&mut hasher, &(&recipe.tasks, &recipe.provides, recipe.direct, recipe.source_date_epoch));
+        self.add(&mut hasher, &(&recipe.privileged, &recipe.owners));
+        for dependency in dependencies {
+            hasher.update(dependency);
+        }
+        *hasher.finalize().as_bytes()
     }
-    add(&mut hasher, &ARCHIVE_FORMAT);
-    add(&mut hasher, &(&recipe.package, &recipe.version, &sources, &recipe.env));
-    add(&mut hasher, &(&recipe.tasks, &recipe.provides, recipe.direct, recipe.source_date_epoch));
-    add(&mut hasher, &(&recipe.privileged, &recipe.owners));
-    for dependency in dependencies {
-        hasher.update(dependency);
+
+    /// The digest of a plan.
+    pub fn plan_digest(&mut self, document: &Document, phases: &[Phase], packages: &[Package]) -> Arc<str> {
+        let mut hasher = blake3::Hasher::new();
+        self.add(&mut hasher, document);
+        for phase in phases {
+            self.add(&mut hasher, &(&*phase.key, phase.packages.len()));
+        }
+        for package in packages {
+            self.add(&mut hasher, &(&*package.name, &*package.key, &package.depends_on, package.weight));
+            self.add(&mut hasher, &package.accept_failed_check);
+        }
+        hex(hasher.finalize().as_bytes())
     }
-    *hasher.finalize().as_bytes()
+
+    /// Adds a value with its length before it, so that neighbours cannot run into each other.
+    fn add(&mut self, hasher: &mut blake3::Hasher, value: &impl Serialize) {
+        self.bytes.clear();
+        if serde_json::to_writer(&mut self.bytes, value).is_err() {
+            self.bytes.clear();
+        }
+        hasher.update(&(self.bytes.len() as u64).to_le_bytes());
+        hasher.update(&self.bytes);
+    }
 }
 
 /// The key under which an archive is kept: one that lacks something optional is never taken for a whole one.
@@ -55,28 +88,7 @@ pub fn closure_key(dependencies: &[[u8; 32]]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// The digest of a plan.
-pub fn plan_digest(document: &Document, phases: &[Phase], packages: &[Package]) -> Arc<str> {
-    let mut hasher = blake3::Hasher::new();
-    add(&mut hasher, document);
-    for phase in phases {
-        add(&mut hasher, &(&*phase.key, phase.packages.len()));
-    }
-    for package in packages {
-        let depends_on: Vec<u32> = package.depends_on.iter().map(|p| p.0).collect();
-        add(&mut hasher, &(&*package.name, &*package.key, &depends_on, package.weight));
-    }
-    hex(hasher.finalize().as_bytes())
-}
-
 /// Hexadecimal.
 pub fn hex(digest: &[u8; 32]) -> Arc<str> {
     blake3::Hash::from_bytes(*digest).to_hex().as_str().into()
-}
-
-/// Adds a value with its length before it, so that neighbours cannot run into each other.
-fn add(hasher: &mut blake3::Hasher, value: &impl Serialize) {
-    let bytes = serde_json::to_vec(value).unwrap_or_default();
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(&bytes);
 }

@@ -7,11 +7,15 @@
 //! lower one.
 
 pub mod build;
+pub mod cycles;
 mod depth;
 pub mod key;
 pub mod path;
+mod strict;
 #[cfg(test)]
 mod tests;
+mod verify;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,17 +26,18 @@ use serde::{Deserialize, Serialize};
 use crate::config::document::Document;
 use crate::config::recipe::Jobs;
 use crate::graph::DependencyType;
+use crate::graph::lists::Lists;
 
 /// Index of a phase, in the order in which phases run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhaseId(pub u32);
 
 /// Index of a package, which is its position in the build order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PackageId(pub u32);
 
 /// What can be waited for: a package (the first ids), or the runtime closure of one (the ids after those).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
 /// Index of a task: a package's tasks are consecutive.
@@ -77,7 +82,7 @@ pub struct Plan {
     /// All nodes, each after those that it waits for.
     pub node_order: Vec<NodeId>,
     /// For each node (packages, then closures) who waits for it.
-    pub waiters: Vec<Vec<Waiter>>,
+    pub waiters: Lists<Waiter>,
     /// For each node how many nodes it waits for.
     pub wait_count: Vec<u32>,
     /// Edges that were dropped to break cycles.
@@ -124,6 +129,8 @@ pub struct Package {
     pub direct: bool,
     /// Whether a failed `check` fails the package.
     pub check_required: bool,
+    /// Bytes of memory that it is expected to need.
+    pub memory: Option<u64>,
     /// Relative cost.
     pub weight: Option<f64>,
     /// How many jobs a task may use.
@@ -134,12 +141,25 @@ pub struct Package {
     pub silent_timeout: Option<Duration>,
     /// Direct dependencies in the plan, ascending, each once.
     pub depends_on: Vec<PackageId>,
+    /// Those that must be verified before its first script, ascending, each once.
+    pub strict: Vec<Strict>,
+    /// A strict dependency's `check` may have failed.
+    pub accept_failed_check: bool,
     /// Digest of everything that goes into it: hexadecimal blake3.
     pub key: Arc<str>,
 }
 
+/// A dependency at `verification: strict`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Strict {
+    /// Which.
+    pub package: PackageId,
+    /// The dependent cannot do without.
+    pub required: bool,
+}
+
 /// One who waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waiter {
     /// The node that waits.
     pub node: NodeId,
@@ -156,8 +176,8 @@ pub struct DroppedEdge {
     pub to: Arc<str>,
     /// Its kind.
     pub dependency_type: DependencyType,
-    /// Why.
-    pub reason: &'static str,
+    /// Why: the cycle that it closes.
+    pub reason: String,
 }
 
 /// All kinds of task, in order.

@@ -23,7 +23,7 @@ class Cost:
     own_user: float  # of these, in user mode (10 ms ticks)
     own_system: float
     children: float  # seconds of CPU of the children that it waited for, and theirs
-    peak_memory: int  # bytes of the process itself; what came in its last 50 ms may be missing
+    peak_memory: int  # bytes of the process itself; what came in its last 50 ms (2 ms of a short one) may be missing
     scrapes: int
     scrape_worst: float  # seconds
 
@@ -79,8 +79,9 @@ class Watcher(threading.Thread):
         self.start()
 
     def run(self):
-        next_scrape = time.monotonic()
-        while not self.over.wait(0.05):
+        started = next_scrape = time.monotonic()
+        # Of a command that takes milliseconds there would be no peak at all.
+        while not self.over.wait(0.05 if time.monotonic() > started + 0.5 else 0.002):
             self.look()
             if self.url and time.monotonic() >= next_scrape:
                 next_scrape += 1

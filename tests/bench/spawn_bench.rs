@@ -88,7 +88,16 @@ fn spawner(jobs: u64, slots: u64, namespace: bool, user: Option<&User>) -> anyho
             let argv = vec!["/bin/true".into()];
             let env = vec![("PATH".into(), "/usr/bin:/bin".into())];
             let (cwd, output) = ("/".into(), output.try_clone()?);
-            spawner.spawn(Job { id: next, argv, env, cwd, output, errors: None, user: user.cloned() });
+            spawner.spawn(Job {
+                id: next,
+                argv,
+                env,
+                cwd,
+                output,
+                errors: None,
+                user: user.cloned(),
+                limits: None,
+            });
             next += 1;
             running += 1;
         }

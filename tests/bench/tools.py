@@ -95,21 +95,22 @@ def all_tools(names, kilns):
             confined = {"KILN_SET_SANDBOX": "on", "KILN_SET_CGROUPS": "on"} if name == "kiln-confined" else {}
             for label, program in kilns or [("", None)]:
                 label = name if label in ("", "kiln") else name.replace("kiln", label)
-                found.append(Tool(label, program or build_kiln(), "kiln", confined))
+                found.append(Tool(label, program or build("kiln"), "kiln", confined))
         else:
             sys.exit(f"unknown tool `{name}`")
     return found
 
 
-def build_kiln():
-    print("building kiln …", file=sys.stderr)
-    command = ["cargo", "build", "--release", "--message-format=json-render-diagnostics"]
+def build(name, *what):
+    """The program of this name, by cargo."""
+    print(f"building {name} …", file=sys.stderr)
+    command = ["cargo", "build", "--release", "--message-format=json-render-diagnostics", *what]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     for line in built.stdout.splitlines():
         artifact = json.loads(line)
-        if artifact.get("executable") and artifact["target"]["name"] == "kiln":
+        if artifact.get("executable") and artifact["target"]["name"] == name:
             return artifact["executable"]
-    sys.exit("cargo built no kiln")
+    sys.exit(f"cargo built no {name}")
 
 
 def build_loop():

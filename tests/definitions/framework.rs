@@ -7,7 +7,7 @@ use kiln::config::tree::{NodeId, Tree, Value};
 
 use super::space::Space;
 
-const FRAMEWORK: &str = include_str!("../data/framework/kiln.yaml");
+const FRAMEWORK: &str = include_str!("../../config/framework/kiln.yaml");
 
 fn document(text: &str) -> Document {
     let space = Space::kiln_yaml(text);

@@ -1,9 +1,23 @@
 //! What `kiln check` says of definitions that are right file by file and wrong as a whole: names, versions,
-//! phases, cycles, depth. `tests/golden/graph/NAME.case` and .snap, as in `golden`.
+//! phases, cycles (these with `kiln graph --cycles` as well), depth. `tests/golden/graph/NAME.case` and .snap, as in `golden`.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use tempfile::TempDir;
+
+/// What a command says in a definition, on standard error, then on standard output.
+fn kiln(space: &TempDir, arguments: &[&str]) -> String {
+    let kiln = Command::new(env!("CARGO_BIN_EXE_kiln")).args(arguments).current_dir(space).output().unwrap();
+    let name = space.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.');
+    format!(
+        "{}{}exit {}\n",
+        String::from_utf8(kiln.stderr).unwrap(),
+        String::from_utf8(kiln.stdout).unwrap().replace(name, "NAME"),
+        kiln.status.code().unwrap()
+    )
+}
 
 #[test]
 fn every_wrong_graph_is_explained() {
@@ -25,17 +39,11 @@ fn every_wrong_graph_is_explained() {
             let (name, text) = part.split_once(" ===\n").unwrap();
             fs::write(space.path().join(name), text).unwrap();
         }
-        let checked =
-            Command::new(env!("CARGO_BIN_EXE_kiln")).arg("check").current_dir(&space).output().unwrap();
-        let said = format!(
-            "{}{}exit {}\n",
-            String::from_utf8(checked.stderr).unwrap(),
-            String::from_utf8(checked.stdout)
-                .unwrap()
-                .replace(space.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'), "NAME"),
-            checked.status.code().unwrap()
-        );
+        let mut said = kiln(&space, &["check"]);
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("cycle") {
+            said.push_str(&format!("\n$ kiln graph --cycles\n{}", kiln(&space, &["graph", "--cycles"])));
+        }
         insta::assert_snapshot!(name, said);
     }
 }

@@ -14,7 +14,7 @@ fn space() -> Space {
 
 /// Compares with `tests/golden/documents/NAME.snap`; digests and the space's path are written out of it.
 #[track_caller]
-fn golden(name: &str, space: &Space, text: &str) {
+pub(super) fn golden(name: &str, space: &Space, text: &str) {
     let mut settings = Settings::clone_current();
     settings.set_snapshot_path("../golden/documents");
     settings.set_prepend_module_to_snapshot(false);
@@ -62,6 +62,18 @@ fn plan_with_a_cycle_that_is_broken() {
     let text = std::fs::read_to_string(space.definition().join("kiln.yaml")).unwrap();
     space.document(&text.replace("method: parallel", "method: parallel, circular_handling: ignore"));
     golden("plan-dropped-edges", &space, &space.kiln(&["plan", "--json"]).exits(0).stdout);
+    let drawn = space.kiln(&["graph", "--format", "dot"]).exits(0).stdout;
+    assert!(drawn.contains("1 dropped to break cycles (kiln plan lists them)"), "{drawn}");
+    golden("graph-cycles", &space, &space.kiln(&["graph", "--cycles", "--json"]).exits(0).stdout);
+    space.kiln(&["graph", "--cycles", "--format", "dot"]).exits(2);
+    // Where they are errors it is wanted most.
+    space.packages(&recipes.replace("optional_deps", "build_deps"));
+    space.document(&text.replace("method: parallel", "method: parallel, circular_handling: error"));
+    space.kiln(&["plan"]).exits(3);
+    let graph = space.kiln(&["graph", "--cycles", "--json"]).exits(0).json();
+    assert_eq!((&graph["circular_handling"], &graph["components"][0]["size"]), (&"error".into(), &2.into()));
+    space.packages(&recipes.replace("[b]", "[nobody]"));
+    space.kiln(&["graph", "--cycles"]).exits(3);
 }
 
 #[test]

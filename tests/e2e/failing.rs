@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use super::process::Ended;
 use super::space::{RUN, Space, one_phase};
 use rustix::process::Signal;
 
@@ -414,4 +415,70 @@ tasks:
     let _ = std::fs::write(space.read("log").trim(), "the end\n");
     kiln.wait().exits(1);
     assert_eq!(space.ledger().story("other").last().unwrap(), "completed");
+}
+
+/// Whether tasks have control groups on this host; says so where not.
+fn has_groups(ended: &Ended) -> bool {
+    let has = ended.stderr.contains("tasks have control groups");
+    if !has {
+        eprintln!("skipped: {}", ended.stderr);
+    }
+    has
+}
+
+/// A recipe with these limits and this script, one attempt of which is made.
+fn limited(limits: &str, script: &str) -> Space {
+    let space = Space::new();
+    let tasks = format!("limits: {{{limits}}}\ntasks: {{build: '{script}'}}\n");
+    let recipe = format!("package: limited\nversion: 1\n{tasks}");
+    space.recipes(&recipe);
+    let phases = "build_phases: {main: {order: 1, steps: [limited]}}\n";
+    space.document(&format!("{phases}error_recovery: {{automatic_recovery: {{max_attempts: 1}}}}\n"));
+    space
+}
+
+#[test]
+fn a_task_that_exceeds_its_memory_is_killed_and_kiln_says_by_whom_and_why() {
+    let space = limited("memory: 64M", "head -c 300M /dev/zero | tail");
+    let ended = space.kiln(&RUN).exits(1);
+    if !has_groups(&ended) {
+        return;
+    }
+    let ledger = space.ledger();
+    let failure = &ledger.only("task_failed")["failure"];
+    assert_eq!(failure["category"], "resource_exhaustion");
+    assert_eq!((&failure["confidence"], &failure["evidence"]["source"]), (&"high".into(), &"kernel".into()));
+    let text = failure["evidence"]["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("the kernel killed ") && text.ends_with(" for memory: the task's limit is 64M"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_task_that_needs_more_processes_than_it_may_have_reached_a_limit() {
+    let space = limited("pids: 4", "for i in 1 2 3 4 5 6; do sleep 1000 & done; wait");
+    let ended = space.kiln(&RUN).exits(1);
+    if !has_groups(&ended) {
+        return;
+    }
+    let ledger = space.ledger();
+    let failure = &ledger.only("task_failed")["failure"];
+    assert_eq!(
+        (&failure["category"], &failure["evidence"]["source"]),
+        (&"process_limits".into(), &"kernel".into())
+    );
+}
+
+#[test]
+fn limits_without_control_groups_are_warned_of() {
+    let space = limited("memory: 64M, pids: 4", "exit 0");
+    let mut kiln = space.command(&RUN);
+    kiln.env("KILN_SET_CGROUPS", "off");
+    space
+        .start_command(kiln)
+        .wait()
+        .exits(0)
+        .says("`limits.memory` is not enforced")
+        .says("`limits.pids` is not enforced");
 }

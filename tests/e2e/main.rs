@@ -24,6 +24,8 @@ mod fifo;
 #[cfg(test)]
 mod framework;
 #[cfg(test)]
+mod graphs;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod killing;
@@ -35,6 +37,8 @@ mod placing;
 mod process;
 #[cfg(test)]
 mod requirements;
+#[cfg(test)]
+mod resolving;
 #[cfg(test)]
 mod selecting;
 #[cfg(test)]
@@ -53,3 +57,5 @@ mod tree;
 mod undoing;
 #[cfg(test)]
 mod users;
+#[cfg(test)]
+mod verifying;

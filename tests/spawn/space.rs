@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use kiln::driver::spawn::{Exit, Job, Options, Report, Spawner, Usage};
+use kiln::driver::spawn::{Ended, Exit, Job, Options, Report, Spawner, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
@@ -20,6 +20,7 @@ pub(crate) struct End {
     pub(crate) exit: Exit,
     pub(crate) usage: Usage,
     pub(crate) leftovers: u32,
+    pub(crate) group: Option<Ended>,
 }
 
 pub(crate) struct Space {
@@ -113,6 +114,7 @@ impl Space {
             output: File::create(self.directory.join(format!("output-{id}"))).unwrap(),
             errors: None,
             user: None,
+            limits: None,
         }
     }
 
@@ -155,8 +157,8 @@ impl Space {
     #[track_caller]
     pub(crate) fn end(&self) -> (u64, End) {
         let report = self.report();
-        let Report::Exited { id, exit, usage, leftovers } = report else { panic!("{report:?}") };
-        (id, End { exit, usage, leftovers })
+        let Report::Exited { id, exit, usage, leftovers, group } = report else { panic!("{report:?}") };
+        (id, End { exit, usage, leftovers, group })
     }
 
     #[track_caller]

@@ -178,7 +178,7 @@ proptest! {
     #[test]
     fn a_cut_text_is_read_or_refused_with_positions_in_it(at in any::<prop::sample::Index>(), more in "\\PC{0,5}") {
         let recipes = include_str!("../../../tests/data/recipes/full.yaml");
-        let framework = include_str!("../../../tests/data/framework/kiln.yaml");
+        let framework = include_str!("../../../config/framework/kiln.yaml");
         let cut = |text: &str| {
             let end = text.floor_char_boundary(at.index(text.len()));
             format!("{}{more}", &text[..end])

@@ -11,7 +11,7 @@ use super::super::schema;
 use super::super::settings::Settings;
 use super::*;
 
-const FRAMEWORK: &str = include_str!("../../../tests/data/framework/kiln.yaml");
+const FRAMEWORK: &str = include_str!("../../../config/framework/kiln.yaml");
 const RECIPES: &str = include_str!("../../../tests/data/recipes/full.yaml");
 const SETTINGS: &str = "jobs: 4\nlisten: \":9100\"\nlinger: 1m\nlog_format: json\nsandbox: require\ncgroups: on\n\
     build_user: kiln\noffline: false\nretention: {logs: 30d, archives: 1d}\ncache_budget: 1G\nstate: /s\n\

@@ -17,13 +17,14 @@ use rustix::event::epoll;
 use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open, pidfd_send_signal};
 use wait4::{ResUse, Wait4};
 
+use super::cgroup::{Group, Groups};
 use super::credentials::{Own, Stuck};
 use super::namespace::Namespace;
 use super::orphan::{Adopter, Orphans};
 use super::process::{Killed, Proc};
 use super::{
-    Confinement, Exit, Inbox, Job, Options, Report, Request, STATE_VARIABLE, Signal, SpawnError, StartError,
-    TASK_VARIABLE, Usage, sys,
+    Confinement, Control, Ended, Exit, Inbox, Job, Options, Report, Request, STATE_VARIABLE, Signal,
+    SpawnError, StartError, TASK_VARIABLE, Usage, sys,
 };
 
 /// Epoll's words for what is not a task's pidfd.
@@ -44,6 +45,7 @@ const SLACKS: u64 = 10_000;
 pub(super) struct Task {
     pid: Pid,
     slack: u64,
+    group: Option<Group>,
     state: State,
 }
 
@@ -97,6 +99,7 @@ struct Worker<F> {
     epoll: OwnedFd,
     namespace: Option<Namespace>,
     orphans: Orphans,
+    groups: Option<Groups>,
     own: Own,
     null: File,
     state_id: String,
@@ -121,10 +124,10 @@ pub(super) fn run<F: FnMut(Report)>(
     options: &Options,
     inbox: Arc<Inbox>,
     report: F,
-    ready: &SyncSender<Result<Confinement, StartError>>,
+    ready: &SyncSender<Result<(Confinement, Control), StartError>>,
 ) {
     let (answer, worker) = match Worker::prepare(options, inbox, report) {
-        Ok((confinement, worker)) => (Ok(confinement), Some(worker)),
+        Ok((found, worker)) => (Ok(found), Some(worker)),
         Err(error) => (Err(error), None),
     };
     // Whoever asked waits for the answer.
@@ -136,13 +139,24 @@ pub(super) fn run<F: FnMut(Report)>(
 }
 
 impl<F: FnMut(Report)> Worker<F> {
-    fn prepare(options: &Options, inbox: Arc<Inbox>, report: F) -> Result<(Confinement, Self), StartError> {
+    fn prepare(
+        options: &Options,
+        inbox: Arc<Inbox>,
+        report: F,
+    ) -> Result<((Confinement, Control), Self), StartError> {
         let prepare = |step| move |source: io::Error| StartError::Prepare { step, source };
         sys::unblock_signals().map_err(prepare("unblocking signals"))?;
         // Before the namespace hides it.
         let proc = Proc::open().map_err(prepare("opening /proc"))?;
         let own = Own::of_this_thread().map_err(prepare("reading user and groups"))?;
         let null = File::open("/dev/null").map_err(prepare("opening /dev/null"))?;
+        // Before the namespace, too: what it writes there is its own pid.
+        let groups =
+            if options.cgroups { Groups::find(&options.state_id) } else { Err("not wanted".to_owned()) };
+        let control = match &groups {
+            Ok(groups) => groups.control(),
+            Err(reason) => Control::Neither { reason: reason.clone() },
+        };
         let entered = if options.namespace {
             Namespace::enter(&options.executable)
                 .map_err(|source| StartError::Init { executable: options.executable.clone(), source })?
@@ -178,6 +192,7 @@ impl<F: FnMut(Report)> Worker<F> {
             epoll,
             namespace,
             orphans,
+            groups: groups.ok(),
             own,
             null,
             state_id: options.state_id.clone(),
@@ -187,7 +202,7 @@ impl<F: FnMut(Report)> Worker<F> {
             next_slack: 0,
             unusable: None,
         };
-        Ok((confinement, worker))
+        Ok(((confinement, control), worker))
     }
 
     /// Returns when it is time to end everything.
@@ -248,6 +263,10 @@ impl<F: FnMut(Report)> Worker<F> {
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(slack));
         let input = self.null.try_clone().map_err(failed)?;
         let output = job.output.try_clone().map_err(failed)?;
+        let group = match (&self.groups, job.limits) {
+            (Some(groups), Some(limits)) => Some(groups.make(job.id, limits).map_err(SpawnError::Group)?),
+            (None, _) | (_, None) => None,
+        };
         // With nothing but these settings std uses posix_spawn: the kernel copies no memory of kiln's.
         let mut command = Command::new(program);
         command
@@ -261,6 +280,9 @@ impl<F: FnMut(Report)> Worker<F> {
             .stdin(input)
             .stdout(output)
             .stderr(job.errors.unwrap_or(job.output));
+        if let Some(group) = &group {
+            sys::enter_before_exec(&mut command, group.doors().map_err(SpawnError::Group)?);
+        }
         let spawned = match &job.user {
             None => command.spawn(),
             Some(user) => self.own.with(user, || command.spawn()).map_err(|Stuck| {
@@ -280,7 +302,7 @@ impl<F: FnMut(Report)> Worker<F> {
         match watched {
             Ok(handle) => {
                 let state = State::Running { child, handle, asked: false, staying: Vec::new() };
-                self.tasks.insert(job.id, Task { pid, slack, state });
+                self.tasks.insert(job.id, Task { pid, slack, group, state });
                 Ok(pid)
             }
             Err(error) => {
@@ -378,10 +400,17 @@ impl<F: FnMut(Report)> Worker<F> {
         if self.watch_leftovers(id, left) {
             return;
         }
-        if let Some(Task { state: State::Ending { exit, usage, leftovers, .. }, .. }) = self.tasks.remove(&id)
+        if let Some(Task { state: State::Ending { exit, usage, leftovers, .. }, group, .. }) =
+            self.tasks.remove(&id)
         {
-            (self.report)(Report::Exited { id, exit, usage, leftovers });
+            let group = self.ended(group);
+            (self.report)(Report::Exited { id, exit, usage, leftovers, group });
         }
+    }
+
+    /// What the kernel says of a task's group, which is of no more use.
+    fn ended(&mut self, group: Option<Group>) -> Option<Ended> {
+        Some(self.groups.as_mut()?.ended(&group?))
     }
 
     /// Whether there is anything to wait for.
@@ -421,13 +450,13 @@ impl<F: FnMut(Report)> Worker<F> {
             match mem::replace(&mut task.state, State::gone()) {
                 State::Running { child, .. } => {
                     let (exit, usage) = outcome(child.wait4().ok());
-                    ended.push((id, exit, usage, 0));
+                    ended.push((id, exit, usage, 0, task.group.take()));
                 }
                 State::Ending { exit, usage, leftovers, dying } => {
                     for (_, process) in &dying {
                         process.wait();
                     }
-                    ended.push((id, exit, usage, leftovers));
+                    ended.push((id, exit, usage, leftovers, task.group.take()));
                 }
             }
         }
@@ -441,8 +470,9 @@ impl<F: FnMut(Report)> Worker<F> {
                 left.iter().for_each(Killed::wait);
             }
         }
-        for (id, exit, usage, leftovers) in ended {
-            (self.report)(Report::Exited { id, exit, usage, leftovers });
+        for (id, exit, usage, leftovers, group) in ended {
+            let group = self.ended(group);
+            (self.report)(Report::Exited { id, exit, usage, leftovers, group });
         }
         for request in self.inbox.take_all() {
             if let Request::Spawn(job) = request {

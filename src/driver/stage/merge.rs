@@ -284,7 +284,7 @@ impl Merge<'_> {
             attributes: Attributes::of(entry),
             mtime: self.plan.manifest.source_date_epoch,
         };
-        difference(&mut self.sysroot.tree, &expected, self.sysroot.is_root, depth, &mut self.buffer)
+        difference(&mut self.sysroot.tree, &expected, self.sysroot.is_root, depth, &mut self.buffer, &mut 0)
     }
 
     /// Writes one file and gives it its names.

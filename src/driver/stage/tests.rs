@@ -5,3 +5,4 @@ mod direct;
 mod kills;
 mod packing;
 mod space;
+mod trust;

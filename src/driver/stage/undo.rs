@@ -50,9 +50,9 @@ pub fn undo(
     let mut first_error = Ok(());
     for (manifest, archive) in merged {
         let depth = if shaken.contains(&manifest.identity.package) { Depth::Digest } else { Depth::Stat };
-        let damage = verify_merged(sysroot, ownership, manifest, depth, &mut Directories::default());
-        let put_right = damage.and_then(|damage| {
-            if damage.is_empty() {
+        let looked = verify_merged(sysroot, ownership, manifest, depth, &mut Directories::default());
+        let put_right = looked.and_then(|looked| {
+            if looked.damage.is_empty() {
                 return Ok(());
             }
             apply(sysroot, &plan::repair(ownership, manifest), archive, &mut to_the_end)

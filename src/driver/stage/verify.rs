@@ -22,7 +22,14 @@ pub enum Depth {
     Stat,
     /// The bytes of files, too.
     Digest,
+    /// The bytes of files that may have changed since then (nanoseconds since 1970), when they were right.
+    Since(i64),
 }
+
+/// A file whose inode has changed this shortly before a moment may have changed after it: the kernel's clock for files is
+/// up to 10 ms late, and some file systems know whole seconds only.
+const GRAIN: i64 = 20_000_000;
+const GRAIN_OF_SECONDS: i64 = 1_000_000_000 + GRAIN;
 
 /// A path that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,33 +40,45 @@ pub struct Damage {
     pub what: &'static str,
 }
 
+/// What a look found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// What is wrong, by path.
+    pub damage: Vec<Damage>,
+    /// How many files were read.
+    pub read: u64,
+}
+
 /// Directories of a sysroot that have been compared, with what is wrong with each. What a directory should be does not depend
 /// on which of its owners asks, so one look at each is enough for all packages, as long as nobody changes anything.
 #[derive(Debug, Default)]
 pub struct Directories(BTreeMap<RelPath, Option<&'static str>>);
 
-/// What is wrong with a package in the sysroot, by path. Paths that others took over are not looked at; shared directories
+/// What is wrong with a package in the sysroot. Paths that others took over are not looked at; shared directories
 /// must have the mode and owner that all their owners together want. Owners are compared when we are root only.
+///
+/// `Depth::Since` trusts a file whose size and mtime are right and whose inode has not changed since then. Whatever writes
+/// to a file changes its ctime, which nobody can set; so it sees all but what happens while the clock has been set back.
 pub fn verify_merged(
     sysroot: &mut Sysroot,
     ownership: &Ownership,
     manifest: &Manifest,
     depth: Depth,
     directories: &mut Directories,
-) -> Result<Vec<Damage>, MergeError> {
+) -> Result<Looked, MergeError> {
     let package = manifest.identity.package.as_str();
     let mut buffer = match depth {
         Depth::Stat => Vec::new(),
-        Depth::Digest => vec![0; BUFFER_BYTES],
+        Depth::Digest | Depth::Since(_) => vec![0; BUFFER_BYTES],
     };
-    let mut damage = Vec::new();
+    let mut looked = Looked::default();
     for entry in manifest.contents.entries() {
         if !ownership.is_owner(&entry.path, package) {
             continue;
         }
         let mut look = |attributes| {
             let expected = Expected { entry, attributes, mtime: manifest.source_date_epoch };
-            difference(&mut sysroot.tree, &expected, sysroot.is_root, depth, &mut buffer)
+            difference(&mut sysroot.tree, &expected, sysroot.is_root, depth, &mut buffer, &mut looked.read)
         };
         let what = match ClaimKind::of(entry) {
             ClaimKind::Directory(own) => match directories.0.get(&entry.path) {
@@ -73,10 +92,10 @@ pub fn verify_merged(
             ClaimKind::Symlink | ClaimKind::File => look(Attributes::of(entry))?,
         };
         if let Some(what) = what {
-            damage.push(Damage { path: entry.path.clone(), what });
+            looked.damage.push(Damage { path: entry.path.clone(), what });
         }
     }
-    Ok(damage)
+    Ok(looked)
 }
 
 /// An entry as it should be found.
@@ -88,13 +107,14 @@ pub(super) struct Expected<'a> {
     pub mtime: u64,
 }
 
-/// The first difference, if there is one. `buffer` is used with `Depth::Digest`.
+/// The first difference, if there is one. Of a file that is read, bytes go through `buffer`, and `read` is one more.
 pub(super) fn difference(
     tree: &mut Beneath,
     expected: &Expected<'_>,
     compare_owner: bool,
     depth: Depth,
     buffer: &mut [u8],
+    read: &mut u64,
 ) -> Result<Option<&'static str>, MergeError> {
     let Expected { entry, attributes, mtime } = expected;
     let path = &entry.path;
@@ -146,13 +166,22 @@ pub(super) fn difference(
     if u64::try_from(stat.st_mtime) != Ok(*mtime) {
         return Ok(Some("has another mtime"));
     }
-    match depth {
-        Depth::Stat => Ok(None),
-        Depth::Digest => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let file = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(fail)?;
-            let found = digest(file.into(), *size, buffer).map_err(io_at(path.as_bytes()))?;
-            Ok((found != Some(*wanted)).then_some("has other bytes"))
+    let is_trusted = match depth {
+        Depth::Stat => true,
+        Depth::Digest => false,
+        Depth::Since(moment) => {
+            let nanoseconds = i64::try_from(stat.st_ctime_nsec).unwrap_or(0);
+            let changed = stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+            let grain = if nanoseconds == 0 { GRAIN_OF_SECONDS } else { GRAIN };
+            changed.saturating_add(grain) < moment
         }
+    };
+    if is_trusted {
+        return Ok(None);
     }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(fail)?;
+    *read += 1;
+    let found = digest(file.into(), *size, buffer).map_err(io_at(path.as_bytes()))?;
+    Ok((found != Some(*wanted)).then_some("has other bytes"))
 }

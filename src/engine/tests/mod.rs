@@ -1,9 +1,13 @@
-//! The engine's tests: stories (`building`, `failing`, `going_on`) told as scripts (`script`), and thousands of random
+//! The engine's tests: stories (`building`, `failing`, `going_on`, `verifying`, `admitting`) told as scripts (`script`), and thousands of random
 //! ones (`simulation`). All make their plans from a `sketch`.
 
+mod admitting;
 mod building;
 mod failing;
 mod going_on;
+mod random;
+mod reckoning;
 mod script;
 mod simulation;
 pub(crate) mod sketch;
+mod verifying;

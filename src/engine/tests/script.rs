@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::message::{Effect, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage};
+use crate::engine::message::{
+    Damaged, Effect, Event, Facts, Findings, Have, Outcome, Record, Resources, Start, Time, Usage,
+};
 use crate::engine::state::State;
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Failure};
@@ -17,8 +19,9 @@ use super::sketch;
 /// Runs a script and compares the trace.
 ///
 /// Script, a line an event: `SECONDS begin [PACKAGE=HAVE…]`, `ok PACKAGE.TASK`, `fail PACKAGE.TASK [security]`,
-/// `tick`, `measured PHASE [disk N] [memory N] [rotten]`, `output PACKAGE.TASK SECONDS`, `stop`, `crash` (a new
-/// engine from the records so far; `begin` must follow).
+/// `tick`, `memory N`, `measured PHASE [disk N] [memory N] [rotten]`, `verified PACKAGE.TASK [read|damaged|lost PACKAGE…] [unreadable]`,
+/// `output PACKAGE.TASK SECONDS`, `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
+/// `!` behind it: the `check` had failed.
 /// Trace: `+` records, `>` effects.
 #[track_caller]
 pub(super) fn check(words: &str, jobs: u32, script: &str, expect: &str) {
@@ -33,7 +36,9 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
     let limits = Limits { jobs, fetches: 2, grace: Duration::from_secs(10) };
     let info = RunInfo { build_id: "b1".into(), kiln: "test".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
-    let new = |state| Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected);
+    let new = |state| {
+        Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected).expecting_memory(memory(&plan))
+    };
     let mut engine = new(State::new(&plan));
     let mut records: Vec<(Time, Record)> = Vec::new();
     let mut trace = String::new();
@@ -62,6 +67,8 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
                 finished(&plan, words[2], Outcome::Failure(Failure::fact(category, "test", "it broke")))
             }
             "measured" => measured(&plan, &words[2..]),
+            "memory" => Event::Memory { available: words[2].parse().unwrap() },
+            "verified" => verified(&plan, &words[2..]),
             "output" => Event::Output {
                 task: task(&plan, words[2]),
                 last: Time::from_secs(words[3].parse().unwrap()),
@@ -78,11 +85,20 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
     trace
 }
 
+/// What each task is expected to need: what the sketch says of scripts.
+pub(super) fn memory(plan: &Plan) -> Vec<u64> {
+    let tasks =
+        plan.packages.iter().flat_map(|package| package.tasks.iter().map(move |task| (package, task)));
+    tasks.map(|(package, task)| package.memory.filter(|_| task.is_script()).unwrap_or(0)).collect()
+}
+
 fn facts(plan: &Plan, words: &[&str]) -> Facts {
-    let mut facts = Facts { packages: vec![Have::Nothing; plan.packages.len()] };
+    let mut facts = Facts { packages: vec![Have::Nothing; plan.packages.len()], failed_checks: Vec::new() };
     for word in words {
         let (name, have) = word.split_once('=').unwrap();
-        facts.packages[plan.find(name).unwrap().0 as usize] = match have {
+        let id = plan.find(name).unwrap();
+        facts.failed_checks.extend(have.ends_with('!').then_some(id));
+        facts.packages[id.0 as usize] = match have.trim_end_matches('!') {
             "all" => Have::Everything,
             "degraded" => Have::Degraded,
             "archive" => Have::Archive,
@@ -118,6 +134,29 @@ fn measured(plan: &Plan, words: &[&str]) -> Event {
     Event::Measured { phase: plan.find_phase(words[0]).unwrap(), resources }
 }
 
+fn verified(plan: &Plan, words: &[&str]) -> Event {
+    let mut findings = Findings { at: 7, ..Findings::default() };
+    let mut failure = None;
+    let mut rest = words[1..].iter();
+    while let Some(word) = rest.next() {
+        if *word == "unreadable" {
+            failure = Some(Failure::fact(Category::DiskSpace, "test", "it cannot be read"));
+            continue;
+        }
+        let package = plan.find(rest.next().unwrap()).unwrap();
+        let (path, what) = ("bin/x".into(), "has other bytes".into());
+        match *word {
+            "read" => findings.read.push(package),
+            "damaged" | "lost" => {
+                let archive = *word == "damaged";
+                findings.damaged.push(Damaged { package, path, what, others: 0, archive });
+            }
+            other => panic!("verified {other}"),
+        }
+    }
+    Event::Verified { task: task(plan, words[0]), findings: failure.map_or(Ok(findings), Err) }
+}
+
 fn show(plan: &Plan, effect: &Effect) -> String {
     let name =
         |task: TaskId| format!("{}.{}", plan.package(plan.package_of(task)).name, plan.kind(task).name());
@@ -137,6 +176,11 @@ fn show(plan: &Plan, effect: &Effect) -> String {
             format!("> {} {}", if *at_once { "kill" } else { "term" }, name(*task))
         }
         Effect::Measure { phase } => format!("> measure {}", plan.phase(*phase).key),
+        Effect::MeasureMemory => "> measure memory".to_owned(),
+        Effect::Verify { task, packages } => {
+            let packages: Vec<&str> = packages.iter().map(|id| &*plan.package(*id).name).collect();
+            format!("> verify {} {}", name(*task), packages.join(","))
+        }
         Effect::WatchOutput { task } => format!("> watch {}", name(*task)),
         Effect::End(ending) => format!("> end {ending:?}"),
     }
@@ -150,7 +194,7 @@ fn show_record(record: &Record) -> String {
         Record::RunResumed { afresh, .. } => {
             format!("run_resumed{}", if *afresh { " afresh" } else { "" })
         }
-        Record::Decided { reused, archived, skipped, degraded } => {
+        Record::Decided { reused, archived, skipped, degraded, failed_checks } => {
             let mut text = format!(
                 "decided reused={} archived={} skipped={}",
                 list(reused),
@@ -159,6 +203,9 @@ fn show_record(record: &Record) -> String {
             );
             if !degraded.is_empty() {
                 text.push_str(&format!(" degraded={}", list(degraded)));
+            }
+            if !failed_checks.is_empty() {
+                text.push_str(&format!(" failed_checks={}", list(failed_checks)));
             }
             text
         }
@@ -187,7 +234,11 @@ fn show_record(record: &Record) -> String {
         Record::PackageCompleted { package, degraded, .. } => {
             format!("package_completed {package}{}", if *degraded { " degraded" } else { "" })
         }
-        Record::PackageFailed { package, task } => format!("package_failed {package}.{}", task.name()),
+        Record::PackageFailed { package, task, completed } => {
+            format!("package_failed {package}.{}{}", task.name(), if *completed { " completed" } else { "" })
+        }
+        Record::Verified { packages, .. } => format!("verified {}", list(packages)),
+        Record::PackageDamaged { package, path, what } => format!("package_damaged {package} {path} {what}"),
         Record::PackageKept { package } => format!("package_kept {package}"),
         Record::PackageSkipped { package, because } => format!("package_skipped {package} because {because}"),
         Record::RunPaused { reason } => format!("run_paused {reason}"),

@@ -1,8 +1,10 @@
 //! Thousands of random runs: random plans, durations, failures, silence, stops; kiln killed before or after any
-//! record; damage, another definition or a selection at the next start; further runs of what is there. After each event
-//! the invariants are checked:
+//! record; damage at any time, another definition or a selection at the next start; further runs of what is there. After
+//! each event the invariants are checked:
 //!
-//! - no task begins before what it needs is there (by an own reckoning from the recipes);
+//! - no task begins before what it needs is there (by an own reckoning from the recipes), and no first script before what it
+//!   needs at `strict` is undamaged and its check has not failed;
+//! - nothing changes the sysroot while somebody looks at it;
 //! - no task that has succeeded begins again without a reason; attempt numbers never repeat;
 //! - slots are never exceeded, and one package at a time means that;
 //! - the state replayed from the records equals the live one;
@@ -11,88 +13,22 @@
 //! A failing seed is printed; `KILN_SEED=N` runs it alone, `KILN_SEEDS=N` sets how many are run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::Method;
-use crate::config::recipe::Recipe;
 use crate::engine::message::{
-    Effect, Ending, Event, Facts, Have, Outcome, Record, Resources, Start, Time, Usage,
+    Damaged, Effect, Ending, Event, Facts, Findings, Have, Outcome, Record, Resources, Start, Time, Usage,
 };
-use crate::engine::state::{PackageState, RunState, State};
+use crate::engine::state::{PackageState, RunState, State, TaskState};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, Plan, TaskId, TaskKind};
 
+use super::random::{Random, words};
+use super::reckoning::{Recipes, needs, strict};
+use super::script::memory;
 use super::sketch;
-
-/// Small, fast, and the same everywhere: splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-/// A random definition in the words of `sketch`.
-fn words(random: &mut Random) -> String {
-    let mut out = String::new();
-    let method = if random.chance(30) { "topological" } else { "parallel" };
-    writeln!(out, "method {method}\nattempts {}\ndelay {}", 1 + random.below(3), random.below(20)).unwrap();
-    let mut names: Vec<String> = Vec::new();
-    for phase in 0..=random.below(3) {
-        writeln!(out, "phase{} p{phase}", if random.chance(60) { "" } else { "?" }).unwrap();
-        if random.chance(20) {
-            writeln!(out, "needs disk 500").unwrap();
-        }
-        for _ in 0..=random.below(5) {
-            let name = format!("k{}", names.len());
-            write!(out, "{name}: ").unwrap();
-            if random.chance(40) {
-                write!(out, "fetch unpack ").unwrap();
-            }
-            write!(
-                out,
-                "{} ",
-                ["build", "configure build", "configure build check", "build check?"]
-                    [usize::try_from(random.below(4)).unwrap()]
-            )
-            .unwrap();
-            if random.chance(70) {
-                write!(out, "install ").unwrap();
-            }
-            write!(out, "< ").unwrap();
-            for other in &names {
-                if random.chance(25) {
-                    write!(out, "{}{other} ", ["", "", "?", "~"][usize::try_from(random.below(4)).unwrap()])
-                        .unwrap();
-                }
-            }
-            match random.below(5) {
-                0 => write!(out, "(timeout {} jobs {})", 1 + random.below(40), 1 + random.below(3)).unwrap(),
-                1 => write!(out, "(silent {})", 1 + random.below(20)).unwrap(),
-                _ => {}
-            }
-            writeln!(out).unwrap();
-            names.push(name);
-        }
-    }
-    out
-}
 
 /// What is outside of the engine: processes, files, the ledger.
 struct World {
@@ -101,6 +37,8 @@ struct World {
     other_plan: Arc<Plan>,
     /// By package: what must be there before it begins, and what must at least be over.
     needs: Vec<(BTreeSet<PackageId>, BTreeSet<PackageId>)>,
+    /// By package: what must be verified before its first script, and whether a failed check will do.
+    strict: Vec<(BTreeSet<PackageId>, bool)>,
     /// The only packages that are wanted.
     selection: Option<BTreeSet<PackageId>>,
     /// What the committed records say.
@@ -115,6 +53,18 @@ struct World {
     work: BTreeMap<PackageId, usize>,
     archives: BTreeSet<PackageId>,
     merged: BTreeSet<PackageId>,
+    /// Of these, what somebody has damaged; and of that, what the engine has been told of and must put right.
+    damaged: BTreeSet<PackageId>,
+    told: BTreeSet<PackageId>,
+    /// Whose check failed when what there is was built.
+    failed_checks: BTreeSet<PackageId>,
+    /// Who waits until somebody has looked at which packages, and when that ends.
+    looking: Option<(TaskId, Vec<PackageId>, Time)>,
+    /// What was available when that was asked last, in a turn that is not over; and ever.
+    available: Option<u64>,
+    most: u64,
+    /// By task: what it is expected to need.
+    memory: Vec<u64>,
     /// Completed according to the ledger, whatever became of it.
     completed: BTreeSet<PackageId>,
     /// The same, without something optional, and not begun again.
@@ -124,6 +74,7 @@ struct World {
     /// Tasks that succeeded and whose package has not been looked at afresh since.
     succeeded: BTreeSet<TaskId>,
     failures_left: u64,
+    damage_left: u64,
     kills_left: u64,
     runs_left: u64,
     ended: Option<Ending>,
@@ -138,6 +89,7 @@ impl World {
         let other_plan = sketch::plan(&format!("{words}delay 7\n"));
         let recipes = sketch::definition(&words).recipes;
         let recipes: Recipes = recipes.into_iter().map(|r| (r.value.package.to_string(), r.value)).collect();
+        let strict = plan.packages.iter().map(|package| strict(&plan, &recipes, &package.name)).collect();
         let needs = plan.packages.iter().map(|package| needs(&plan, &recipes, &package.name)).collect();
         let limits = Limits {
             jobs: 1 + u32::try_from(random.below(3)).unwrap(),
@@ -146,13 +98,16 @@ impl World {
         };
         let engine = engine(&plan, limits, State::new(&plan));
         let failures_left = random.below(6);
+        let damage_left = random.below(4);
         let kills_left = random.below(5);
         let runs_left = random.below(3);
         Self {
             replayed: State::new(&plan),
+            memory: memory(&plan),
             plan,
             other_plan,
             needs,
+            strict,
             selection: None,
             limits,
             random,
@@ -163,11 +118,18 @@ impl World {
             work: BTreeMap::new(),
             archives: BTreeSet::new(),
             merged: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            told: BTreeSet::new(),
+            failed_checks: BTreeSet::new(),
+            looking: None,
+            available: None,
+            most: 0,
             completed: BTreeSet::new(),
             degraded: BTreeSet::new(),
             begun: BTreeSet::new(),
             succeeded: BTreeSet::new(),
             failures_left,
+            damage_left,
             kills_left,
             runs_left,
             ended: None,
@@ -178,7 +140,7 @@ impl World {
     fn facts(&self) -> Facts {
         let have = |id: PackageId| {
             let has_install = self.plan.task(id, TaskKind::Install).is_some();
-            let merged = !has_install || self.merged.contains(&id);
+            let merged = !has_install || self.merged.contains(&id) && !self.damaged.contains(&id);
             if self.completed.contains(&id) && merged {
                 Have::Everything
             } else if self.selection.as_ref().is_some_and(|selection| !selection.contains(&id)) {
@@ -193,7 +155,8 @@ impl World {
                 Have::Nothing
             }
         };
-        Facts { packages: self.plan.package_ids().map(have).collect() }
+        let failed_checks = self.failed_checks.iter().copied().filter(|id| !have(*id).is_new()).collect();
+        Facts { packages: self.plan.package_ids().map(have).collect(), failed_checks }
     }
 
     /// One turn of the driver's loop. Kiln may be killed before its records are written, or right after,
@@ -221,7 +184,7 @@ impl World {
             return self.restart();
         }
         assert_eq!(&self.replayed, self.engine.state(), "the records do not say what the state is");
-        let (mut measure, mut watch) = (Vec::new(), Vec::new());
+        let (mut measure, mut watch, mut memory) = (Vec::new(), Vec::new(), false);
         for effect in todo {
             match effect {
                 Effect::Start(start) => self.start(start),
@@ -234,12 +197,24 @@ impl World {
                     }
                 }
                 Effect::Measure { phase } => measure.push(phase),
+                Effect::MeasureMemory => memory = true,
+                Effect::Verify { task, packages } => {
+                    let end = self.now + Duration::from_secs(self.random.below(3));
+                    assert!(self.looking.replace((task, packages, end)).is_none(), "two look at once");
+                }
                 Effect::WatchOutput { task } => watch.push(task),
                 Effect::End(ending) => self.ended = Some(ending),
                 Effect::Record(_) => unreachable!("sorted out above"),
             }
         }
         self.check();
+        self.available = None;
+        if memory {
+            let available = self.random.below(1500);
+            self.available = Some(available);
+            self.most = self.most.max(available);
+            self.turn(Event::Memory { available });
+        }
         for task in watch {
             let quiet = Duration::from_secs(self.random.below(20));
             let last = Time(self.now.0.saturating_sub(u64::try_from(quiet.as_nanos()).unwrap()));
@@ -266,12 +241,25 @@ impl World {
         } else if let Record::TaskFinished { package, task, .. } = record {
             let id = self.plan.find(package).unwrap();
             self.succeeded.insert(self.plan.task(id, *task).unwrap());
+            if *task == TaskKind::Check {
+                self.failed_checks.remove(&id);
+            }
+        } else if let Record::TaskFailed { package, tolerated: true, .. } = record {
+            self.failed_checks.insert(self.plan.find(package).unwrap());
+        } else if let Record::PackageFailed { package, completed: true, .. } = record {
+            self.told.remove(&self.plan.find(package).unwrap());
+        } else if let Record::TaskStarted { package, task: TaskKind::Merge, restore: true, .. } = record {
+            let id = self.plan.find(package).unwrap();
+            assert!(self.told.remove(&id), "{package} is merged again although it is not damaged");
         } else if let Record::TaskStarted { package, task, attempt, restore, .. } = record {
             let id = self.plan.find(package).unwrap();
             if task.works() {
                 self.degraded.remove(&id); // it is being built again
             }
             let task = self.plan.task(id, *task).unwrap();
+            if self.plan.document.dependency_tracking.dependency_resolution.method == Method::Dynamic {
+                self.check_memory(task);
+            }
             assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
             assert_eq!(
                 *restore,
@@ -283,7 +271,9 @@ impl World {
 
     fn start(&mut self, start: Start) {
         let Start { task, package, kind, .. } = start;
-        if kind != TaskKind::Fetch {
+        // What is merged again was complete without asking who else is.
+        let again = kind == TaskKind::Merge && start.restore;
+        if kind != TaskKind::Fetch && !again {
             let (there, over) = &self.needs[package.0 as usize];
             let name = |id: &PackageId| self.plan.package(*id).name.to_string();
             for id in there {
@@ -297,6 +287,18 @@ impl World {
             for id in over {
                 let over = self.engine.state().package(*id).state.is_final();
                 assert!(over, "{} begins before {} is over", name(&package), name(id));
+            }
+        }
+        if self.plan.package(package).tasks.iter().find(|k| k.is_script()) == Some(&kind) {
+            let name = |id: &PackageId| &self.plan.package(*id).name;
+            let (strict, accepts) = &self.strict[package.0 as usize];
+            let there = |id: &PackageId| {
+                matches!(self.engine.state().package(*id).state, PackageState::Completed { .. })
+            };
+            for id in strict.iter().filter(|id| there(id)) {
+                assert!(!self.damaged.contains(id), "{} begins with {} damaged", name(&package), name(id));
+                let failed = self.failed_checks.contains(id) && !accepts;
+                assert!(!failed, "{} begins although {} failed its check", name(&package), name(id));
             }
         }
         if kind.works() {
@@ -320,15 +322,41 @@ impl World {
         assert!(self.in_flight.insert(task, (start, end)).is_none(), "started while running");
     }
 
+    /// Nothing begins beside others for which there is no memory. (Those that began before are in the replayed state.)
+    fn check_memory(&self, task: TaskId) {
+        let (expected, state) = (&self.memory, &self.replayed);
+        let needed = expected[task.0 as usize];
+        let runs = |id: &TaskId| matches!(state.task(*id).state, TaskState::Running { .. });
+        let all = (0..u32::try_from(expected.len()).unwrap()).map(TaskId);
+        let beside: Vec<u64> = all
+            .filter(|id| runs(id) && self.plan.kind(*id).works())
+            .map(|id| expected[id.0 as usize])
+            .collect();
+        if needed > 0 && !beside.is_empty() {
+            let promised: u64 = beside.iter().sum();
+            assert!(needed + promised <= self.most, "{needed} and {promised} of {}", self.most);
+            assert!(
+                self.available.is_some_and(|available| needed <= available),
+                "{needed}: {:?}",
+                self.available
+            );
+        }
+    }
+
     fn check(&self) {
         let count = |wanted: &dyn Fn(TaskKind) -> bool| {
             self.in_flight.values().filter(|(s, _)| wanted(s.kind)).count()
         };
         assert!(count(&TaskKind::works) <= self.limits.jobs as usize, "slots exceeded");
         assert!(count(&|k| k == TaskKind::Fetch) <= self.limits.fetches as usize, "fetch slots exceeded");
-        assert!(count(&|k| k == TaskKind::Merge) <= 1, "two merges at once");
+        let looks = usize::from(self.looking.is_some());
+        assert!(count(&|k| k == TaskKind::Merge) + looks <= 1, "two at the sysroot at once");
         if self.plan.document.dependency_tracking.dependency_resolution.method == Method::Topological {
-            assert!(count(&|k| k != TaskKind::Fetch) <= 1, "more than one package at a time");
+            let again = self.in_flight.values().filter(|(start, _)| {
+                start.kind == TaskKind::Merge && self.engine.state().package(start.package).state.is_final()
+            });
+            let others = count(&|k| k != TaskKind::Fetch) - again.count();
+            assert!(others + looks <= 1, "more than one package at a time");
         }
     }
 
@@ -341,6 +369,8 @@ impl World {
     /// What was in flight has died, and a new engine goes on from the ledger, or begins a new run.
     fn begin(&mut self) {
         self.in_flight.clear();
+        self.looking = None;
+        self.told.clear();
         if self.random.chance(15) {
             std::mem::swap(&mut self.plan, &mut self.other_plan);
         }
@@ -386,6 +416,43 @@ impl World {
         }
     }
 
+    /// Sometimes somebody writes into the sysroot, and seldom into the archive as well.
+    fn intrude(&mut self) {
+        if self.damage_left == 0 || !self.random.chance(10) || self.merged.is_empty() {
+            return;
+        }
+        let which = usize::try_from(self.random.below(self.merged.len() as u64)).unwrap();
+        let id = *self.merged.iter().nth(which).unwrap();
+        self.damage_left -= 1;
+        self.damaged.insert(id);
+        // An archive that is about to be merged is looked at by the merge, which is no matter of the engine's.
+        let idle = self.engine.state().package(id).state.is_final() && !self.told.contains(&id);
+        if idle && self.random.chance(20) {
+            self.archives.remove(&id);
+        }
+        self.trace.push(format!("{} damaged: {}", self.now, self.plan.package(id).name));
+    }
+
+    fn findings(&mut self, packages: &[PackageId]) -> Result<Findings, Failure> {
+        if self.failures_left > 0 && self.random.chance(3) {
+            self.failures_left -= 1;
+            return Err(Failure::fact(Category::DiskSpace, "test", "it cannot be read"));
+        }
+        let mut findings = Findings::default();
+        for &package in packages {
+            assert!(self.merged.contains(&package), "what is not there is looked at");
+            if self.damaged.contains(&package) {
+                self.told.insert(package);
+                let archive = self.archives.contains(&package);
+                let (path, what) = ("x".into(), "is missing".into());
+                findings.damaged.push(Damaged { package, path, what, others: 0, archive });
+            } else if self.random.chance(50) {
+                findings.read.push(package);
+            }
+        }
+        Ok(findings)
+    }
+
     fn run(&mut self) {
         self.turn(Event::Begin(self.facts()));
         for _ in 0..20_000 {
@@ -402,6 +469,13 @@ impl World {
                 self.begin();
                 continue;
             }
+            self.intrude();
+            if let Some((task, packages, end)) = self.looking.take_if(|_| self.random.chance(70)) {
+                self.now = self.now.max(end);
+                let findings = self.findings(&packages);
+                self.turn(Event::Verified { task, findings });
+                continue;
+            }
             let next = self.in_flight.iter().map(|(t, (s, end))| (*end, *t, *s)).min_by_key(|n| (n.0, n.1));
             let wakeup = self.engine.next_wakeup();
             if self.random.chance(1) {
@@ -414,7 +488,7 @@ impl World {
             } else if let Some(wakeup) = wakeup {
                 self.now = self.now.max(wakeup);
                 self.turn(Event::Tick);
-            } else {
+            } else if self.looking.is_none() {
                 panic!("nothing runs, nothing will, and the run has not ended");
             }
         }
@@ -441,6 +515,7 @@ impl World {
         }
         if start.kind == TaskKind::Merge {
             self.merged.insert(start.package);
+            self.damaged.remove(&start.package);
         }
         Outcome::Success
     }
@@ -458,6 +533,7 @@ impl World {
         match self.ended {
             Some(Ending::Completed) => {
                 assert!(!critical, "completed, but something critical is missing");
+                assert!(self.told.is_empty(), "completed, but something is damaged, and that is known");
                 let open = self.plan.package_ids().find(|id| !state.package(*id).state.is_final());
                 assert_eq!(open, None, "completed, but a package was never finished");
             }
@@ -470,28 +546,7 @@ impl World {
 fn engine(plan: &Arc<Plan>, limits: Limits, state: State) -> Engine {
     let info = RunInfo { build_id: "b".into(), kiln: "test".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
-    Engine::new(Arc::clone(plan), limits, info, state, &expected)
-}
-
-type Recipes = BTreeMap<String, Recipe>;
-
-/// What must be there before a package's first own task: its build dependencies, and whatever those need to run. And
-/// what must be over by then: what it may use.
-fn needs(plan: &Plan, recipes: &Recipes, package: &str) -> (BTreeSet<PackageId>, BTreeSet<PackageId>) {
-    fn with_closure(recipes: &Recipes, package: &str, out: &mut BTreeSet<String>) {
-        if out.insert(package.to_owned()) {
-            for runtime in &recipes[package].runtime_deps {
-                with_closure(recipes, &runtime.name, out);
-            }
-        }
-    }
-    let mut there = BTreeSet::new();
-    for build in &recipes[package].build_deps {
-        with_closure(recipes, &build.name, &mut there);
-    }
-    let over = recipes[package].optional_deps.iter().map(|dep| dep.name.to_string());
-    let ids = |names: BTreeSet<String>| names.iter().map(|name| plan.find(name).unwrap()).collect();
-    (ids(there), ids(over.collect()))
+    Engine::new(Arc::clone(plan), limits, info, state, &expected).expecting_memory(memory(plan))
 }
 
 fn run_seed(seed: u64) {

@@ -4,9 +4,10 @@
 //! method parallel               # and: attempts 3, delay 60, disabled
 //! phase base                    # critical; `phase? extras` is not
 //! needs disk 10 memory 5 toolchain
+//! strict build runtime optional # which are verified before a dependent's first script; without this line none is
 //!   zlib: fetch unpack build install
 //!   curl: build install < zlib ?brotli ~ca     # needs zlib, would use brotli, runs with ca
-//!   odd: build check? (timeout 10 silent 5 jobs 1)
+//!   odd: build check? (timeout 10 silent 5 jobs 1 memory 8 accept 1)     # accept: failed checks of dependencies
 //! ```
 //! A package with `install` has a `merge` as well; `fetch` and `unpack` come together.
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::diagnostic::{FileId, Place};
-use crate::config::document::{Method, Phase, Requirements, ToolchainRequirement};
+use crate::config::document::{Method, Phase, Requirements, ToolchainRequirement, Verification};
 use crate::config::files::Files;
 use crate::config::load::{Definition, Located, Root};
 use crate::config::name::Name;
@@ -26,7 +27,7 @@ use crate::plan::{Plan, build};
 /// The plan that the words describe.
 pub(crate) fn plan(words: &str) -> Arc<Plan> {
     match build::plan(&definition(words)) {
-        Ok(planned) => Arc::new(planned.plan),
+        Ok(planned) => planned.plan,
         Err(problems) => panic!("sketch: {problems:?}"),
     }
 }
@@ -43,6 +44,8 @@ pub(crate) fn definition(words: &str) -> Definition {
         recipes: Vec::new(),
         files,
     };
+    let types = &mut definition.document.dependency_tracking.package_types;
+    types.build_deps.verification = Verification::Normal;
     let mut phase = String::new();
     for line in words.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -54,7 +57,20 @@ pub(crate) fn definition(words: &str) -> Definition {
                 definition.document.dependency_tracking.dependency_resolution.method = match tokens.next() {
                     Some("topological") => Method::Topological,
                     Some("parallel") => Method::Parallel,
+                    Some("dynamic") => Method::Dynamic,
                     other => panic!("method {other:?}"),
+                }
+            }
+            Some("strict") => {
+                let types = &mut definition.document.dependency_tracking.package_types;
+                for word in tokens {
+                    let of_kind = match word {
+                        "build" => &mut types.build_deps,
+                        "runtime" => &mut types.runtime_deps,
+                        "optional" => &mut types.optional_deps,
+                        other => panic!("strict {other}"),
+                    };
+                    of_kind.verification = Verification::Strict;
                 }
             }
             Some("attempts") => rules.max_attempts = tokens.next().unwrap().parse().unwrap(),
@@ -144,6 +160,8 @@ fn recipe(package: &str, own: &str, rest: &str) -> Recipe {
             "timeout" => recipe.timeout = span,
             "silent" => recipe.silent_timeout = span,
             "jobs" => recipe.jobs = Jobs::Most(u32::try_from(number).unwrap()),
+            "memory" => recipe.memory = Some(Size(number)),
+            "accept" => recipe.accept_failed_check = number > 0,
             other => panic!("({other})"),
         }
     }

@@ -215,3 +215,31 @@ fn a_hint_names_what_was_named() {
     assert_eq!(header, "install the package that has the header `zlib.h`");
     assert!(hint("/usr/bin/ld: cannot find -lz: No such file or directory\n").contains("`z`"));
 }
+
+#[test]
+fn of_weak_signs_the_last_counts_and_of_strong_ones_the_first() {
+    let between = "x\n".repeat(9);
+    let weak = format!("Error: the first thing\n{between}Error: the second thing\n");
+    let failure = classify(End::Status(1), &weak).unwrap();
+    assert_eq!((failure.evidence.line, failure.confidence), (Some(11), Confidence::Low));
+    check(
+        "a.c:1:10: fatal error: a.h: No such file or directory\n\
+         b.c:1:10: fatal error: b.h: No such file or directory\nmake: *** [b.o] Error 1\n",
+        Category::MissingDependency,
+        1,
+    );
+}
+
+#[test]
+fn an_ending_may_stand_just_above_what_it_is_about() {
+    let text = "[1/9] CXX a.o\nFAILED: a.o\nc++ -c a.cc\na.cc:1:10: fatal error: zlib.h: No such file or directory\n";
+    let work = "[2/9] CXX b.o\n".repeat(100);
+    check(&format!("{text}{work}"), Category::MissingDependency, 4);
+}
+
+#[test]
+fn a_violation_is_not_tried_again() {
+    let retryable = |text| classify(End::Status(1), text).unwrap().retryable;
+    assert!(!retryable("x.tar.gz: FAILED\nsha256sum: WARNING: 1 computed checksum did NOT match\n"));
+    assert!(retryable("curl: (6) Could not resolve host: example.org\n"));
+}

@@ -22,9 +22,9 @@ fn check(facts: &[Fact], expected: Option<Category>) {
 #[test]
 fn a_fact_outranks_what_was_printed_and_how_it_ended() {
     use Category as C;
-    let killed = Fact::OutOfMemory { killed: 2, limit_bytes: Some(1 << 30) };
+    let killed = Fact::OutOfMemory { killed: 2, first: None, limit: Some("1G".into()) };
     check(&[killed], Some(C::ResourceExhaustion));
-    check(&[Fact::ProcessLimit { limit: 64 }], Some(C::ProcessLimits));
+    check(&[Fact::ProcessLimit { refused: 1, limit: Some(64) }], Some(C::ProcessLimits));
     check(&[FULL], Some(C::DiskSpace));
     check(&[Fact::TimedOut { limit: "no output for 20m".into() }], Some(C::ResourceExhaustion));
     check(&[Fact::Denied { what: "write to `/etc/passwd`".into() }], Some(C::SecurityViolation));
@@ -33,9 +33,12 @@ fn a_fact_outranks_what_was_printed_and_how_it_ended() {
 
 #[test]
 fn of_several_facts_the_gravest_counts() {
-    let limit = Fact::ProcessLimit { limit: 64 };
+    let limit = Fact::ProcessLimit { refused: 1, limit: Some(64) };
     check(&[limit.clone(), FULL], Some(Category::DiskSpace));
-    check(&[Fact::OutOfMemory { killed: 1, limit_bytes: None }, FULL], Some(Category::ResourceExhaustion));
+    check(
+        &[Fact::OutOfMemory { killed: 1, first: None, limit: None }, FULL],
+        Some(Category::ResourceExhaustion),
+    );
     check(&[Fact::Digest { file: String::new() }, limit], Some(Category::SecurityViolation));
 }
 
@@ -51,9 +54,24 @@ fn room_enough_is_no_reason() {
 #[test]
 fn a_fact_says_what_was_seen() {
     let text = |fact: Fact| fact.failure().unwrap().1.evidence.text;
-    let killed = |limit_bytes| text(Fact::OutOfMemory { killed: 1, limit_bytes });
-    assert_eq!(killed(Some(4096)), "the kernel killed 1 process for its limit of 4096 bytes of memory");
-    assert_eq!(killed(None), "the kernel killed 1 process for the host's memory");
+    let killed = |killed, first: Option<&str>, limit: Option<&str>| {
+        text(Fact::OutOfMemory { killed, first: first.map(Into::into), limit: limit.map(Into::into) })
+    };
+    let one = killed(1, Some("cc1plus"), Some("2G"));
+    assert_eq!(one, "the kernel killed `cc1plus` for memory: the task's limit is 2G");
+    let more = killed(3, Some("cc1plus"), None);
+    assert_eq!(
+        more,
+        "the kernel killed 3 processes, `cc1plus` the first, for memory: the host had none left"
+    );
+    assert_eq!(killed(1, None, None), "the kernel killed a process for memory: the host had none left");
+    assert_eq!(killed(2, None, None), "the kernel killed 2 processes for memory: the host had none left");
+    let limit = |limit| text(Fact::ProcessLimit { refused: 3, limit });
+    assert_eq!(
+        limit(Some(64)),
+        "the kernel refused 3 more processes or threads: its limit of 64 was reached"
+    );
+    assert_eq!(limit(None), "the kernel refused 3 more processes or threads: its limit was reached");
     let inodes = Fact::Space { path: "/build".into(), free_bytes: 1 << 30, free_inodes: Some(1) };
     assert_eq!(text(inodes), "`/build` had 1 inode left");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::Limits;
-use crate::engine::message::Ending;
+use crate::engine::message::{Ending, Record};
 use crate::failure::Category;
 use crate::observe::Progress;
 use crate::observe::counters::{Counters, PhaseCounters};
@@ -273,4 +273,44 @@ fn a_run_of_another_definition_is_told_as_it_was() {
     let snapshot = progress.snapshot(story.now(), true);
     assert_eq!((snapshot.packages.completed, snapshot.packages.total), (3, 3));
     assert!((snapshot.run.ratio - 1.0).abs() < f64::EPSILON);
+}
+
+const STRICT: &str = "
+    strict build
+    phase base
+      zlib: install
+      curl: build < zlib";
+
+#[test]
+fn a_damaged_package_is_failing_until_it_has_been_merged_again_and_that_is_no_attempt() {
+    let mut story = Story::new(STRICT);
+    story.damaged.push(("zlib", true));
+    assert_eq!(story.run(|_| Play::Ok(1)), Some(Ending::Completed));
+    let progress = story.progress();
+    assert_eq!(total(progress.counters()), (4, 1, 1), "curl's second attempt is the only retry");
+    assert_eq!(progress.counters().errors[Category::BrokenDependency as usize], 1);
+    assert_eq!(progress.counters().phases["base"].packages_completed, 2);
+    let levels = |progress: &Progress| {
+        let list = progress.failures().list().iter();
+        list.map(|failed| (failed.package.to_string(), failed.level)).collect::<Vec<_>>()
+    };
+    let is_damage = |record: &Record| matches!(record, Record::PackageDamaged { .. });
+    let damage = story.entries.iter().position(|entry| is_damage(&entry.record)).unwrap();
+    assert_eq!(levels(&story.progress_after(damage + 1)), [("zlib".to_owned(), 1)]);
+    assert_eq!(levels(&progress), [("zlib".to_owned(), 0), ("curl".to_owned(), 0)]);
+    let packages = progress.snapshot(story.now(), true).packages;
+    assert_eq!((packages.completed, packages.failed), (2, 0));
+}
+
+#[test]
+fn what_is_damaged_for_good_is_no_completed_package_any_more() {
+    let mut story = Story::new(STRICT);
+    story.damaged.push(("zlib", false));
+    assert_eq!(story.run(|_| Play::Ok(1)), Some(Ending::Error));
+    let progress = story.progress();
+    let packages = progress.snapshot(story.now(), true).packages;
+    assert_eq!((packages.completed, packages.failed), (0, 2));
+    assert_eq!(progress.counters().phases["base"].packages_completed, 1, "a counter never goes back");
+    let over = progress.failures().list().iter().map(|failed| (&*failed.package, failed.level, failed.over));
+    assert_eq!(over.collect::<Vec<_>>(), [("zlib", 1, true), ("curl", 1, true)]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::Limits;
 use crate::engine::message::Record;
-use crate::observe::durations::Basis;
+use crate::observe::durations::{Basis, History};
 use crate::plan::{Plan, TaskKind};
 
 use super::story::{Play, SECOND, Story, quick};
@@ -205,4 +205,21 @@ fn the_critical_path_gets_times_once_they_are_known() {
     story.limits = Limits { jobs: 1, ..story.limits };
     story.run(quick);
     assert_eq!(story.progress().expected(), [1_000_000_000, 1_000_000_000]);
+}
+
+#[test]
+fn a_task_is_expected_to_need_what_its_recipe_says_or_what_it_needed_if_that_was_more() {
+    let story = Story::new("phase base\n a: fetch unpack build install (memory 50)\n b: build install");
+    let names: Vec<_> = ["a", "b"].map(Arc::from).into();
+    let mut history = History::default();
+    assert_eq!(history.memory(&story.plan), [0, 0, 50, 50, 0, 0, 0, 0]);
+    for (package, task, peak) in [
+        (0, TaskKind::Build, 40),
+        (0, TaskKind::Install, 60),
+        (0, TaskKind::Fetch, 7),
+        (1, TaskKind::Build, 70),
+    ] {
+        history.learn(&names[package], task, 1, peak);
+    }
+    assert_eq!(history.memory(&story.plan), [0, 0, 50, 60, 0, 70, 0, 0]);
 }

@@ -172,7 +172,7 @@ impl Space {
     /// The same for one of several packages that are looked at together.
     pub(super) fn damage_beside(&self, manifest: &Manifest, seen: &mut verify::Directories) -> Vec<String> {
         let (sysroot, depth) = (&mut self.sysroot(), verify::Depth::Digest);
-        let damage = verify::verify_merged(sysroot, &self.ownership, manifest, depth, seen).unwrap();
+        let damage = verify::verify_merged(sysroot, &self.ownership, manifest, depth, seen).unwrap().damage;
         damage.iter().map(|damage| format!("{} {}", damage.path, damage.what)).collect()
     }
 }

@@ -1,0 +1,29 @@
+//! The names that operands of `kiln graph` may be.
+
+use crate::cli::{Exit, output};
+use crate::config::load::Definition;
+use crate::config::suggest::did_you_mean;
+use crate::graph::resolve::{members, recipes};
+use crate::plan::build::Planned;
+
+/// The nodes that a name stands for: a package, or the members of a group that are part of the build. At least one, or what
+/// is printed instead.
+pub(super) fn nodes(definition: &Definition, planned: &Planned, name: &str) -> Result<Vec<usize>, Exit> {
+    let recipes = recipes(definition);
+    let Some(found) = members(definition, &recipes, name) else {
+        let names: Vec<&str> = definition.recipes.iter().map(|recipe| &*recipe.value.package).collect();
+        let hint = did_you_mean(name, &names).map_or_else(String::new, |hint| format!("; {hint}"));
+        output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", planned.plan.definition));
+        return Err(Exit::Usage);
+    };
+    let graph = &planned.graph;
+    let node_of = |recipe: usize| graph.nodes.iter().position(|node| node.recipe == recipe);
+    let nodes: Vec<usize> = found.into_iter().filter_map(node_of).collect();
+    if nodes.is_empty() {
+        output::say(&format!(
+            "kiln: `{name}` is no part of the build: no step names it, and nothing requires it"
+        ));
+        return Err(Exit::Usage);
+    }
+    Ok(nodes)
+}

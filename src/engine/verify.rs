@@ -1,0 +1,168 @@
+//! Before a package's first script: are its strict dependencies what they should be?
+//!
+//! Owns: what is asked, and what follows from the answer. Does not know: how files are looked at.
+//!
+//! Nothing of ours changes the sysroot while it is looked at: the merges' only slot is taken. A dependency that is damaged
+//! fails the attempt (`broken_dependency`) and is merged again from its archive; the next attempt looks again. Where the
+//! archive is damaged, too, the dependency counts as failed, and the next run builds it again: doing so within the run is a
+//! recovery procedure (`rebuild_dependencies`), which is not there yet, like `verify_dependencies` before every retry.
+
+use std::sync::Arc;
+
+use crate::failure::{Category, Failure};
+use crate::plan::{PackageId, Strict, TaskId, TaskKind};
+use crate::words::count;
+
+use super::message::{Damaged, Effect, Findings, Record, Time, Usage};
+use super::state::PackageState;
+use super::{EndReason, Engine};
+
+impl Engine {
+    /// Whether something must be looked at before this task begins.
+    pub(super) fn looks(&self, task: TaskId) -> bool {
+        self.strict(task).iter().any(|dependency| self.has_files(dependency.package))
+    }
+
+    /// The dependencies that must be verified before this task: its package's, if it is the first script of that.
+    fn strict(&self, task: TaskId) -> &[Strict] {
+        let package = self.plan.package(self.plan.package_of(task));
+        let first = package.tasks.iter().find(|kind| kind.is_script());
+        if self.verifies && first == Some(&self.plan.kind(task)) { &package.strict } else { &[] }
+    }
+
+    /// Whether the package is there, in the sysroot.
+    fn has_files(&self, id: PackageId) -> bool {
+        let completed = matches!(self.state.package(id).state, PackageState::Completed { .. });
+        completed && self.plan.task(id, TaskKind::Merge).is_some()
+    }
+
+    /// Begins to verify what a task depends on, if there is anything. False: nothing is in its way.
+    pub(super) fn verify(&mut self, now: Time, task: TaskId, out: &mut Vec<Effect>) -> bool {
+        if let Some(failure) = self.known_to_be_broken(task) {
+            self.at_once += 1;
+            self.give_back(now, task, failure, out);
+            return true;
+        }
+        let strict = self.strict(task).iter().map(|dependency| dependency.package);
+        let packages: Vec<PackageId> = strict.filter(|id| self.has_files(*id)).collect();
+        let Some(running) = self.running.get_mut(&task).filter(|_| !packages.is_empty()) else {
+            return false;
+        };
+        running.verifying = true;
+        self.queues.occupy_sysroot(&self.plan, task);
+        out.push(Effect::Verify { task, packages });
+        true
+    }
+
+    /// What need not be looked at.
+    fn known_to_be_broken(&self, task: TaskId) -> Option<Failure> {
+        let accepts = self.plan.package(self.plan.package_of(task)).accept_failed_check;
+        for Strict { package, required } in self.strict(task) {
+            let dependency = self.state.package(*package);
+            let name = self.name(*package);
+            match dependency.state {
+                PackageState::Completed { .. } if dependency.check_failed && !accepts => {
+                    let text = format!("the `check` of `{name}`, which it needs at `strict`, failed");
+                    let hint = format!(
+                        "mend `{name}`, or say `accept_failed_check: true` in the recipe that needs it; `kiln run --force {name}` \
+                         builds it again"
+                    );
+                    return Some(broken(text).hint(hint).pointless_to_retry());
+                }
+                // It was there when the waiting ended.
+                PackageState::Failed if *required => {
+                    let text = format!(
+                        "`{name}`, which it needs, was damaged in the sysroot and could not be put right"
+                    );
+                    return Some(broken(text).hint(again(&name)).pointless_to_retry());
+                }
+                PackageState::Completed { .. }
+                | PackageState::Failed
+                | PackageState::Pending
+                | PackageState::Running
+                | PackageState::Skipped { .. } => {}
+            }
+        }
+        None
+    }
+
+    /// What a task waited for has been looked at.
+    pub(super) fn verified(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        findings: Result<Findings, Failure>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(running) = self.running.get_mut(&task).filter(|running| running.verifying) else { return };
+        running.verifying = false;
+        let ending = running.ending;
+        self.release_sysroot(now, task);
+        let failure = match findings {
+            Ok(Findings { at, read, damaged }) => {
+                if !read.is_empty() {
+                    let packages = read.into_iter().map(|id| self.name(id)).collect();
+                    self.record(now, Record::Verified { packages, at }, out);
+                }
+                for Damaged { package, path, what, archive, .. } in &damaged {
+                    let (package, path, what) = (self.name(*package), Arc::clone(path), Arc::clone(what));
+                    self.record(
+                        now,
+                        Record::PackageDamaged { package: Arc::clone(&package), path, what },
+                        out,
+                    );
+                    if !archive {
+                        let task = TaskKind::Merge;
+                        self.record(now, Record::PackageFailed { package, task, completed: true }, out);
+                    }
+                }
+                self.damage(&damaged)
+            }
+            Err(failure) => Some(failure),
+        };
+        match (ending, failure) {
+            (Some(EndReason::Closing | EndReason::TooLong(_) | EndReason::Silent(_)), _) => {
+                self.interrupted(now, task, out);
+            }
+            (None, None) => self.launch(now, task, out),
+            (None, Some(failure)) => self.give_back(now, task, failure, out),
+        }
+    }
+
+    /// A task that was started, and cannot be run, has failed.
+    fn give_back(&mut self, now: Time, task: TaskId, failure: Failure, out: &mut Vec<Effect>) {
+        let Some(running) = self.running.remove(&task) else { return };
+        self.release(now, task);
+        self.failed(now, task, running, failure, Usage::default(), out);
+    }
+
+    fn damage(&self, damaged: &[Damaged]) -> Option<Failure> {
+        let worst = damaged.iter().find(|damaged| !damaged.archive).or(damaged.first())?;
+        let Damaged { package, path, what, others, archive } = worst;
+        let name = self.name(*package);
+        let more = if *others > 0 { format!(", and {}", count(*others, "more path")) } else { String::new() };
+        let also = match damaged.len() - 1 {
+            0 => String::new(),
+            more => format!("; {} as well", count(more as u64, "other dependency")),
+        };
+        let archive_too = if *archive { "" } else { ", and its archive is damaged, too" };
+        let text = format!(
+            "`{name}`, which it needs, is damaged in the sysroot: `{path}` {what}{more}{archive_too}{also}"
+        );
+        Some(if *archive {
+            broken(text).hint(format!(
+                "`{name}` is merged again from its archive; nothing but kiln may write into the sysroot"
+            ))
+        } else {
+            broken(text).hint(again(&name)).pointless_to_retry()
+        })
+    }
+}
+
+fn broken(text: String) -> Failure {
+    Failure::fact(Category::BrokenDependency, "kiln", text)
+}
+
+fn again(name: &str) -> String {
+    format!("run it again, and `{name}` is built again; nothing but kiln may write into the sysroot")
+}
