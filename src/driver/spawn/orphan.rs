@@ -82,7 +82,7 @@ impl Orphans {
         tasks: &BTreeMap<u64, Task>,
         condemned: impl Fn(&Process, &Stat) -> bool,
     ) -> io::Result<Vec<Killed>> {
-        let mut killed = Vec::new();
+        let mut killed: Vec<Killed> = Vec::new();
         let mut listed: Vec<Pid> = Vec::new();
         loop {
             // One that was listed may be gone by now, and what it had below it has turned up here since.
@@ -92,7 +92,8 @@ impl Orphans {
                 return Ok(killed);
             }
             for &pid in &fresh {
-                let being_killed = tasks.values().any(|task| task.is_ending(pid));
+                let being_killed = tasks.values().any(|task| task.is_ending(pid))
+                    || killed.iter().any(|process| process.pid == pid);
                 let own_task = tasks.values().any(|task| task.pid() == pid);
                 if being_killed || own_task {
                     continue;
