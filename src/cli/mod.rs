@@ -6,7 +6,6 @@
 mod brief;
 mod check;
 mod clean;
-mod cycles;
 mod display;
 mod exit;
 mod fetch;
