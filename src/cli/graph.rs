@@ -1,13 +1,15 @@
 //! `kiln graph`: the dependency graph, to be read by programs and looked at by people.
 
+mod cycles;
 mod focus;
 mod name;
 mod path;
+mod written;
 
 use clap::{Args, ValueEnum};
 
 use super::target::StateTarget;
-use super::{Exit, cycles, output};
+use super::{Exit, output};
 use crate::driver::look::{self, Seen};
 use crate::engine::state::{PACKAGE_STATES, PackageState};
 use crate::graph::export::draw::Drawing;

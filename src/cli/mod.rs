@@ -7,7 +7,6 @@ mod brief;
 mod check;
 mod classify;
 mod clean;
-mod cycles;
 mod display;
 mod exit;
 mod fetch;

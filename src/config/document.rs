@@ -217,11 +217,11 @@ pub enum EdgeAttribute {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Validation {
-    /// Look for cycles in the finished plan.
+    /// Report cycles as `circular_handling` says; when off, one is broken without a word.
     pub cycle_detection: bool,
     /// Check every version constraint.
     pub version_compatibility: bool,
-    /// Re-derive the order from the edges and compare.
+    /// Hold the finished plan against the edges.
     pub build_order_verification: bool,
 }
 

@@ -31,8 +31,8 @@ pub(super) struct Installed {
     /// What has begun to change the sysroot and is not known to have ended well: merges, with the archive's key,
     /// and direct installs.
     unfinished: BTreeMap<Arc<str>, Option<Arc<str>>>,
-    /// Packages with the keys with which their `check` failed, which their recipes allowed.
-    failed_checks: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// By package the keys with which its `check` failed, which its recipe allowed.
+    failed_checks: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// The key of the `check` that began last, of those that may fail.
     checking: BTreeMap<Arc<str>, Arc<str>>,
     count: u64,
@@ -59,10 +59,14 @@ impl Installed {
         if let Record::TaskStarted { package, task: TaskKind::Check, key: Some(key), .. } = record {
             self.checking.insert(Arc::clone(package), Arc::clone(key));
         } else if let Record::TaskFailed { package, task: TaskKind::Check, tolerated: true, .. } = record {
-            self.failed_checks.extend(self.checking.remove(package).map(|key| (Arc::clone(package), key)));
-        } else if let Record::TaskFinished { package, task: TaskKind::Check, .. } = record {
             if let Some(key) = self.checking.remove(package) {
-                self.failed_checks.remove(&(Arc::clone(package), key));
+                self.failed_checks.entry(Arc::clone(package)).or_default().insert(key);
+            }
+        } else if let Record::TaskFinished { package, task: TaskKind::Check, .. } = record {
+            if let (Some(key), Some(failed)) =
+                (self.checking.remove(package), self.failed_checks.get_mut(package))
+            {
+                failed.remove(&key);
             }
         } else if let Record::TaskFinished { package, task: TaskKind::Merge, restore: true, .. } = record {
             // What was damaged is right again; what was completed before is still so.
@@ -117,8 +121,7 @@ impl Installed {
 
     /// Whether the package's `check` failed when what has this key was built.
     pub(super) fn check_failed(&self, package: &str, key: &str) -> bool {
-        // Seldom more than a few.
-        self.failed_checks.iter().any(|(name, of)| **name == *package && **of == *key)
+        self.failed_checks.get(package).is_some_and(|failed| failed.contains(key))
     }
 
     /// All packages, in the order in which they were completed.

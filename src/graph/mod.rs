@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::config::diagnostic::Place;
+use crate::config::document::{PackageType, PackageTypes};
 use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
 use crate::config::version::Dependency;
@@ -91,6 +92,15 @@ pub enum RequirementLevel {
 }
 
 impl DependencyType {
+    /// How dependencies of this type are treated.
+    pub fn treated(self, types: &PackageTypes) -> PackageType {
+        match self {
+            Self::Build => types.build_deps,
+            Self::Runtime => types.runtime_deps,
+            Self::Optional => types.optional_deps,
+        }
+    }
+
     /// In a word.
     pub fn name(self) -> &'static str {
         match self {
@@ -144,9 +154,13 @@ impl Graph {
 
     /// Where an edge is written. Not kept in the edge: a distribution has a quarter of a million.
     pub fn place(&self, definition: &Definition, edge: &Edge) -> Place {
-        let recipe = &definition.recipes[self.nodes[edge.from].recipe];
-        recipe.place.clone().key(edge.dependency_type.list()).index(edge.index as usize)
+        place(definition, self.nodes[edge.from].recipe, edge.dependency_type, edge.index)
     }
+}
+
+/// Where a dependency is written: in this recipe, in this list, at this index of it.
+fn place(definition: &Definition, recipe: usize, kind: DependencyType, index: u32) -> Place {
+    definition.recipes[recipe].place.clone().key(kind.list()).index(index as usize)
 }
 
 /// The three lists of a recipe; the index of each is its `DependencyType as usize`.

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use super::components::first_edges;
+use super::lists::Lists;
 use super::{Edge, Graph, RequirementLevel};
 
 /// Some of a graph's packages, and all edges between them.
@@ -26,11 +28,10 @@ impl Part {
     pub fn around(graph: &Graph, focus: &[usize], depth: u32) -> Self {
         let mut shown = vec![false; graph.nodes.len()];
         for forwards in [true, false] {
-            let mut next = vec![Vec::new(); graph.nodes.len()];
-            for edge in &graph.edges {
-                let (from, to) = if forwards { (edge.from, edge.to) } else { (edge.to, edge.from) };
-                next[from].push(to);
-            }
+            let next = Lists::new(graph.nodes.len(), || {
+                let way = |edge: &Edge| if forwards { (edge.from, edge.to) } else { (edge.to, edge.from) };
+                graph.edges.iter().map(way)
+            });
             let mut seen = vec![false; graph.nodes.len()];
             let mut queue: VecDeque<(usize, u32)> = focus.iter().map(|node| (*node, 0)).collect();
             while let Some((node, steps)) = queue.pop_front() {
@@ -76,17 +77,15 @@ fn shortest<'g>(
     to: &[usize],
     counts: impl Fn(&Edge) -> bool,
 ) -> Vec<&'g Edge> {
-    let mut leaving: Vec<Vec<&Edge>> = vec![Vec::new(); graph.nodes.len()];
-    for edge in graph.edges.iter().filter(|edge| counts(edge)) {
-        leaving[edge.from].push(edge);
-    }
+    let first = first_edges(graph.nodes.len(), &graph.edges);
     let (wanted, mut seen) = (among(graph, to), among(graph, from));
     let mut came_by: Vec<Option<&Edge>> = vec![None; graph.nodes.len()];
     let mut queue: VecDeque<usize> = from.iter().copied().collect();
     while let Some(node) = queue.pop_front() {
-        for edge in &leaving[node] {
+        let leaving = &graph.edges[first[node] as usize..first[node + 1] as usize];
+        for edge in leaving.iter().filter(|edge| counts(edge)) {
             if wanted[edge.to] {
-                let mut chain = vec![*edge];
+                let mut chain = vec![edge];
                 while let Some(edge) = came_by[chain[chain.len() - 1].from] {
                     chain.push(edge);
                 }
@@ -135,7 +134,9 @@ mod tests {
             step: "s".into(),
         };
         let nodes = (0..10).map(node).collect();
-        Graph { phases: Vec::new(), nodes, edges: edges.collect() }
+        let mut edges: Vec<Edge> = edges.collect();
+        edges.sort_by_key(|edge| edge.from);
+        Graph { phases: Vec::new(), nodes, edges }
     }
 
     #[track_caller]

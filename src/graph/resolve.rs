@@ -228,12 +228,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn package_type(&self, kind: DependencyType) -> PackageType {
-        let types = &self.definition.document.dependency_tracking.package_types;
-        match kind {
-            DependencyType::Build => types.build_deps,
-            DependencyType::Runtime => types.runtime_deps,
-            DependencyType::Optional => types.optional_deps,
-        }
+        kind.treated(&self.definition.document.dependency_tracking.package_types)
     }
 
     fn level(&self, kind: DependencyType) -> RequirementLevel {
@@ -353,14 +348,14 @@ impl<'a> Resolver<'a> {
                     continue;
                 }
                 let relaxed = self.package_type(kind).verification == Verification::Relaxed;
-                wants.push(Want { by: node.recipe, kind, index: index as usize, of: recipe, relaxed });
+                wants.push(Want { by: node.recipe, kind, index, of: recipe, relaxed });
             }
         }
         self.diagnostics.extend(versions::check(self.definition, &wants));
     }
 
     fn place(&self, recipe: usize, kind: DependencyType, index: u32) -> Place {
-        self.definition.recipes[recipe].place.clone().key(kind.list()).index(index as usize)
+        super::place(self.definition, recipe, kind, index)
     }
 
     fn report_later_phase(&mut self, from: usize, to: usize, need: &Need) {

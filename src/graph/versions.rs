@@ -4,10 +4,10 @@
 //! means (see `resolve`), how versions are ordered.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::diagnostic::{Diagnostic, Place, Severity};
 use crate::config::load::Definition;
 use crate::config::version::{Constraint, Operator, Version};
 use crate::words::count;
@@ -27,7 +27,7 @@ pub(super) struct Want {
     /// In which of its lists.
     pub kind: DependencyType,
     /// Where in that.
-    pub index: usize,
+    pub index: u32,
     /// The dependency.
     pub of: usize,
     /// It is `relaxed`: what does not fit is told, and is no error.
@@ -111,7 +111,7 @@ fn equal(inclusive: bool) -> &'static str {
 impl Want {
     fn constraint<'d>(&self, definition: &'d Definition) -> &'d Constraint {
         let (_, list) = lists(&definition.recipes[self.by].value)[self.kind as usize];
-        &list[self.index].constraint
+        &list[self.index as usize].constraint
     }
 
     /// `FILE:LINE:COLUMN` of the constraint.
@@ -119,8 +119,8 @@ impl Want {
         definition.files.locate(&self.place(definition).into())
     }
 
-    fn place(&self, definition: &Definition) -> crate::config::diagnostic::Place {
-        definition.recipes[self.by].place.clone().key(self.kind.list()).index(self.index)
+    fn place(&self, definition: &Definition) -> Place {
+        super::place(definition, self.by, self.kind, self.index)
     }
 
     fn problem(&self, definition: &Definition, message: String, hint: String) -> Diagnostic {
@@ -141,18 +141,17 @@ impl Want {
 pub(super) fn check(definition: &Definition, wants: &[Want]) -> Vec<Diagnostic> {
     let mut of: BTreeMap<usize, Vec<&Want>> = BTreeMap::new();
     let mut found = Vec::new();
+    let mut said = BTreeSet::new();
     for want in wants {
         let constraint = want.constraint(definition);
         if !Range::of(constraint).is_empty() {
             of.entry(want.of).or_default().push(want);
             continue;
         }
-        let said =
-            |before: &&Want| (before.by, before.kind, before.index) == (want.by, want.kind, want.index);
-        if wants.iter().find(said) != Some(want) {
+        if !said.insert((want.by, want.kind, want.index)) {
             continue; // of another member of the same group
         }
-        let name = &lists(&definition.recipes[want.by].value)[want.kind as usize].1[want.index].name;
+        let name = &lists(&definition.recipes[want.by].value)[want.kind as usize].1[want.index as usize].name;
         let message = format!(
             "`{}` needs `{name}` {constraint}, which no version is",
             definition.recipes[want.by].value.package
@@ -179,6 +178,11 @@ fn of_one(definition: &Definition, wants: &[&Want]) -> Vec<Diagnostic> {
     let binding = |at: &usize| !wants[*at].relaxed;
     let all = (0..wants.len()).filter(binding).map(|at| ranges[at]).fold(Range::default(), Range::and);
     let dependent = |at: usize| &definition.recipes[wants[at].by].value.package;
+    let mut binding_of: BTreeMap<usize, usize> = BTreeMap::new();
+    for at in (0..wants.len()).filter(binding) {
+        *binding_of.entry(wants[at].by).or_default() += 1;
+    }
+    let all_binding: usize = binding_of.values().sum();
     let mut found = Vec::new();
     let mut told = Vec::new();
     for (at, want) in wants.iter().enumerate() {
@@ -196,8 +200,7 @@ fn of_one(definition: &Definition, wants: &[&Want]) -> Vec<Diagnostic> {
             Vec::new()
         };
         if against.is_empty() {
-            let others =
-                (0..wants.len()).filter(binding).filter(|other| dependent(*other) != dependent(at)).count();
+            let others = all_binding - binding_of.get(&want.by).copied().unwrap_or(0);
             let (range, who) = match others {
                 1.. if binding(&at) && !all.is_empty() => {
                     (all, format!(", for {} as well", count(others, "other package")))

@@ -16,14 +16,7 @@ use super::{PackageId, Strict};
 
 /// By node of the graph, ascending, each once.
 pub(super) fn dependencies(types: &PackageTypes, graph: &Graph, id_of: &[PackageId]) -> Vec<Vec<Strict>> {
-    let is_strict = |kind: DependencyType| {
-        let of_kind = match kind {
-            DependencyType::Build => types.build_deps,
-            DependencyType::Runtime => types.runtime_deps,
-            DependencyType::Optional => types.optional_deps,
-        };
-        of_kind.verification == Verification::Strict
-    };
+    let is_strict = |kind: DependencyType| kind.treated(types).verification == Verification::Strict;
     let mut strict = vec![Vec::new(); graph.nodes.len()];
     let required = |level: RequirementLevel| level == RequirementLevel::Required;
     for edge in graph.edges.iter().filter(|edge| edge.waits() && is_strict(edge.dependency_type)) {

@@ -13,7 +13,7 @@ use crate::engine::tests::sketch;
 use crate::graph::{DependencyType, resolve};
 
 use super::build::{Planned, plan};
-use super::{DroppedEdge, NodeId, PackageId, Plan};
+use super::{DroppedEdge, NodeId, PackageId, Plan, path};
 
 /// Packages `k0`…, in one or two phases; each with words that say whom it needs, among those before it or
 /// (with `circular`) all.
@@ -175,6 +175,27 @@ proptest! {
             phase.steps.sort_by_key(|step| blake3::hash(format!("{seed}{step}").as_bytes()).to_string());
         }
         prop_assert_eq!(depth_needed(&mut definition), before, "{}", words);
+    }
+
+    #[test]
+    fn the_critical_path_of_each_phase_is_its_longest_chain(words in words(false), times in prop::collection::vec(0..5_u64, 12)) {
+        let plan = planned(&sketch::definition(&words)).plan;
+        let time = |id: PackageId| times[id.0 as usize];
+        let phase = |id: PackageId| plan.package(id).phase;
+        // Of each package the longest chain that begins with it, of whom waits for whom at any distance.
+        let mut longest: Vec<u64> = vec![0; plan.packages.len()];
+        for id in plan.package_ids().rev() {
+            let behind = plan.package_ids().filter(|other| phase(*other) == phase(id) && awaited(&plan, *other).contains(&id));
+            longest[id.0 as usize] = time(id) + behind.map(|other| longest[other.0 as usize]).max().unwrap_or(0);
+        }
+        prop_assert_eq!(&path::ways(&plan, &times), &longest, "{}", words);
+        let path = path::critical_path(&plan, &times);
+        prop_assert!(path.windows(2).all(|pair| phase(pair[0]) < phase(pair[1]) || awaited(&plan, pair[1]).contains(&pair[0])));
+        for own in plan.phase_ids() {
+            let length: u64 = path.iter().filter(|id| phase(**id) == own).map(|id| time(*id)).sum();
+            let expected = plan.phase(own).packages.iter().map(|id| longest[id.0 as usize]).max();
+            prop_assert_eq!(Some(length), expected, "{}", words);
+        }
     }
 
     #[test]

@@ -51,10 +51,6 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    fn wrong(&mut self, problem: String) {
-        self.problems.push(problem);
-    }
-
     fn position(&self, node: usize) -> usize {
         self.package_of_node[node].0 as usize
     }
@@ -75,7 +71,7 @@ impl Verifier<'_> {
     fn every_package_once(&mut self) {
         let (planned, known) = (self.plan.packages.len(), self.graph.nodes.len());
         if planned != known || self.package_of_node.len() != known {
-            self.wrong(format!("{planned} packages are planned, and the graph has {known}"));
+            self.problems.push(format!("{planned} packages are planned, and the graph has {known}"));
             return;
         }
         let mut seen = vec![false; planned];
@@ -167,7 +163,7 @@ impl Verifier<'_> {
         let Plan { node_order, waiters, wait_count, packages, .. } = self.plan;
         let nodes = waiters.len();
         if node_order.len() != nodes || wait_count.len() != nodes {
-            self.wrong(format!(
+            self.problems.push(format!(
                 "{nodes} nodes are waited for, {} ordered, {} count",
                 node_order.len(),
                 wait_count.len()
@@ -186,7 +182,7 @@ impl Verifier<'_> {
         }
         let ordered = node_order.iter().filter(|node| (node.0 as usize) < packages.len());
         if !ordered.is_sorted() {
-            self.wrong("packages are not in the order of their positions".to_owned());
+            self.problems.push("packages are not in the order of their positions".to_owned());
         }
         let mut awaited = vec![0_u32; nodes];
         for node in 0..nodes {
@@ -195,14 +191,14 @@ impl Verifier<'_> {
                 *count += 1;
                 if turn[waiter.node.0 as usize] <= turn[node] {
                     let (first, then) = (self.words(waiter.node.0 as usize), self.words(node));
-                    self.wrong(format!("{first} is before {then} in the order, and waits for it"));
+                    self.problems.push(format!("{first} is before {then} in the order, and waits for it"));
                 }
             }
         }
         for node in 0..nodes {
             if awaited[node] != wait_count[node] {
                 let (has, says) = (awaited[node], wait_count[node]);
-                self.wrong(format!("{} waits for {has} and counts {says}", self.words(node)));
+                self.problems.push(format!("{} waits for {has} and counts {says}", self.words(node)));
             }
         }
     }

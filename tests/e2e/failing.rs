@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use super::process::Ended;
+use serde_json::Value;
+
 use super::space::{RUN, Space, one_phase};
 use rustix::process::Signal;
 
@@ -246,7 +247,7 @@ fn the_next_attempt_is_due_after_the_delay() {
             Ok((row.get(0)?, row.get(1)?))
         })
         .unwrap();
-    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
     assert_eq!(record["retry_at"], failed_at + 3_600_000_000_000_i64);
 }
 
@@ -417,15 +418,6 @@ tasks:
     assert_eq!(space.ledger().story("other").last().unwrap(), "completed");
 }
 
-/// Whether tasks have control groups on this host; says so where not.
-fn has_groups(ended: &Ended) -> bool {
-    let has = ended.stderr.contains("tasks have control groups");
-    if !has {
-        eprintln!("skipped: {}", ended.stderr);
-    }
-    has
-}
-
 /// A recipe with these limits and this script, one attempt of which is made.
 fn limited(limits: &str, script: &str) -> Space {
     let space = Space::new();
@@ -437,17 +429,23 @@ fn limited(limits: &str, script: &str) -> Space {
     space
 }
 
+/// The failure of that, where tasks have control groups; says so where not.
+fn failure_within(limits: &str, script: &str) -> Option<Value> {
+    let space = limited(limits, script);
+    let ended = space.kiln(&RUN).exits(1);
+    if !ended.stderr.contains("tasks have control groups") {
+        eprintln!("skipped: {}", ended.stderr);
+        return None;
+    }
+    let failure = space.ledger().only("task_failed")["failure"].clone();
+    assert_eq!((&failure["confidence"], &failure["evidence"]["source"]), (&"high".into(), &"kernel".into()));
+    Some(failure)
+}
+
 #[test]
 fn a_task_that_exceeds_its_memory_is_killed_and_kiln_says_by_whom_and_why() {
-    let space = limited("memory: 64M", "head -c 300M /dev/zero | tail");
-    let ended = space.kiln(&RUN).exits(1);
-    if !has_groups(&ended) {
-        return;
-    }
-    let ledger = space.ledger();
-    let failure = &ledger.only("task_failed")["failure"];
+    let Some(failure) = failure_within("memory: 64M", "head -c 300M /dev/zero | tail") else { return };
     assert_eq!(failure["category"], "resource_exhaustion");
-    assert_eq!((&failure["confidence"], &failure["evidence"]["source"]), (&"high".into(), &"kernel".into()));
     let text = failure["evidence"]["text"].as_str().unwrap();
     assert!(
         text.starts_with("the kernel killed ") && text.ends_with(" for memory: the task's limit is 64M"),
@@ -457,17 +455,9 @@ fn a_task_that_exceeds_its_memory_is_killed_and_kiln_says_by_whom_and_why() {
 
 #[test]
 fn a_task_that_needs_more_processes_than_it_may_have_reached_a_limit() {
-    let space = limited("pids: 4", "for i in 1 2 3 4 5 6; do sleep 1000 & done; wait");
-    let ended = space.kiln(&RUN).exits(1);
-    if !has_groups(&ended) {
-        return;
-    }
-    let ledger = space.ledger();
-    let failure = &ledger.only("task_failed")["failure"];
-    assert_eq!(
-        (&failure["category"], &failure["evidence"]["source"]),
-        (&"process_limits".into(), &"kernel".into())
-    );
+    let script = "for i in 1 2 3 4 5 6; do sleep 1000 & done; wait";
+    let Some(failure) = failure_within("pids: 4", script) else { return };
+    assert_eq!(failure["category"], "process_limits");
 }
 
 #[test]

@@ -16,9 +16,11 @@ pub(super) fn nodes(definition: &Definition, planned: &Planned, name: &str) -> R
         output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", planned.plan.definition));
         return Err(Exit::Usage);
     };
-    let graph = &planned.graph;
-    let node_of = |recipe: usize| graph.nodes.iter().position(|node| node.recipe == recipe);
-    let nodes: Vec<usize> = found.into_iter().filter_map(node_of).collect();
+    let mut node_of = vec![None; definition.recipes.len()];
+    for (node, of) in planned.graph.nodes.iter().enumerate() {
+        node_of[of.recipe] = Some(node);
+    }
+    let nodes: Vec<usize> = found.into_iter().filter_map(|recipe| node_of[recipe]).collect();
     if nodes.is_empty() {
         output::say(&format!(
             "kiln: `{name}` is no part of the build: no step names it, and nothing requires it"

@@ -4,10 +4,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::name;
+use super::written::Written;
 use crate::cli::{Exit, output};
 use crate::config::load::Definition;
-use crate::graph::part::chain;
-use crate::graph::{DependencyType, Edge, RequirementLevel};
+use crate::graph::{DependencyType, Edge, RequirementLevel, part};
 use crate::plan::build::Planned;
 
 #[derive(Debug, Args)]
@@ -34,9 +34,8 @@ struct Link<'a> {
     to: &'a str,
     dependency_type: DependencyType,
     requirement_level: RequirementLevel,
-    file: &'a str,
-    line: Option<usize>,
-    column: Option<usize>,
+    #[serde(flatten)]
+    written: Written<'a>,
 }
 
 impl Path {
@@ -65,8 +64,9 @@ fn answer(
         (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
     };
     let links = |edges: Vec<&Edge>| edges.iter().map(|edge| link(definition, planned, edge)).collect();
-    let chain: Vec<Link<'_>> = links(chain_of(planned, &ours, &theirs));
-    let reverse_chain = if chain.is_empty() { links(chain_of(planned, &theirs, &ours)) } else { Vec::new() };
+    let chain: Vec<Link<'_>> = links(part::chain(&planned.graph, &ours, &theirs));
+    let reverse_chain =
+        if chain.is_empty() { links(part::chain(&planned.graph, &theirs, &ours)) } else { Vec::new() };
     let answer = Answer { from, to, chain, reverse_chain };
     let exit = if answer.chain.is_empty() { Exit::Usage } else { Exit::Completed };
     if json {
@@ -77,22 +77,14 @@ fn answer(
     Ok(exit)
 }
 
-fn chain_of<'p>(planned: &'p Planned, from: &[usize], to: &[usize]) -> Vec<&'p Edge> {
-    chain(&planned.graph, from, to)
-}
-
 fn link<'a>(definition: &'a Definition, planned: &'a Planned, edge: &Edge) -> Link<'a> {
-    let place = planned.graph.place(definition, edge);
-    let position = definition.files.position(&place);
     let name = |node: usize| &*planned.graph.nodes[node].name;
     Link {
         from: name(edge.from),
         to: name(edge.to),
         dependency_type: edge.dependency_type,
         requirement_level: edge.requirement_level,
-        file: &definition.files.get(place.file).name,
-        line: position.map(|at| at.line),
-        column: position.map(|at| at.column),
+        written: Written::of(definition, &planned.graph, edge),
     }
 }
 
@@ -117,16 +109,12 @@ fn sentence(from: &str, to: &str, chain: &[Link<'_>]) -> String {
 
 fn table(chain: &[Link<'_>]) -> String {
     let rows = chain.iter().map(|link| {
-        let mut place = link.file.to_owned();
-        for number in [link.line, link.column].into_iter().flatten() {
-            place.push_str(&format!(":{number}"));
-        }
         [
             link.from.to_owned(),
             link.to.to_owned(),
             link.dependency_type.name().to_owned(),
             link.requirement_level.name().to_owned(),
-            place,
+            link.written.to_string(),
         ]
     });
     output::table(["package", "needs", "type", "level", "written in"], rows)

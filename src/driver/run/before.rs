@@ -76,12 +76,12 @@ impl Driver {
                 (false, false)
             }
         };
-        let unlimited = [
-            ("limits.memory", !memory && recipes().any(|limits| limits.memory.is_some())),
-            ("limits.pids", !pids && recipes().any(|limits| limits.pids.is_some())),
-        ];
-        for (key, _) in unlimited.iter().filter(|(_, wanted)| *wanted) {
-            tracing::warn!("`{key}` is not enforced: there is no control group to do it");
+        let warn = |key| tracing::warn!("`{key}` is not enforced: there is no control group to do it");
+        if !memory && recipes().any(|limits| limits.memory.is_some()) {
+            warn("limits.memory");
+        }
+        if !pids && recipes().any(|limits| limits.pids.is_some()) {
+            warn("limits.pids");
         }
     }
 }

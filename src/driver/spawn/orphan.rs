@@ -82,20 +82,30 @@ impl Orphans {
         tasks: &BTreeMap<u64, Task>,
         condemned: impl Fn(&Process, &Stat) -> bool,
     ) -> io::Result<Vec<Killed>> {
-        let mut killed = Vec::new();
-        for pid in self.list()? {
-            let being_killed = tasks.values().any(|task| task.is_ending(pid));
-            let own_task = tasks.values().any(|task| task.pid() == pid);
-            if being_killed || own_task {
-                continue;
+        let mut killed: Vec<Killed> = Vec::new();
+        let mut listed: Vec<Pid> = Vec::new();
+        loop {
+            // One that was listed may be gone by now, and what it had below it has turned up here since.
+            let mut fresh = self.list()?;
+            fresh.retain(|pid| !listed.contains(pid));
+            if fresh.is_empty() {
+                return Ok(killed);
             }
-            let Some(process) = self.proc.process(pid)? else { continue };
-            let Some(stat) = process.stat() else { continue };
-            if self.is_orphan(&process, &stat) && condemned(&process, &stat) {
-                killed.extend(kill_tree(&self.proc, process)?);
+            for &pid in &fresh {
+                let being_killed = tasks.values().any(|task| task.is_ending(pid))
+                    || killed.iter().any(|process| process.pid == pid);
+                let own_task = tasks.values().any(|task| task.pid() == pid);
+                if being_killed || own_task {
+                    continue;
+                }
+                let Some(process) = self.proc.process(pid)? else { continue };
+                let Some(stat) = process.stat() else { continue };
+                if self.is_orphan(&process, &stat) && condemned(&process, &stat) {
+                    killed.extend(kill_tree(&self.proc, process)?);
+                }
             }
+            listed.append(&mut fresh);
         }
-        Ok(killed)
     }
 
     fn list(&self) -> io::Result<Vec<Pid>> {

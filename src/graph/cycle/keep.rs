@@ -33,8 +33,6 @@ pub(super) fn drop(links: &mut [Link], at: Vec<u32>, effort: usize) {
 const BELOW: u8 = 1; // the edge's `to` depends on it
 const ABOVE: u8 = 2; // it depends on the edge's `from`
 const BETWEEN: u8 = BELOW | ABOVE; // it would be on a cycle with the edge
-const BELOW_WAITED: u8 = 4; // something waits on the way from `to` by which it was found
-const ABOVE_WAITED: u8 = 8; // something waits on the way to `from` by which it was found
 
 struct Kept {
     /// The place of each group: after those of all that it depends on.
@@ -109,44 +107,33 @@ impl Kept {
         while below_done < below.len() || above_done < above.len() {
             // What has cost less so far goes on.
             let down = above_done == above.len() || (below_done < below.len() && below_cost <= above_cost);
-            let (list, done, cost, own, own_waited, other, other_waited) = if down {
-                (&mut *below, &mut below_done, &mut below_cost, BELOW, BELOW_WAITED, ABOVE, ABOVE_WAITED)
+            let (list, done, cost, own, other) = if down {
+                (&mut *below, &mut below_done, &mut below_cost, BELOW, ABOVE)
             } else {
-                (&mut *above, &mut above_done, &mut above_cost, ABOVE, ABOVE_WAITED, BELOW, BELOW_WAITED)
+                (&mut *above, &mut above_done, &mut above_cost, ABOVE, BELOW)
             };
-            let node = list[*done];
+            let node = list[*done] as usize;
             *done += 1;
-            let edges =
-                if down { self.needs[node as usize].len() } else { self.needed_by[node as usize].len() };
+            let edges = if down { self.needs[node].len() } else { self.needed_by[node].len() };
             *cost += edges;
             let Some(left) = self.effort.checked_sub(edges) else { return false };
             self.effort = left;
             for edge in 0..edges {
-                let side = if down { &self.needs } else { &self.needed_by };
-                let (next, waited) = side[node as usize][edge];
+                let (next, edge_waits) =
+                    if down { self.needs[node][edge] } else { self.needed_by[node][edge] };
                 let next = self.group(next);
                 if !(low..=high).contains(&self.at[next as usize]) {
                     continue;
                 }
-                let waited = waited || self.mark[node as usize] & own_waited != 0;
                 let mark = &mut self.mark[next as usize];
-                if *mark & other != 0 && (waits || waited || *mark & other_waited != 0) {
+                // They meet: something waits on that cycle, or a runtime edge closes one of runtime edges. Each edge between
+                // them is looked at from both sides, so that none that waits escapes.
+                if *mark & other != 0 && (waits || edge_waits) {
                     return false;
                 }
                 if *mark & own == 0 {
-                    *mark |= if waited { own | own_waited } else { own };
+                    *mark |= own;
                     list.push(next);
-                }
-            }
-        }
-        // A runtime edge may close a cycle of runtime edges, as long as nothing waits on any other way between its ends.
-        for node in below.iter().map(|node| *node as usize) {
-            let edges = if self.is_between(node) { self.needs[node].len() } else { 0 };
-            for edge in 0..edges {
-                let (next, waits) = self.needs[node][edge];
-                let next = self.group(next);
-                if waits && self.is_between(next as usize) {
-                    return false;
                 }
             }
         }

@@ -150,6 +150,7 @@ proptest! {
             prop_assert_eq!(girth(&graph, &kept), None);
             let required: Vec<usize> = circle.links.iter().map(|link| link.edge).filter(|edge| !graph.edges[*edge].is_optional()).collect();
             if girth(&graph, &required).is_none() {
+                circle.dropped.extend(required.first());
                 circle.spare_required(&graph);
                 prop_assert!(circle.dropped.iter().all(|edge| graph.edges[*edge].is_optional()));
                 let kept: Vec<usize> = circle.links.iter().map(|link| link.edge).filter(|edge| !circle.dropped.contains(edge)).collect();
@@ -195,6 +196,19 @@ fn of_a_ring_of_any_length_one_edge_goes_and_the_weakest() {
         assert_eq!(circles[0].shortest().len(), count);
         assert_eq!(circles[0].cycles()[0].as_ref().unwrap().len(), count);
     }
+}
+
+#[test]
+fn a_shortest_cycle_is_circular_even_where_a_shorter_one_is_not() {
+    // 0 and 1 need each other to run; that is closed by an edge that is dropped for what 1 needs to be built.
+    let edges = [(0, 1, KINDS[1]), (1, 0, KINDS[1]), (0, 2, KINDS[0]), (2, 0, KINDS[0])];
+    let way = [(1, 3, KINDS[0]), (3, 4, KINDS[0]), (4, 5, KINDS[0]), (5, 0, KINDS[0])];
+    let graph = graph(6, edges.into_iter().chain(way));
+    let circles = circles(&graph, all);
+    let first = &graph.edges[circles[0].dropped[0]];
+    assert_eq!((first.from, first.to, first.dependency_type), (0, 1, DependencyType::Runtime));
+    let shortest = circles[0].shortest();
+    assert!(is_cycle(&graph, &shortest) && shortest.len() == 2, "{shortest:?}");
 }
 
 #[test]

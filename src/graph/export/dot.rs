@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use crate::graph::RequirementLevel;
 
-use super::draw::{Drawing, Kind, Package};
+use super::draw::{Drawing, Kind, Package, plain};
 
 const FONT: &str = "Helvetica,Arial,sans-serif";
 
@@ -161,6 +161,5 @@ fn quoted(text: &str) -> String {
 
 /// In a label of the form of HTML.
 fn escaped(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

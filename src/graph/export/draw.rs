@@ -129,9 +129,9 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::BuildAndRuntime => "build+runtime",
-            Self::Build => "build",
-            Self::Runtime => "runtime",
-            Self::Optional => "optional",
+            Self::Build => DependencyType::Build.name(),
+            Self::Runtime => DependencyType::Runtime.name(),
+            Self::Optional => DependencyType::Optional.name(),
         }
     }
 
@@ -241,6 +241,11 @@ impl<'a> Drawing<'a> {
     pub(super) fn boxes(&self) -> impl Iterator<Item = &Package<'a>> {
         self.phases.iter().flat_map(|phase| &phase.boxes)
     }
+}
+
+/// A text as it can stand in a drawing: on one line.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn about(packages: usize, shown: usize, edges: usize) -> String {

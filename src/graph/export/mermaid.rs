@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::draw::{Drawing, Kind, Package};
+use super::draw::{Drawing, Kind, Package, plain};
 
 /// What mermaid draws unless its configuration says otherwise; a drawing cannot say so itself.
 const EDGES_MOST: usize = 500;
@@ -101,10 +101,6 @@ fn link(kind: Option<Kind>) -> &'static str {
         Some(Kind::Runtime) => "-.->",
         Some(Kind::Optional) => "-.-o",
     }
-}
-
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Between quotation marks. A number sign begins an entity there; a backquote, Markdown.

@@ -7,8 +7,9 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::target::{self, Target};
-use super::{Exit, output};
+use super::written::Written;
+use crate::cli::target::{self, Target};
+use crate::cli::{Exit, output};
 use crate::config::document::CircularHandling;
 use crate::config::load::{Definition, load};
 use crate::graph::cycle::{Circle, circles};
@@ -19,33 +20,32 @@ use crate::words::count;
 
 /// The answer as JSON.
 #[derive(Serialize)]
-struct Answer {
+struct Answer<'a> {
     /// What the definition does about them.
     circular_handling: CircularHandling,
     /// The largest first.
-    components: Vec<Component>,
+    components: Vec<Component<'a>>,
 }
 
 /// Packages that need each other.
 #[derive(Serialize)]
-struct Component {
+struct Component<'a> {
     size: usize,
-    packages: Vec<String>,
-    shortest_cycle: Vec<Edge>,
+    packages: Vec<&'a str>,
+    shortest_cycle: Vec<Edge<'a>>,
     /// What is dropped, or would be if `circular_handling` were `warn`.
-    dropped_edges: Vec<Edge>,
+    dropped_edges: Vec<Edge<'a>>,
     #[serde(skip)]
     path: String,
 }
 
 #[derive(Serialize)]
-struct Edge {
-    from: String,
-    to: String,
+struct Edge<'a> {
+    from: &'a str,
+    to: &'a str,
     dependency_type: DependencyType,
-    file: String,
-    line: Option<usize>,
-    column: Option<usize>,
+    #[serde(flatten)]
+    written: Written<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -86,25 +86,22 @@ pub(super) fn run(target: &Target, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Completed)
 }
 
-fn component(definition: &Definition, graph: &Graph, circle: &Circle) -> Component {
+fn component<'a>(definition: &'a Definition, graph: &'a Graph, circle: &Circle) -> Component<'a> {
+    let name = |node: usize| &*graph.nodes[node].name;
     let edge = |index: usize, reason: Option<String>| {
         let edge = &graph.edges[index];
-        let place = graph.place(definition, edge);
-        let position = definition.files.position(&place);
         Edge {
-            from: graph.nodes[edge.from].name.to_string(),
-            to: graph.nodes[edge.to].name.to_string(),
+            from: name(edge.from),
+            to: name(edge.to),
             dependency_type: edge.dependency_type,
-            file: definition.files.get(place.file).name.clone(),
-            line: position.map(|position| position.line),
-            column: position.map(|position| position.column),
+            written: Written::of(definition, graph, edge),
             reason,
         }
     };
     let shortest = circle.shortest();
     Component {
         size: circle.members.len(),
-        packages: circle.members.iter().map(|node| graph.nodes[*node].name.to_string()).collect(),
+        packages: circle.members.iter().map(|node| name(*node)).collect(),
         path: names(graph, &shortest),
         shortest_cycle: shortest.into_iter().map(|index| edge(index, None)).collect(),
         dropped_edges: dropped_of(graph, circle)
@@ -113,7 +110,7 @@ fn component(definition: &Definition, graph: &Graph, circle: &Circle) -> Compone
     }
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &Answer<'_>) -> String {
     if answer.components.is_empty() {
         return "no cycles\n".to_owned();
     }
@@ -131,21 +128,22 @@ fn text(answer: &Answer) -> String {
         lines.push(String::new());
     }
     let all = answer.components.iter().flat_map(|component| &component.dropped_edges);
-    let all: Vec<&Edge> = all.collect();
+    let all: Vec<&Edge<'_>> = all.collect();
     let components = count(answer.components.len(), "component");
     lines.push(format!("in all {} in {components}\n", kinds(&all)));
     lines.join("\n")
 }
 
-fn line(edge: &Edge) -> String {
-    let Edge { from, to, dependency_type, file, line, reason, .. } = edge;
-    let place = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+fn line(edge: &Edge<'_>) -> String {
+    let Edge { from, to, dependency_type, written, reason } = edge;
+    let Written { file, line, .. } = written;
+    let place = line.map_or_else(|| (*file).to_owned(), |line| format!("{file}:{line}"));
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     format!("    `{from}` needs `{to}` ({}, {place}){reason}", dependency_type.list())
 }
 
 /// `5 edges (3 build_deps, 2 runtime_deps)`.
-fn kinds(edges: &[&Edge]) -> String {
+fn kinds(edges: &[&Edge<'_>]) -> String {
     let of = |kind: DependencyType| {
         let number = edges.iter().filter(|edge| edge.dependency_type == kind).count();
         (number > 0).then(|| format!("{number} {}", kind.list()))
