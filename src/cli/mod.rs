@@ -5,6 +5,7 @@
 
 mod brief;
 mod check;
+mod classify;
 mod clean;
 mod display;
 mod exit;
@@ -57,6 +58,11 @@ enum Command {
     Why(why::Why),
     /// Delete what is not needed any more
     Clean(clean::Clean),
+    /// Say why a build failed, from any tool's log
+    ///
+    /// Of what went wrong it shows the line that the rest follows from. Without --exit or --signal it also judges whether
+    /// anything failed.
+    Classify(classify::Classify),
 }
 
 /// Runs the command line.
@@ -79,6 +85,7 @@ pub fn main() -> Exit {
         Command::Log(command) => command.run(),
         Command::Why(command) => command.run(),
         Command::Clean(command) => command.run(),
+        Command::Classify(command) => command.run(),
     };
     result.unwrap_or_else(|error| output::failed(&error))
 }

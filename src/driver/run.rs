@@ -17,6 +17,7 @@ use crate::engine::message::{
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
+use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
 use crate::host;
 use crate::ledger::lock::RunnerLock;
@@ -29,7 +30,7 @@ use super::discard::Discarder;
 use super::fetch::{Answers, Helpers};
 use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::Past;
-use super::script::{self, Scripts};
+use super::script::Scripts;
 use super::spares::Spares;
 use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
@@ -388,18 +389,15 @@ impl Shift<'_> {
         flying.usage = usage;
         let before = flying.before.take();
         let chores = Arc::clone(&self.chores);
-        // What `install` staged is packed; what a direct one changed is taken back if it failed. Lines are counted
-        // through all of the output, which may be hundreds of megabytes.
+        // What `install` staged is packed; what a direct one changed is taken back if it failed. All of the output is
+        // read to say why, which may be hundreds of megabytes.
         self.on_a_thread(start, move |_| {
             let outcome = if succeeded {
                 chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
             } else {
-                let limits = &chores.recipe(&start).limits;
-                let failure = verdict::kernel(&group, limits).unwrap_or_else(|| {
-                    let last = script::last_line(&log).unwrap_or_default();
-                    verdict::script(start.kind, exit, last)
-                });
-                Outcome::Failure(failure)
+                let facts = verdict::facts(&group, &chores.recipe(&start).limits);
+                let output = std::fs::File::open(&log).and_then(Output::read_from).unwrap_or_default();
+                Outcome::Failure(verdict::script(start.kind, exit, &facts, output))
             };
             if outcome != Outcome::Success && before.is_some() {
                 let package = &chores.plan.package(start.package).name;

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::path::Path;
 
 use crate::config::recipe::Recipe;
@@ -18,8 +18,6 @@ use super::work::Work;
 
 /// From here on a script is run from a file: the kernel allows an argument 128 KiB (`MAX_ARG_STRLEN`).
 const ARGUMENT_BYTES_MOST: usize = 100 * 1024;
-/// How much of the end of an output is looked at.
-const TAIL_BYTES: u64 = 64 * 1024;
 
 /// What is the same for all scripts of a run.
 #[derive(Debug, Clone)]
@@ -133,44 +131,3 @@ impl Scripts {
         env
     }
 }
-
-/// The last line with anything in it, and its number, from 1.
-pub(super) fn last_line(path: &Path) -> io::Result<Option<(u64, String)>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let from = length.saturating_sub(TAIL_BYTES);
-    let mut before = 0_u64;
-    let mut head = io::BufReader::new(&file).take(from);
-    loop {
-        let read = head.fill_buf()?;
-        if read.is_empty() {
-            break;
-        }
-        before += newlines(read);
-        let taken = read.len();
-        head.consume(taken);
-    }
-    file.seek(SeekFrom::Start(from))?;
-    let mut tail = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut tail)?;
-    let text = String::from_utf8_lossy(&tail);
-    let last = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).last();
-    Ok(last.map(|(index, line)| (before + index as u64 + 1, shorten(line.trim()))))
-}
-
-#[expect(clippy::naive_bytecount, reason = "outputs of many megabytes are rare, and a crate more is not")]
-fn newlines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
-}
-
-/// At most 400 characters, control characters out: records are read by people.
-fn shorten(line: &str) -> String {
-    let clean: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match clean.char_indices().nth(400) {
-        Some((end, _)) => format!("{}…", &clean[..end]),
-        None => clean,
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,6 @@
 //! From what kiln's own tools say to a failure in the framework's words.
 //!
-//! Owns: which error means which category. Does not know: output (a script's failure is classified from its
-//! exit alone until there is a classifier), retries.
+//! Owns: which error means which category. Does not know: what scripts print (`failure`), retries.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +8,10 @@ use std::time::Duration;
 
 use crate::config::recipe::Limits;
 use crate::engine::message::Usage;
-use crate::failure::{Category, Confidence, Evidence, Failure};
+use crate::failure::classify::{Case, End};
+use crate::failure::fact::Fact;
+use crate::failure::output::Output;
+use crate::failure::{Category, Failure};
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
@@ -20,7 +22,6 @@ use super::stage::tree::CaptureError;
 use super::unpack::UnpackError;
 
 const KILN: &str = "kiln";
-const KERNEL: &str = "kernel";
 
 /// An error with its causes, in one line.
 pub(super) fn chain(error: &dyn Error) -> String {
@@ -55,64 +56,31 @@ fn fact(category: Category, error: &dyn Error) -> Failure {
     Failure::fact(category, KILN, chain(error))
 }
 
-/// What the kernel says of a script that failed, if it says anything: whatever the output says followed from that.
-pub(super) fn kernel(group: &Ended, limits: &Limits) -> Option<Failure> {
+/// What the kernel says of a script that failed.
+pub(super) fn facts(group: &Ended, limits: &Limits) -> Vec<Fact> {
+    let mut facts = Vec::new();
     if group.oom_kills > 0 {
-        let whom = match group.oom_killed.first() {
-            Some(name) if group.oom_kills == 1 => format!("`{name}`"),
-            Some(name) => format!("{} processes, `{name}` the first,", group.oom_kills),
-            None if group.oom_kills == 1 => "a process".to_owned(),
-            None => format!("{} processes", group.oom_kills),
-        };
-        let why = match limits.memory {
-            Some(limit) => format!("the task's limit is {limit}"),
-            None => "the host had none left".to_owned(),
-        };
-        let text = format!("the kernel killed {whom} for memory: {why}");
-        let failure = Failure::fact(Category::ResourceExhaustion, KERNEL, text);
-        return Some(
-            failure.hint("fewer jobs need less memory (`jobs` in the recipe); or raise `limits.memory`"),
-        );
+        facts.push(Fact::OutOfMemory {
+            killed: group.oom_kills,
+            first: group.oom_killed.first().cloned(),
+            limit: limits.memory.map(|limit| limit.to_string()),
+        });
     }
     if group.pids_refused > 0 {
-        let limit = limits.pids.map_or_else(String::new, |limit| format!(" of {limit}"));
-        let text = format!(
-            "the kernel refused {} more processes or threads: its limit{limit} was reached",
-            group.pids_refused
-        );
-        let failure = Failure::fact(Category::ProcessLimits, KERNEL, text);
-        return Some(
-            failure.hint("fewer jobs need fewer processes (`jobs` in the recipe); or raise `limits.pids`"),
-        );
+        facts.push(Fact::ProcessLimit { refused: group.pids_refused, limit: limits.pids });
     }
-    None
+    facts
 }
 
-/// A script ended otherwise than with exit code 0. `last` is the last line that it printed.
-pub(super) fn script(kind: TaskKind, exit: Exit, last: Option<(u64, String)>) -> Failure {
-    let category = match kind {
-        TaskKind::Configure => Category::ConfigurationError,
-        TaskKind::Fetch => Category::NetworkIssues,
-        TaskKind::Unpack | TaskKind::Build | TaskKind::Check | TaskKind::Install | TaskKind::Merge => {
-            Category::CompilationFailure
-        }
+/// A script ended otherwise than with exit code 0.
+pub(super) fn script(kind: TaskKind, exit: Exit, facts: &[Fact], output: Output) -> Failure {
+    let end = match exit {
+        Exit::Code(code) => End::Status(code),
+        Exit::Signal(signal) => End::Signal(signal),
+        Exit::Lost => End::Lost,
     };
-    let how = match exit {
-        Exit::Code(code) => format!("exit status {code}"),
-        Exit::Signal(signal) => format!("killed by signal {signal}, not by kiln"),
-        Exit::Lost => "its exit status was lost".to_owned(),
-    };
-    let (line, text) = match last {
-        Some((line, last)) => (Some(line), format!("{how}; the last line of its output is: {last}")),
-        None => (None, format!("{how}; it printed nothing")),
-    };
-    Failure {
-        category,
-        confidence: Confidence::Low,
-        evidence: Evidence { source: "exit".into(), line, text },
-        hint: None,
-        retryable: true,
-    }
+    let case = Case { kind: Some(kind), facts, end };
+    case.classify(output).expect("only exit code 0 needs no explanation")
 }
 
 pub(super) fn spawn(error: &SpawnError) -> Failure {

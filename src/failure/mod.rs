@@ -1,7 +1,17 @@
 //! What went wrong, in the framework's words.
 //!
-//! Owns: categories, classes, and what a failure carries. Does not know: attempts, retries, gates (those are
-//! the engine's); where evidence comes from (the driver's).
+//! Owns: categories, classes, what a failure carries, and how evidence becomes one. Does not know: attempts, retries,
+//! gates (those are the engine's); where evidence comes from (the driver's).
+//!
+//! `classify` weighs evidence: facts (`fact`), how it ended, and what was printed (`output`), which is held against what
+//! tools are known to print (`rules`).
+
+pub mod classify;
+pub mod fact;
+pub mod line;
+mod literal;
+pub mod output;
+mod rules;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,13 +52,24 @@ pub const CATEGORIES: [Category; 13] = [
     Category::SecurityViolation,
 ];
 
+/// The framework's classes of categories, and ours for security.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the framework's, which says what each means")]
+pub enum Class {
+    Build,
+    Dependency,
+    System,
+    Security,
+}
+
 /// How sure a classification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// Nothing was found: the category is a guess from the kind of task.
+    /// Nothing was found, or nothing that fits a category: it is a guess from the kind of task.
     Low,
-    /// Taken from text.
+    /// Taken from what was printed, or from how it ended.
     Medium,
     /// A fact that kiln or the kernel observed.
     High,
@@ -100,6 +121,47 @@ impl Category {
             Self::ProcessLimits => "process_limits",
             Self::NetworkIssues => "network_issues",
             Self::SecurityViolation => "security_violation",
+        }
+    }
+
+    /// The class that it is of.
+    pub fn class(self) -> Class {
+        match self {
+            Self::CompilationFailure
+            | Self::LinkFailure
+            | Self::ConfigurationError
+            | Self::ResourceExhaustion => Class::Build,
+            Self::MissingDependency
+            | Self::VersionConflict
+            | Self::CircularDependency
+            | Self::BrokenDependency => Class::Dependency,
+            Self::DiskSpace | Self::MemoryAllocation | Self::ProcessLimits | Self::NetworkIssues => {
+                Class::System
+            }
+            Self::SecurityViolation => Class::Security,
+        }
+    }
+}
+
+impl Class {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Dependency => "dependency",
+            Self::System => "system",
+            Self::Security => "security",
+        }
+    }
+}
+
+impl Confidence {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
         }
     }
 }

@@ -80,7 +80,7 @@ fn a_failure_in_a_phase_that_is_not_critical_is_named_and_the_run_completes() {
 }
 
 #[test]
-fn what_a_failed_task_printed_is_kept_and_its_last_line_is_the_evidence() {
+fn what_a_failed_task_printed_is_kept_and_without_a_cause_its_last_line_is_the_evidence() {
     let space = two_phases(true);
     space.run(1);
     let evidence = space.ledger().of("task_failed").next().unwrap()["failure"]["evidence"].clone();
