@@ -12,6 +12,7 @@
 pub mod ahead;
 pub mod beneath;
 mod chores;
+mod credentials;
 mod discard;
 pub mod fetch;
 mod identity;

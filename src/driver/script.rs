@@ -91,6 +91,7 @@ impl Scripts {
                 memory: recipe.limits.memory.map(|size| size.0),
                 pids: recipe.limits.pids,
             }),
+            confined: None,
         })
     }
 

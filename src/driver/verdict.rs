@@ -85,7 +85,9 @@ pub(super) fn script(kind: TaskKind, exit: Exit, facts: &[Fact], output: Output)
 
 pub(super) fn spawn(error: &SpawnError) -> Failure {
     let category = match error {
-        SpawnError::Exec { source, .. } | SpawnError::Group(source) => io_category(source),
+        SpawnError::Exec { source, .. } | SpawnError::Group(source) | SpawnError::Confine(source) => {
+            io_category(source)
+        }
         SpawnError::NoProgram
         | SpawnError::Duplicate(_)
         | SpawnError::Internal(_)

@@ -11,7 +11,7 @@ use std::io;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::User;
+use super::spawn::User;
 
 /// The thread's own user and groups.
 #[derive(Debug)]
