@@ -20,6 +20,7 @@ pub mod leftover;
 pub mod look;
 pub mod path;
 pub mod run;
+mod sandbox;
 mod script;
 mod spares;
 pub mod spawn;
@@ -99,6 +100,12 @@ pub enum DriverError {
         theirs: Arc<str>,
         /// Of this.
         ours: Arc<str>,
+    },
+    /// `sandbox: require`, and this host has not all of it.
+    #[error("`sandbox: require`, but here tasks {missing}; `sandbox: on` runs with as much as there is")]
+    Sandbox {
+        /// What tasks could do.
+        missing: String,
     },
     /// Something that every task needs could not be prepared.
     #[error("cannot {what}")]

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use crate::config::scalar::Switch;
+use crate::config::settings::Sandbox;
 use crate::engine::message::{
     Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
-use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
 use crate::host;
 use crate::ledger::lock::RunnerLock;
@@ -36,7 +36,7 @@ use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::work::Work;
-use super::{DriverError, Job, ahead, leftover, prepare, verdict};
+use super::{DriverError, Job, ahead, leftover, prepare, sandbox, verdict};
 
 mod before;
 
@@ -168,7 +168,8 @@ impl Driver {
         let answers = Answers::default();
         let helpers_answers = answers.clone();
         let cgroups = self.job.settings.cgroups == Switch::On;
-        let options = spawn::Options { cgroups, ..spawn::Options::new(state_id) };
+        let isolation = self.job.settings.sandbox != Sandbox::Off;
+        let options = spawn::Options { cgroups, isolation, ..spawn::Options::new(state_id) };
         let spawner = Spawner::start(options, move |report| {
             // For the engine a task runs from the moment that it says so: the loop need not wake for this.
             if let Some(report) = helpers_answers.take(report)
@@ -184,6 +185,7 @@ impl Driver {
             );
         }
         self.say_control(spawner.control());
+        sandbox::say(self.job.settings.sandbox, spawner.isolation())?;
         let fetcher = ahead::fetcher(&self.job, Helpers::of(&spawner, answers))?;
         let chores = Chores {
             definition: Arc::clone(&self.job.definition),
@@ -193,7 +195,8 @@ impl Driver {
             store: Mutex::new(store),
             user: user.clone(),
         };
-        let scripts = Scripts { state: self.job.state.clone(), build_id, user };
+        let isolation = spawner.isolation().clone();
+        let scripts = Scripts { state: self.job.state.clone(), build_id, user, isolation };
         let spares = Spares::new(self.job.state.work());
         let mut shift = Shift {
             driver: &mut self,
@@ -389,6 +392,7 @@ impl Shift<'_> {
         flying.usage = usage;
         let before = flying.before.take();
         let chores = Arc::clone(&self.chores);
+        let cell = self.scripts.cell(chores.recipe(&start), &start);
         // What `install` staged is packed; what a direct one changed is taken back if it failed. All of the output is
         // read to say why, which may be hundreds of megabytes.
         self.on_a_thread(start, move |_| {
@@ -396,8 +400,7 @@ impl Shift<'_> {
                 chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
             } else {
                 let facts = verdict::facts(&group, &chores.recipe(&start).limits);
-                let output = std::fs::File::open(&log).and_then(Output::read_from).unwrap_or_default();
-                Outcome::Failure(verdict::script(start.kind, exit, &facts, output))
+                Outcome::Failure(verdict::script(start.kind, exit, facts, &log, &cell))
             };
             if outcome != Outcome::Success && before.is_some() {
                 let package = &chores.plan.package(start.package).name;

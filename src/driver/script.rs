@@ -12,8 +12,9 @@ use crate::engine::message::Start;
 use crate::ledger::place::StateDir;
 use crate::plan::TaskKind;
 
+use super::sandbox::{self, Cell};
 use super::spares::Spares;
-use super::spawn::{Job, Limits, User};
+use super::spawn::{Isolation, Job, Limits, User};
 use super::work::Work;
 
 /// From here on a script is run from a file: the kernel allows an argument 128 KiB (`MAX_ARG_STRLEN`).
@@ -25,6 +26,7 @@ pub(super) struct Scripts {
     pub(super) state: StateDir,
     pub(super) build_id: String,
     pub(super) user: Option<User>,
+    pub(super) isolation: Isolation,
 }
 
 impl Scripts {
@@ -91,8 +93,18 @@ impl Scripts {
                 memory: recipe.limits.memory.map(|size| size.0),
                 pids: recipe.limits.pids,
             }),
-            confined: None,
+            confined: Some(sandbox::writable(&self.state, recipe, start)),
         })
+    }
+
+    /// What keeps it in.
+    pub(super) fn cell(&self, recipe: &Recipe, start: &Start) -> Cell {
+        let writable = || sandbox::writable(&self.state, recipe, start);
+        Cell {
+            writable: self.isolation.writes.is_ok().then(writable),
+            user: self.user.clone(),
+            network: self.isolation.network.is_err(),
+        }
     }
 
     fn environment(

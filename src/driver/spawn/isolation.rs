@@ -114,7 +114,9 @@ fn abi(landlock: LandlockStatus) -> Result<i32, String> {
         LandlockStatus::Available { effective_abi, kernel_abi } => kernel_abi.unwrap_or(effective_abi as i32),
     };
     if abi < LEAST {
-        return Err(format!("this kernel's Landlock (ABI {abi}) lets nobody move a file to another directory"));
+        return Err(format!(
+            "this kernel's Landlock (ABI {abi}) lets nobody move a file to another directory"
+        ));
     }
     Ok(abi)
 }
@@ -165,7 +167,8 @@ mod tests {
 
     #[test]
     fn landlock_is_gone_by_from_the_abi_on_that_can_move_files() {
-        let available = |effective_abi, kernel_abi| abi(LandlockStatus::Available { effective_abi, kernel_abi });
+        let available =
+            |effective_abi, kernel_abi| abi(LandlockStatus::Available { effective_abi, kernel_abi });
         assert!(abi(LandlockStatus::NotImplemented).unwrap_err().contains("no Landlock"));
         assert!(abi(LandlockStatus::NotEnabled).unwrap_err().contains("switched off"));
         assert!(available(ABI::V1, None).unwrap_err().contains("ABI 1"));

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
 use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -19,16 +19,16 @@ use rustix::process::{
 };
 use wait4::{ResUse, try_wait4_pid};
 
+use super::super::sys::launch::{Launch, Refused, Stack, Step};
 use super::birth;
 use super::cgroup::{Group, Groups};
 use super::isolation::Walls;
 use super::namespace::Namespace;
 use super::orphan::{Adopter, Orphans};
 use super::process::{Killed, Proc, wait_for};
-use super::super::sys::launch::{Launch, Refused, Stack, Step};
 use super::{
-    Confinement, Control, Ended, Exit, Ground, Inbox, Isolation, Job, Options, Report, Request, Signal, SpawnError,
-    StartError, Usage, sys,
+    Confinement, Control, Ended, Exit, Ground, Inbox, Isolation, Job, Options, Report, Request, Signal,
+    SpawnError, StartError, Usage, sys,
 };
 
 /// Epoll's words for what is not a task's pidfd.
@@ -143,11 +143,7 @@ pub(super) fn run<F: FnMut(Report)>(
 }
 
 impl<F: FnMut(Report)> Worker<F> {
-    fn prepare(
-        options: &Options,
-        inbox: Arc<Inbox>,
-        report: F,
-    ) -> Result<(Ground, Self), StartError> {
+    fn prepare(options: &Options, inbox: Arc<Inbox>, report: F) -> Result<(Ground, Self), StartError> {
         let prepare = |step| move |source: io::Error| StartError::Prepare { step, source };
         sys::unblock_signals().map_err(prepare("unblocking signals"))?;
         // Before the namespace hides it.

@@ -97,14 +97,8 @@ impl Launch<'_> {
     /// Starts it. The calling thread can start one at a time: it waits until the program runs.
     pub(crate) fn start(&self, stack: &mut Stack) -> Result<Pid, Refused> {
         let (programs, argv, env) = (pointers(&self.programs), pointers(&self.argv), pointers(&self.env));
-        let mut birth = Birth {
-            launch: self,
-            programs: &programs,
-            argv: &argv,
-            env: &env,
-            step: Step::Start,
-            errno: 0,
-        };
+        let mut birth =
+            Birth { launch: self, programs: &programs, argv: &argv, env: &env, step: Step::Start, errno: 0 };
         let top = stack.0.as_mut_ptr_range().end;
         let pid = with_signals_blocked(|| {
             // SAFETY: `top` is the aligned end of memory that nobody else uses while this thread sleeps. `born` follows
@@ -125,7 +119,9 @@ impl Launch<'_> {
         let pid = pid.and_then(|pid| Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidData.into()));
         let pid = pid.map_err(start)?;
         // SAFETY: it is initialised; volatile, because the compiler does not see who has written to it.
-        let (step, errno) = unsafe { (ptr::read_volatile(&raw const birth.step), ptr::read_volatile(&raw const birth.errno)) };
+        let (step, errno) = unsafe {
+            (ptr::read_volatile(&raw const birth.step), ptr::read_volatile(&raw const birth.errno))
+        };
         if errno == 0 {
             return Ok(pid);
         }
