@@ -92,6 +92,6 @@ mod tests {
         };
         assert_eq!(text(env("A", "1")), ["A=1", "KILN_STATE_ID=s", "KILN_TASK_ID=7"]);
         assert_eq!(text(env("KILN_TASK_ID", "8")), ["KILN_STATE_ID=s", "KILN_TASK_ID=7"]);
-        assert!(env("A", "1\02").is_err());
+        assert!(env("A", "1\x002").is_err());
     }
 }

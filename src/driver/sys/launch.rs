@@ -1,4 +1,4 @@
-//! Starts a process as posix_spawn does, and does in it what posix_spawn cannot: joining namespaces and control groups,
+//! Starts a process as `posix_spawn` does, and does in it what that cannot: joining namespaces and control groups,
 //! another user, Landlock.
 //!
 //! Owns: a child between its birth and its program, and the proof that this is sound. Does not know: why anybody wants
