@@ -6,8 +6,8 @@
 //! Owns: processes, files, the kernel, the clock. Does not know: why something is started or retried (the
 //! engine does), who watches (`observe` gets the records and nothing else).
 //!
-//! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `work` (where they do it), `store` (archives and
-//! the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
+//! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `work` (where they do it), `sandbox`
+//! (what keeps them there), `store` (archives and the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
 pub mod ahead;
 pub mod beneath;

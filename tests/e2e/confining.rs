@@ -65,6 +65,8 @@ fn check_violation(space: &Space, story: &[&str], evidence: &str, hint: &str) {
 
 /// Something to say before, and the attempt on its third line.
 const WRITES: &str = "tasks: {build: 'echo one; echo two; touch OUTSIDE/x || exit 7; echo done'}\n";
+/// Nobody is at that address.
+const CONNECTS: &str = "tasks: {build: 'bash -c \": > /dev/tcp/192.0.2.1/80\"'}\n";
 const VIOLATION: [&str; 3] = ["build 1", "build 1: security_violation", "failed"];
 
 #[test]
@@ -89,13 +91,18 @@ fn an_ordinary_user_is_kept_in_too() {
     if !root(test) {
         return;
     }
-    let space = space(WRITES);
-    let mut command = as_nobody(&space);
-    command.env("KILN_SET_SANDBOX", "on");
-    let ended = space.start_command(command).wait();
-    if in_force(test, &ended, LANDLOCK) {
-        ended.exits(1);
-        check_violation(&space, &VIOLATION, "outside/x", "TMPDIR");
+    for (tasks, wall, evidence, hint) in [
+        (WRITES, LANDLOCK, "outside/x", "TMPDIR"),
+        (CONNECTS, NO_NETWORK, "Network is unreachable", "`sources`"),
+    ] {
+        let space = space(tasks);
+        let mut command = as_nobody(&space);
+        command.env("KILN_SET_SANDBOX", "on");
+        let ended = space.start_command(command).wait();
+        if in_force(test, &ended, wall) {
+            ended.exits(1);
+            check_violation(&space, &VIOLATION, evidence, hint);
+        }
     }
 }
 
@@ -124,8 +131,11 @@ fn what_the_build_user_may_not_do_anyhow_is_no_violation() {
 #[test]
 fn a_denial_that_a_task_gets_over_is_no_failure() {
     let space = space("tasks: {build: 'touch OUTSIDE/x || touch x', install: cp x \"$DESTDIR\"}\n");
-    space.start_command(confined(&space)).wait().exits(0);
-    assert_eq!(space.sysroot().files(), ["x"]);
+    let ended = space.start_command(confined(&space)).wait();
+    if in_force("a_denial_that_a_task_gets_over_is_no_failure", &ended, LANDLOCK) {
+        ended.exits(0);
+        assert_eq!(space.sysroot().files(), ["x"]);
+    }
 }
 
 #[test]
@@ -151,8 +161,7 @@ fn only_the_install_of_a_direct_package_writes_to_the_sysroot() {
 #[test]
 fn a_task_that_uses_the_network_is_a_security_violation_and_not_tried_again() {
     let test = "a_task_that_uses_the_network_is_a_security_violation_and_not_tried_again";
-    // Nobody is at that address.
-    let space = space("tasks: {build: 'bash -c \": > /dev/tcp/192.0.2.1/80\"'}\n");
+    let space = space(CONNECTS);
     let ended = space.start_command(confined(&space)).wait();
     if in_force(test, &ended, NO_NETWORK) {
         ended.exits(1);
