@@ -74,8 +74,10 @@ impl Fact {
             Self::Denied { path, line, text } => {
                 let evidence = Evidence { source: "output".into(), line: Some(*line), text: text.clone() };
                 let failure = Failure { evidence, ..Failure::fact(C::SecurityViolation, "", "") };
+                let temporary = ["/tmp/", "/var/tmp/"].iter().any(|place| path.starts_with(place));
+                let instead = if temporary { "; $TMPDIR is there for that" } else { "" };
                 let hint = format!(
-                    "`{path}` is outside of what a task may write to: SRC, DESTDIR and TMPDIR (which is its /tmp)"
+                    "`{path}` is outside of where a task may write: below SRC, DESTDIR and TMPDIR{instead}"
                 );
                 return Some((6, Failure { confidence: Confidence::Medium, ..failure }.hint(hint)));
             }
