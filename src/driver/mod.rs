@@ -18,6 +18,7 @@ mod identity;
 pub mod leftover;
 pub mod look;
 pub mod path;
+mod recover;
 pub mod run;
 mod script;
 mod spares;
