@@ -58,6 +58,9 @@ pub(super) struct Run {
     /// Build this package although nothing changed, and what depends on it
     #[arg(long, value_name = "PACKAGE")]
     force: Option<String>,
+    /// When only a person can go on, wait for the answer instead of ending with exit status 4
+    #[arg(long)]
+    wait: bool,
     /// Use the source cache alone
     #[arg(long)]
     offline: bool,
@@ -139,7 +142,7 @@ impl Run {
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, memory, |committed| {
+        let ending = driver.run(&expected, memory, self.wait, |committed| {
             // A watcher that is gone has panicked; the build goes on without.
             let _ = sender.send(committed);
         });
@@ -157,6 +160,7 @@ impl Run {
             Ending::Error => Exit::Error,
             Ending::Requirements => Exit::Requirements,
             Ending::Stopped => Exit::Interrupted,
+            Ending::Gates => Exit::Person,
         })
     }
 
@@ -258,6 +262,7 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
         Ending::Error => format!("ERROR after {took}, {done}"),
         Ending::Requirements => "ERROR, a phase's requirements are not met".to_owned(),
         Ending::Stopped => format!("PAUSED after {took}, {done}; run it again to go on"),
+        Ending::Gates => format!("PAUSED after {took}, {done}: a person is needed"),
     });
     let missing: Vec<&str> =
         snapshot.failed.iter().filter(|failed| failed.level > 0).map(|failed| &*failed.package).collect();

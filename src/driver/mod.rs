@@ -19,6 +19,7 @@ mod identity;
 pub mod leftover;
 pub mod look;
 pub mod path;
+mod recover;
 pub mod run;
 mod sandbox;
 mod script;
