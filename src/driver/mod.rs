@@ -10,6 +10,7 @@
 //! the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
 pub mod ahead;
+pub mod answer;
 pub mod beneath;
 mod chores;
 mod discard;

@@ -13,10 +13,10 @@ use std::time::{Instant, SystemTime};
 
 use crate::config::document::RecoveryAction;
 use crate::config::scalar::Switch;
-use crate::engine::gate::Refusal;
+use crate::engine::gate::{Refusal, Request};
 use crate::engine::message::{
-    Act, Acted, ActionResult, Answer, Answered, Effect, Ending, Event, Findings, Outcome, Record, Resources,
-    Start, Then, Time, Usage,
+    Act, Acted, ActionResult, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Then, Time,
+    Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
@@ -51,23 +51,8 @@ enum Message {
     Measured { phase: PhaseId, resources: Resources },
     Verified { task: TaskId, findings: Result<Findings, Failure> },
     Acted { package: PackageId, acted: Acted },
-    Command { command: Command, reply: Sender<Reply> },
+    Answer { request: Request, reply: Sender<Reply> },
     Stop,
-}
-
-/// What a person or a program says to a run.
-#[derive(Debug, Clone)]
-pub struct Command {
-    /// A gate, by number or by what it is about; `None`: the only one.
-    pub gate: Option<String>,
-    /// What to do.
-    pub answer: Answer,
-    /// For `retry`.
-    pub jobs: Option<u32>,
-    /// Who says so.
-    pub by: String,
-    /// Why.
-    pub note: String,
 }
 
 /// The number of the gate that was answered; or why none was.
@@ -84,9 +69,9 @@ impl Remote {
     }
 
     /// Answers a gate. `None`: the run is over.
-    pub fn answer(&self, command: Command) -> Option<Reply> {
+    pub fn answer(&self, request: Request) -> Option<Reply> {
         let (reply, answer) = mpsc::channel();
-        self.0.send(Message::Command { command, reply }).ok()?;
+        self.0.send(Message::Answer { request, reply }).ok()?;
         answer.recv().ok()
     }
 }
@@ -286,13 +271,6 @@ struct Shift<'a> {
     began: Instant,
 }
 
-impl Command {
-    fn to(self, gate: u32) -> Answered {
-        let Self { answer, jobs, by, note, .. } = self;
-        Answered { gate, answer, jobs, by: by.into(), note: note.into() }
-    }
-}
-
 impl Shift<'_> {
     fn now(&self) -> Time {
         self.base + self.began.elapsed()
@@ -379,13 +357,11 @@ impl Shift<'_> {
                 self.acting.remove(&package);
                 events.push(Event::Acted { package, acted });
             }
-            Message::Command { command, reply } => {
-                let gate = self.engine.state().gate(command.gate.as_deref());
-                if let Ok(gate) = gate {
-                    events.push(Event::Answered(command.to(gate)));
-                }
+            Message::Answer { request, reply } => {
+                let taken = self.engine.state().take(request);
                 // Who does not wait for the reply has been heard all the same.
-                let _ = reply.send(gate);
+                let _ = reply.send(taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone));
+                events.extend(taken.ok().map(Event::Answered));
             }
             Message::Done { task, outcome, usage } => {
                 if let Some(done) = self.in_flight.remove(&task) {
