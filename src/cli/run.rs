@@ -25,6 +25,7 @@ use crate::failure::Category;
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::{self, Observer, Runner};
+use crate::observe::snapshot::GateView;
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
 use crate::web::{self, Bound, ServerHandle};
@@ -136,8 +137,19 @@ impl Run {
             }
         })?;
 
+        // Without it nobody can answer while the run is alive; it builds all the same.
+        let answering = driver.remote();
+        let control = web::control::serve(
+            &state,
+            Arc::clone(&observer),
+            Box::new(move |request| answering.answer(request)),
+        );
+        let control = control.inspect_err(|error| {
+            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!("{error} ({why}): gates can be answered only when the run is paused");
+        });
         let (sender, entries) = mpsc::channel();
-        let watch = Watch::new(Arc::clone(&observer), state, display, address);
+        let watch = Watch::new(Arc::clone(&observer), state.clone(), display, address);
         let watcher = std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
@@ -150,6 +162,7 @@ impl Run {
         if watcher.join().is_err() {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
+        drop(control);
         let ending = ending?;
         let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
@@ -276,6 +289,15 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
     if ending == Ending::Completed {
         text.push_str(&format!("\nsysroot: {}", sysroot.display()));
     }
+    for gate in &snapshot.gates {
+        let answer = target.command("resolve", &[&gate.number.to_string(), "retry"]);
+        text.push_str(&format!(
+            "\ngate {} ({}): {}: {answer} (or skip, abort)",
+            gate.number,
+            gate.reason,
+            about(gate)
+        ));
+    }
     for failed in snapshot.failed.iter().filter(|failed| failed.level > 0 && ending != Ending::Stopped) {
         let (name, task) = (&failed.package, failed.task.name());
         text.push_str(&format!("\n{name} failed at {task} ({})", failed.category().name()));
@@ -288,6 +310,10 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
     }
     text.push('\n');
     text
+}
+
+fn about(gate: &GateView) -> &str {
+    gate.package.as_deref().unwrap_or(&gate.phase)
 }
 
 fn serve(bound: Bound, observer: &Arc<Observer>) -> anyhow::Result<ServerHandle> {

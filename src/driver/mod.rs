@@ -10,6 +10,7 @@
 //! (what keeps them there), `store` (archives and the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
 pub mod ahead;
+pub mod answer;
 pub mod beneath;
 mod chores;
 mod credentials;
@@ -23,6 +24,7 @@ mod recover;
 pub mod run;
 mod sandbox;
 mod script;
+mod space;
 mod spares;
 pub mod spawn;
 pub mod stage;

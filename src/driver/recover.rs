@@ -180,6 +180,9 @@ impl Recoverer {
                 wrong.push(format!("`{}` is {text}, and `{dependency}` is asked for", dependency.name));
             }
         }
+        if seen == 0 {
+            return nothing("nothing that it names is in the sysroot");
+        }
         if wrong.is_empty() {
             return nothing(format!("{} there, each of a version that will do", count(seen, "dependency")));
         }

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::recipe::Recipe;
 use crate::engine::message::Start;
@@ -26,7 +26,6 @@ pub(super) struct Scripts {
     pub(super) state: StateDir,
     pub(super) build_id: String,
     pub(super) user: Option<User>,
-    pub(super) isolation: Isolation,
 }
 
 impl Scripts {
@@ -57,18 +56,11 @@ impl Scripts {
                 work.renew(self.user.as_ref())?;
             }
         }
-        let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
         if start.kind == TaskKind::Install && !recipe.direct {
             work.renew_dest(self.user.as_ref())?;
         }
-        let script = match start.kind {
-            TaskKind::Configure => &recipe.tasks.configure,
-            TaskKind::Build => &recipe.tasks.build,
-            TaskKind::Check => &recipe.tasks.check,
-            TaskKind::Install => &recipe.tasks.install,
-            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => &None,
-        };
-        let script = script.as_ref().map_or("", |task| task.script());
+        let script = Self::script(recipe, start.kind);
+        let (cwd, env) = self.place(recipe, start);
         let log = self.open_log(&recipe.package, start, spares)?;
         if start.restore {
             use std::io::Write as _;
@@ -84,8 +76,8 @@ impl Scripts {
         Ok(Job {
             id: u64::from(start.task.0),
             argv,
-            env: self.environment(recipe, start, &work, &dest),
-            cwd: work.src(),
+            env,
+            cwd,
             output: log,
             errors: None,
             user: self.user.clone(),
@@ -98,13 +90,32 @@ impl Scripts {
     }
 
     /// What keeps it in.
-    pub(super) fn cell(&self, recipe: &Recipe, start: &Start) -> Cell {
+    pub(super) fn cell(&self, recipe: &Recipe, start: &Start, isolation: &Isolation) -> Cell {
         let writable = || sandbox::writable(&self.state, recipe, start);
         Cell {
-            writable: self.isolation.writes.is_ok().then(writable),
+            writable: isolation.writes.is_ok().then(writable),
             user: self.user.clone(),
-            network: self.isolation.network.is_err(),
+            network: isolation.network.is_err(),
         }
+    }
+
+    /// What the recipe says that a task does; nothing where kiln does it.
+    pub(super) fn script(recipe: &Recipe, kind: TaskKind) -> &str {
+        let script = match kind {
+            TaskKind::Configure => &recipe.tasks.configure,
+            TaskKind::Build => &recipe.tasks.build,
+            TaskKind::Check => &recipe.tasks.check,
+            TaskKind::Install => &recipe.tasks.install,
+            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => &None,
+        };
+        script.as_ref().map_or("", |task| task.script())
+    }
+
+    /// The directory and the environment of a task.
+    pub(super) fn place(&self, recipe: &Recipe, start: &Start) -> (PathBuf, Vec<(OsString, OsString)>) {
+        let work = Work::of(&self.state, &recipe.package);
+        let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
+        (work.src(), self.environment(recipe, start, &work, &dest))
     }
 
     fn environment(

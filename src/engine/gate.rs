@@ -37,6 +37,21 @@ pub struct Gate {
     pub since: Time,
 }
 
+/// What a person or a program says to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// A gate, by number or by what it is about; `None`: the only one.
+    pub gate: Option<String>,
+    /// What to do.
+    pub answer: Answer,
+    /// For `retry`: jobs that a task may use from now on.
+    pub jobs: Option<u32>,
+    /// Who says so.
+    pub by: String,
+    /// Why.
+    pub note: String,
+}
+
 /// Why an answer is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -92,6 +107,13 @@ impl State {
         let mut named = self.gates.iter().filter(|(_, gate)| gate.about() == asked);
         let found = by_number.or_else(|| named.next().map(|(number, _)| *number));
         found.ok_or_else(|| Refusal::NoSuch { asked: asked.to_owned(), open: open() })
+    }
+
+    /// Which gate a request answers.
+    pub fn take(&self, request: Request) -> Result<Answered, Refusal> {
+        let gate = self.gate(request.gate.as_deref())?;
+        let Request { answer, jobs, by, note, .. } = request;
+        Ok(Answered { gate, answer, jobs, by: by.into(), note: note.into() })
     }
 
     /// What is to be recorded for an answer while no engine runs: with `abort` the run is over.

@@ -274,7 +274,8 @@ impl Told {
                 self.about(package, *task, *attempt, before);
                 self.action = Some(*action);
                 self.level = match result {
-                    ActionResult::Done | ActionResult::NothingToDo => Level::INFO,
+                    ActionResult::Done => Level::INFO,
+                    ActionResult::NothingToDo => Level::DEBUG,
                     ActionResult::Failed => Level::WARN,
                 };
                 let what = match result {
@@ -296,18 +297,16 @@ impl Told {
                 self.gate = Some(*gate);
                 self.level = Level::ERROR;
                 let about = package.as_ref().map_or_else(
-                    || format!("phase {phase}"),
+                    || format!("phase {phase} needs a person"),
                     |package| {
                         let failed = before.failures().find(package);
                         self.category = failed.map(FailedPackage::category);
                         self.attempt = failed.map(|failed| failed.attempt);
-                        let why = failed.map(|failed| format!(" ({})", evidence(&failed.failure)));
-                        format!("{package}{}", why.unwrap_or_default())
+                        let why = failed.map(|failed| format!(": {}", evidence(&failed.failure)));
+                        format!("{package} needs a person{}", why.unwrap_or_default())
                     },
                 );
-                self.text = format!(
-                    "gate {gate}: {reason}: {about} needs a person: kiln resolve {gate} retry|skip|abort"
-                );
+                self.text = format!("gate {gate} ({reason}): {about}; kiln resolve {gate} retry|skip|abort");
             }
             Record::GateAnswered { gate, answer, jobs, by, note } => {
                 self.gate = Some(*gate);

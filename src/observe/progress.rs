@@ -302,7 +302,8 @@ impl Progress {
                     let phase = &open.phase;
                     let failed = Failed { phase, package, task: *task, attempt: *attempt, failure };
                     let rule = &self.plan.document.error_recovery.automatic_recovery;
-                    self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    let risen = self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    self.escalated(risen);
                 }
                 match retry_at {
                     Some(retry_at) => self.ready.insert(Arc::clone(package), *retry_at),
@@ -338,6 +339,7 @@ impl Progress {
                 self.run.failed += 1;
                 let (gate, task) = ((*gate, *reason), task.unwrap_or(TaskKind::Build));
                 self.run.failures.gate_opened(phase, package, task, gate, wall);
+                self.escalated(Some(3));
                 self.ready.remove(package);
             }
             Record::GateAnswered { gate, answer, .. } => {
@@ -378,7 +380,8 @@ impl Progress {
                     let failure = &Failure::fact(Category::BrokenDependency, "kiln", text);
                     let failed = Failed { phase, package, task: TaskKind::Merge, attempt: 1, failure };
                     let rule = &self.plan.document.error_recovery.automatic_recovery;
-                    self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    let risen = self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    self.escalated(risen);
                 }
             }
             Record::PackageSkipped { package, .. } => {
@@ -401,6 +404,14 @@ impl Progress {
             | Record::Verified { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
+        }
+    }
+
+    /// Whoever is to be told of a package's escalation has been: by the record's own entry, and by the metrics.
+    fn escalated(&mut self, risen: Option<u8>) {
+        if let Some(level) = risen {
+            let channels = &self.plan.document.error_recovery.manual_intervention.notification_channels;
+            self.counters.escalated(level, channels);
         }
     }
 
