@@ -187,7 +187,8 @@ impl Progress {
             phase: self.run.phase.clone().unwrap_or_else(first_phase),
             // What another definition's run did cannot be weighed; its packages can be counted.
             ratio: if self.is_foreign() { self.counted_ratio() } else { ratio },
-            remaining: self.outlook.estimate(clock),
+            // A person takes as long as a person takes.
+            remaining: self.outlook.estimate(clock).filter(|_| !self.waits_for_a_person()),
             attempts: self.run.attempts,
             failed_attempts: self.run.failed_attempts,
             retries: self.run.retries,
@@ -216,6 +217,10 @@ impl Progress {
             channels: manual.notification_channels.clone(),
             tracking: self.plan.document.progress_tracking.clone(),
         }
+    }
+
+    fn waits_for_a_person(&self) -> bool {
+        self.state.run == RunState::Paused && !self.state.gates.is_empty()
     }
 
     fn gates(&self) -> Vec<GateView> {
