@@ -97,8 +97,7 @@ pub fn places(state: &StateDir) -> Vec<PathBuf> {
     let name = format!("{}.sock", id.trim());
     let system = rustix::process::geteuid().is_root().then(|| PathBuf::from("/run/kiln"));
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("kiln"));
-    let places =
-        system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.root().join("control.sock")]);
+    let places = system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.control()]);
     places.filter(|path| path.is_absolute() && path.as_os_str().len() <= PATH_BYTES_MOST).collect()
 }
 
@@ -120,7 +119,7 @@ pub fn serve(state: &StateDir, observer: Arc<Observer>, answering: Answering) ->
         }
     }
     let nowhere = || WebError::Control {
-        path: state.root().join("control.sock"),
+        path: state.control(),
         source: io::Error::from(io::ErrorKind::InvalidFilename),
     };
     Err(failed.unwrap_or_else(nowhere))
