@@ -23,6 +23,8 @@ const FINDS_MOST: usize = 32;
 /// So many lines that say that something failed are kept.
 const ENDINGS_MOST: usize = 10_000;
 
+const ENDING: Means = Means::Mark(Mark::Ending);
+
 /// A line that means something.
 #[derive(Debug, Clone)]
 pub(super) struct Find {
@@ -202,10 +204,7 @@ impl Output {
             }
             true
         });
-        let is_generic = |pattern: &usize| self.rules.rule(*pattern).generic;
-        if !patterns.iter().all(is_generic) {
-            patterns.retain(|pattern| !is_generic(pattern));
-        }
+        self.give_way(&mut patterns);
         let is_success = |pattern: &usize| self.rules.rule(*pattern).means == Means::Mark(Mark::Success);
         if patterns.iter().any(is_success) {
             self.success = Some(number);
@@ -219,7 +218,7 @@ impl Output {
             let rule = self.rules.rule(pattern);
             let hint = rule.hint.as_ref().map(|hint| expand(&self.rules.patterns[pattern], hint, &line.text));
             let find = Find { line: number, pattern, text: line::shown(&self.buffer[span.clone()]), hint };
-            if rule.means == Means::Mark(Mark::Ending) {
+            if rule.means == ENDING {
                 if self.endings.len() >= ENDINGS_MOST {
                     self.endings.pop();
                 }
@@ -228,6 +227,19 @@ impl Output {
                 self.finds.entry(pattern).or_default().push(find);
             }
         }
+    }
+
+    /// Generic rules give way to what says more on the same line. That something failed before says no more than what
+    /// failed there, but as much as a failure that fits no category.
+    fn give_way(&self, patterns: &mut Vec<usize>) {
+        let rule = |pattern: &usize| self.rules.rule(*pattern);
+        let says_more = |pattern: &usize| !rule(pattern).generic && rule(pattern).means != ENDING;
+        let ends = patterns.iter().any(|pattern| rule(pattern).means == ENDING);
+        let any_says_more = patterns.iter().any(says_more);
+        patterns.retain(|pattern| {
+            let rule = rule(pattern);
+            !rule.generic || !(any_says_more || ends && rule.means == Means::Mark(Mark::Other))
+        });
     }
 
     fn remember_last(&mut self, end: usize) {
