@@ -3,6 +3,7 @@
 //! Owns: lines and their numbers, which of them mean anything. Does not know: where the bytes come from, what follows
 //! from what was found (`classify`). Memory is bounded whatever comes, lines of gigabytes and of no bytes included.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -54,6 +55,8 @@ pub struct Output {
     pub(super) last: Option<(u64, String)>,
     /// The last lines and the number of the first of them.
     pub(super) tail: (u64, Vec<Vec<u8>>),
+    /// Of each of them, how many lines from it on are of a tool at work. Asking is dear, and many finds ask.
+    work: OnceCell<Vec<usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +84,7 @@ impl Output {
             success: None,
             last: None,
             tail: (1, Vec::new()),
+            work: OnceCell::new(),
         }
     }
 
@@ -131,9 +135,21 @@ impl Output {
         self.rules.rule(find.pattern).means
     }
 
-    /// Whether a line is of a tool at work. Such lines are many, so only the last ones are asked.
-    pub(super) fn is_work(&self, text: &[u8]) -> bool {
-        self.rules.is(Mark::Work, text)
+    /// How many of the last lines, below this one, are of a tool at work.
+    pub(super) fn work_below(&self, line: u64) -> usize {
+        let (first, lines) = &self.tail;
+        let work = self.work.get_or_init(|| {
+            let mut count = 0;
+            let from_end = lines.iter().rev().map(|line| {
+                count += usize::from(self.rules.is(Mark::Work, line));
+                count
+            });
+            let mut counts: Vec<usize> = from_end.collect();
+            counts.reverse();
+            counts
+        });
+        let below = usize::try_from((line + 1).saturating_sub(*first)).unwrap_or(usize::MAX);
+        work.get(below).copied().unwrap_or(0)
     }
 
     pub(super) fn is_generic(&self, find: &Find) -> bool {
