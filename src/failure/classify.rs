@@ -110,7 +110,8 @@ impl Case<'_> {
         let end = output.last.as_ref().map_or(0, |(line, _)| *line);
         let alone = |(score, find): &(i32, &Find)| {
             let last = find.line >= end && !output.is_generic(find);
-            *score >= ALONE_LEAST || output.means(find) == Means::Mark(Mark::Other) || last
+            let says_failed = *score >= ALONE_LEAST || output.means(find) == Means::Mark(Mark::Other) || last;
+            says_failed && !output.is_warning(find)
         };
         if !certain && !scored.iter().any(alone) {
             return None;

@@ -160,6 +160,10 @@ impl Output {
         self.rules.rule(find.pattern).heading
     }
 
+    pub(super) fn is_warning(&self, find: &Find) -> bool {
+        self.rules.rule(find.pattern).warning
+    }
+
     pub(super) fn weight(&self, find: &Find) -> u8 {
         self.rules.rule(find.pattern).weight()
     }
