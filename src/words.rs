@@ -1,6 +1,6 @@
 //! Words in messages.
 //!
-//! Owns: a noun that goes with its number. Does not know: what is counted.
+//! Owns: a noun that goes with its number, lists of names. Does not know: what is counted.
 
 use std::fmt::Display;
 
@@ -14,6 +14,15 @@ pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, noun: &str) ->
     format!("{number} {noun}{plural}")
 }
 
+/// "`a`", "`a`, `b`", "`a`, `b` and 3 more": so many are named at most.
+pub fn listed(names: &[&str], at_most: usize) -> String {
+    let named = names.iter().take(at_most).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(at_most) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,5 +33,12 @@ mod tests {
         let expected =
             [["0 packages", "0 processes"], ["1 package", "1 process"], ["2 packages", "2 processes"]];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn of_many_names_a_few_are_said() {
+        assert_eq!(listed(&["a"], 2), "`a`");
+        assert_eq!(listed(&["a", "b"], 2), "`a`, `b`");
+        assert_eq!(listed(&["a", "b", "c"], 2), "`a`, `b` and 1 more");
     }
 }

@@ -7,6 +7,7 @@
 //! archive is damaged, too, the dependency counts as failed, and the next run builds it again: doing so within the run is a
 //! recovery procedure (`rebuild_dependencies`), which is not there yet, like `verify_dependencies` before every retry.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::failure::{Category, Failure};
@@ -24,10 +25,14 @@ impl Engine {
     }
 
     /// The dependencies that must be verified before this task: its package's, if it is the first script of that.
-    fn strict(&self, task: TaskId) -> &[Strict] {
-        let package = self.plan.package(self.plan.package_of(task));
-        let first = package.tasks.iter().find(|kind| kind.is_script());
-        if self.verifies && first == Some(&self.plan.kind(task)) { &package.strict } else { &[] }
+    fn strict(&self, task: TaskId) -> Cow<'_, [Strict]> {
+        let id = self.plan.package_of(task);
+        let first = self.plan.package(id).tasks.iter().find(|kind| kind.is_script());
+        if self.verifies && first == Some(&self.plan.kind(task)) {
+            self.plan.strict(id)
+        } else {
+            Cow::default()
+        }
     }
 
     /// Whether the package is there, in the sysroot.
@@ -43,7 +48,8 @@ impl Engine {
             self.give_back(now, task, failure, out);
             return true;
         }
-        let strict = self.strict(task).iter().map(|dependency| dependency.package);
+        let strict = self.strict(task);
+        let strict = strict.iter().map(|dependency| dependency.package);
         let packages: Vec<PackageId> = strict.filter(|id| self.has_files(*id)).collect();
         let Some(running) = self.running.get_mut(&task).filter(|_| !packages.is_empty()) else {
             return false;
@@ -57,7 +63,7 @@ impl Engine {
     /// What need not be looked at.
     fn known_to_be_broken(&self, task: TaskId) -> Option<Failure> {
         let accepts = self.plan.package(self.plan.package_of(task)).accept_failed_check;
-        for Strict { package, required } in self.strict(task) {
+        for Strict { package, required } in &*self.strict(task) {
             let dependency = self.state.package(*package);
             let name = self.name(*package);
             match dependency.state {
