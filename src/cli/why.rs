@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::target::{self, StateTarget};
 use super::{Exit, output};
 use crate::driver::look::{self, Decision};
+use crate::plan::DroppedEdge;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -30,6 +31,8 @@ struct Answer<'a> {
     reason: &'static str,
     needs: Vec<&'a str>,
     needed_by: Vec<&'a str>,
+    /// What it needs and does not wait for, so that nothing is circular.
+    dropped_edges: Vec<&'a DroppedEdge>,
 }
 
 impl Why {
@@ -58,14 +61,20 @@ impl Why {
             reason: fact.reason,
             needs: package.depends_on.iter().map(|id| name(*id)).collect(),
             needed_by: needed_by.map(name).collect(),
+            dropped_edges: plan.dropped_edges.iter().filter(|edge| edge.from == package.name).collect(),
         };
         if self.json {
             output::answer_json(&answer)?;
             return Ok(Exit::Completed);
         }
         let list = |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let dropped =
+            answer.dropped_edges.iter().map(|DroppedEdge { to, dependency_type, reason, .. }| {
+                let list = dependency_type.list();
+                format!("  dropped   {to} ({list}): it is not waited for, because that {reason}\n")
+            });
         output::answer(&format!(
-            "{} {}: {} ({})\n  phase     {}, by step {}\n  needs     {}\n  needed by {}\n  key       {}\n",
+            "{} {}: {} ({})\n  phase     {}, by step {}\n  needs     {}\n{}  needed by {}\n  key       {}\n",
             answer.package,
             answer.version,
             answer.decision.name(),
@@ -73,6 +82,7 @@ impl Why {
             answer.phase,
             answer.step,
             list(&answer.needs),
+            dropped.collect::<String>(),
             list(&answer.needed_by),
             answer.key
         ));

@@ -34,6 +34,16 @@ pub struct Planned {
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Planned {
+    /// The graph as it is written, with the edges that were dropped.
+    pub fn written(&self) -> Graph {
+        let mut graph = self.graph.clone();
+        graph.edges.extend(self.dropped.iter().cloned());
+        graph.edges.sort_by_key(|edge| (edge.from, edge.dependency_type, edge.index));
+        graph
+    }
+}
+
 /// Plans a definition.
 ///
 /// # Errors

@@ -164,7 +164,7 @@ fn errors_of(definition: &Definition, graph: &Graph, circle: &Circle) -> Vec<Dia
     cycles.collect()
 }
 
-/// Each edge with its file and line, and those of the other lists in which the same package stands.
+/// Each edge (of many, the first) with its file and line, and those of the other lists in which the same package stands.
 fn edges(definition: &Definition, graph: &Graph, edges: &[usize]) -> String {
     let place = |edge: &Edge| {
         let place = definition.files.locate(&graph.place(definition, edge).into());
@@ -179,10 +179,13 @@ fn edges(definition: &Definition, graph: &Graph, edges: &[usize]) -> String {
         format!("`{from}` needs `{to}` ({})", same.join("; "))
     };
     let mut all: Vec<String> = Vec::new();
-    for words in edges.iter().map(words) {
+    for words in edges.iter().take(NAMES_MAX).map(words) {
         if !all.contains(&words) {
             all.push(words);
         }
+    }
+    if edges.len() > NAMES_MAX {
+        all.push(format!("{} more, which `kiln graph --cycles` lists", edges.len() - NAMES_MAX));
     }
     all.join(", ")
 }
