@@ -16,10 +16,10 @@ pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, noun: &str) ->
 
 /// "`a`", "`a`, `b`", "`a`, `b` and 3 more": so many are named at most.
 pub fn listed(names: &[&str], at_most: usize) -> String {
-    let named = names.iter().take(at_most).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let said = names.iter().take(at_most).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(at_most) {
-        0 => named,
-        more => format!("{named} and {more} more"),
+        0 => said,
+        more => format!("{said} and {more} more"),
     }
 }
 

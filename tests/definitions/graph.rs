@@ -56,8 +56,8 @@ fn groups_within_groups_are_packages() {
     fs::create_dir(space.path().join("packages")).unwrap();
     fs::write(space.path().join("kiln.yaml"), "build_phases: {all: {order: 1, steps: [g0]}}\n").unwrap();
     let group = |at: usize, back: &str| {
-        let members = (at + 1..GROUPS).map(|member| format!("g{member}, ")).collect::<String>();
-        format!("package: g{at}\ngroup: [{members}{back}a]\n---\n")
+        let members = (at + 1..GROUPS).map(|member| format!("g{member}, "));
+        format!("package: g{at}\ngroup: [{}{back}a]\n---\n", members.collect::<Vec<_>>().concat())
     };
     let write = |back: &str| {
         let groups = (0..GROUPS).map(|at| group(at, if at == GROUPS - 1 { back } else { "" }));
