@@ -21,18 +21,20 @@ use super::{EndReason, Engine};
 impl Engine {
     /// Whether something must be looked at before this task begins.
     pub(super) fn looks(&self, task: TaskId) -> bool {
-        self.strict(task).iter().any(|dependency| self.has_files(dependency.package))
+        let mut strict = self.verified_before(task).into_iter().flat_map(|id| self.plan.each_strict(id));
+        strict.any(|dependency| self.has_files(dependency.package))
     }
 
-    /// The dependencies that must be verified before this task: its package's, if it is the first script of that.
-    fn strict(&self, task: TaskId) -> Cow<'_, [Strict]> {
+    /// The package whose dependencies must be verified before this task: its own, if it is the first script of that.
+    fn verified_before(&self, task: TaskId) -> Option<PackageId> {
         let id = self.plan.package_of(task);
         let first = self.plan.package(id).tasks.iter().find(|kind| kind.is_script());
-        if self.verifies && first == Some(&self.plan.kind(task)) {
-            self.plan.strict(id)
-        } else {
-            Cow::default()
-        }
+        (self.verifies && first == Some(&self.plan.kind(task))).then_some(id)
+    }
+
+    /// The dependencies that must be verified before this task.
+    fn strict(&self, task: TaskId) -> Cow<'_, [Strict]> {
+        self.verified_before(task).map_or_else(Cow::default, |id| self.plan.strict(id))
     }
 
     /// Whether the package is there, in the sysroot.

@@ -64,37 +64,35 @@ impl Plan {
     /// The dependencies that must be verified before a package's first script, ascending, each once.
     pub fn strict(&self, id: PackageId) -> Cow<'_, [Strict]> {
         let own = &self.verified.own[id.0 as usize];
-        match &self.verified.to_run {
-            None if own.is_sorted_by(|a, b| a.package < b.package) => Cow::Borrowed(own),
-            to_run => {
-                let closures = to_run.iter().flat_map(|to_run| to_run.closure(id));
-                Cow::Owned(each_once(own.iter().copied().chain(closures).collect()))
-            }
+        if self.verified.to_run.is_none() && own.is_sorted_by(|a, b| a.package < b.package) {
+            return Cow::Borrowed(own);
         }
+        Cow::Owned(each_once(self.each_strict(id).collect()))
+    }
+
+    /// The same in any order, some more than once, and no more of them looked for than are taken.
+    pub fn each_strict(&self, id: PackageId) -> impl Iterator<Item = Strict> {
+        let own = self.verified.own[id.0 as usize].iter().copied();
+        own.chain(self.verified.to_run.iter().flat_map(move |to_run| to_run.closure(id)))
     }
 }
 
 impl ToRun {
     /// What all that a package is built with needs to run, at any distance.
-    fn closure(&self, id: PackageId) -> Vec<Strict> {
-        let mut found = Vec::new();
+    fn closure(&self, id: PackageId) -> impl Iterator<Item = Strict> {
         // The required ones first: what is reached through them is required.
-        for with in [true, false] {
+        [true, false].into_iter().flat_map(move |with| {
             let uses = self.uses[id.0 as usize].iter().filter(|strict| strict.required == with);
             let mut stack: Vec<PackageId> = uses.map(|strict| strict.package).collect();
             let mut seen: BTreeSet<PackageId> = stack.iter().copied().collect();
-            while let Some(at) = stack.pop() {
-                for &Strict { package, required } in &self.runs_with[at.0 as usize] {
-                    if package != id {
-                        found.push(Strict { package, required: with && required });
-                    }
-                    if seen.insert(package) {
-                        stack.push(package);
-                    }
-                }
-            }
-        }
-        found
+            let reached = std::iter::from_fn(move || {
+                let own = &self.runs_with[stack.pop()?.0 as usize];
+                stack.extend(own.iter().map(|strict| strict.package).filter(|package| seen.insert(*package)));
+                Some(own)
+            });
+            let others = reached.flatten().filter(move |strict| strict.package != id);
+            others.map(move |strict| Strict { required: with && strict.required, ..*strict })
+        })
     }
 }
 

@@ -51,7 +51,7 @@ fn every_wrong_graph_is_explained() {
 /// Each group has all that come after it as members: the ways from one to the last are beyond counting.
 #[test]
 fn groups_within_groups_are_packages() {
-    const GROUPS: usize = 300;
+    const GROUPS: usize = 200;
     let space = tempfile::tempdir().unwrap();
     fs::create_dir(space.path().join("packages")).unwrap();
     fs::write(space.path().join("kiln.yaml"), "build_phases: {all: {order: 1, steps: [g0]}}\n").unwrap();
@@ -68,7 +68,7 @@ fn groups_within_groups_are_packages() {
     assert_eq!(kiln(&space, &["check"]), "NAME: ok, 1 package in 1 phase\nexit 0\n");
     write("g7, ");
     let said = kiln(&space, &["check"]);
-    assert!(said.contains("group `g299` contains itself through `g7`"), "{said}");
-    assert!(said.contains("group `g7` contains itself through `g299`"), "{said}");
+    assert!(said.contains("group `g199` contains itself through `g7`"), "{said}");
+    assert!(said.contains("group `g7` contains itself through `g199`"), "{said}");
     assert!(!said.contains("group `g6` contains itself"), "{said}");
 }
