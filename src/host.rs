@@ -104,10 +104,25 @@ impl Hierarchy {
     }
 }
 
+/// What a filesystem has left for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; `None` where it has no fixed number of them.
+    pub inodes: Option<u64>,
+}
+
+/// What the filesystem of `path` has left for us.
+pub fn filesystem(path: &Path) -> io::Result<Free> {
+    let stat = rustix::fs::statvfs(path)?;
+    let inodes = (stat.f_files > 0).then_some(stat.f_favail);
+    Ok(Free { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), inodes })
+}
+
 /// Free bytes for us on the filesystem of `path`.
 pub fn disk_available(path: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(filesystem(path)?.bytes)
 }
 
 #[cfg(test)]

@@ -1,17 +1,32 @@
 //! Words in messages.
 //!
-//! Owns: a noun that goes with its number, lists of names. Does not know: what is counted.
+//! Owns: a noun that goes with its number, lists of names, sizes. Does not know: what is counted.
 
 use std::fmt::Display;
 
-/// `1 package`, `2 packages`, `1 process`, `2 processes`.
+/// `1 package`, `2 packages`, `1 process`, `2 processes`, `1 directory`, `2 directories`.
 pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
-    let plural = match noun {
-        _ if number == N::from(1) => "",
-        _ if noun.ends_with('s') => "es",
-        _ => "s",
-    };
-    format!("{number} {noun}{plural}")
+    match noun.strip_suffix('y') {
+        _ if number == N::from(1) => format!("{number} {noun}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None if noun.ends_with('s') => format!("{number} {noun}es"),
+        None => format!("{number} {noun}s"),
+    }
+}
+
+/// `512B`, `1.5G`: 1024-based, as definitions write sizes.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if value < 10.0 && unit != "B" { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
 }
 
 /// "`a`", "`a`, `b`", "`a`, `b` and 3 more": so many are named at most.
@@ -29,9 +44,9 @@ mod tests {
 
     #[test]
     fn one_is_one() {
-        let shown = [0_u64, 1, 2].map(|n| [count(n, "package"), count(n, "process")]);
+        let shown = [1_u64, 2].map(|n| ["package", "process", "directory"].map(|noun| count(n, noun)));
         let expected =
-            [["0 packages", "0 processes"], ["1 package", "1 process"], ["2 packages", "2 processes"]];
+            [["1 package", "1 process", "1 directory"], ["2 packages", "2 processes", "2 directories"]];
         assert_eq!(shown, expected);
     }
 

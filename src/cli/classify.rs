@@ -145,7 +145,7 @@ fn contents(file: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// A line and its neighbours, with their numbers. Of a line, only its beginning is kept.
-fn lines_around(mut from: impl BufRead, number: u64) -> io::Result<Vec<(u64, String)>> {
+pub(super) fn lines_around(mut from: impl BufRead, number: u64) -> io::Result<Vec<(u64, String)>> {
     let wanted = number.saturating_sub(AROUND)..=number + AROUND;
     let mut lines = Vec::new();
     let mut current = 1;

@@ -13,6 +13,8 @@ pub enum Exit {
     Usage = 2,
     /// The definition is invalid.
     Invalid = 3,
+    /// Only a person can go on: a gate is open.
+    Person = 4,
     /// Requirements or permissions are not met.
     Requirements = 5,
     /// Another runner holds the state.

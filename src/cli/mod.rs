@@ -10,11 +10,14 @@ mod clean;
 mod display;
 mod exit;
 mod fetch;
+mod gates;
 mod graph;
+mod history;
 mod log;
 mod logging;
 mod output;
 mod plan;
+mod resolve;
 mod run;
 mod signals;
 mod status;
@@ -56,6 +59,15 @@ enum Command {
     Log(log::Log),
     /// Say why a package is built or not, and who needs it
     Why(why::Why),
+    /// Show what only a person can decide
+    #[command(args_conflicts_with_subcommands = true)]
+    Gates(gates::Gates),
+    /// Answer a gate
+    ///
+    /// A run that is alive goes on at once; one that is paused goes on with `kiln run`.
+    Resolve(resolve::Resolve),
+    /// Show what happened: runs, failures, what was done about them, who was asked and answered
+    History(history::History),
     /// Delete what is not needed any more
     Clean(clean::Clean),
     /// Say why a build failed, from any tool's log
@@ -84,6 +96,9 @@ pub fn main() -> Exit {
         Command::Status(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Why(command) => command.run(),
+        Command::Gates(command) => command.run(),
+        Command::Resolve(command) => command.run(),
+        Command::History(command) => command.run(),
         Command::Clean(command) => command.run(),
         Command::Classify(command) => command.run(),
     };

@@ -25,6 +25,7 @@ use crate::failure::Category;
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::{self, Observer, Runner};
+use crate::observe::snapshot::GateView;
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
 use crate::web::{self, Bound, ServerHandle};
@@ -58,6 +59,9 @@ pub(super) struct Run {
     /// Build this package although nothing changed, and what depends on it
     #[arg(long, value_name = "PACKAGE")]
     force: Option<String>,
+    /// When only a person can go on, wait for the answer instead of ending with exit status 4
+    #[arg(long)]
+    wait: bool,
     /// Use the source cache alone
     #[arg(long)]
     offline: bool,
@@ -137,13 +141,24 @@ impl Run {
             }
         })?;
 
+        // Without it nobody can answer while the run is alive; it builds all the same.
+        let answering = driver.remote();
+        let control = web::control::serve(
+            &state,
+            Arc::clone(&observer),
+            Box::new(move |request| answering.answer(request)),
+        );
+        let control = control.inspect_err(|error| {
+            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!("{error} ({why}): gates can be answered only when the run is paused");
+        });
         let (sender, entries) = mpsc::channel();
-        let watch = Watch::new(Arc::clone(&observer), state, display, address);
+        let watch = Watch::new(Arc::clone(&observer), state.clone(), display, address);
         let watcher = std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, memory, |committed| {
+        let ending = driver.run(&expected, memory, self.wait, |committed| {
             // A watcher that is gone has panicked; the build goes on without.
             let _ = sender.send(committed);
         });
@@ -151,6 +166,7 @@ impl Run {
         if watcher.join().is_err() {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
+        drop(control);
         let ending = ending?;
         let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
@@ -161,6 +177,7 @@ impl Run {
             Ending::Error => Exit::Error,
             Ending::Requirements => Exit::Requirements,
             Ending::Stopped => Exit::Interrupted,
+            Ending::Gates => Exit::Person,
         })
     }
 
@@ -262,6 +279,7 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
         Ending::Error => format!("ERROR after {took}, {done}"),
         Ending::Requirements => "ERROR, a phase's requirements are not met".to_owned(),
         Ending::Stopped => format!("PAUSED after {took}, {done}; run it again to go on"),
+        Ending::Gates => format!("PAUSED after {took}, {done}: a person is needed"),
     });
     let missing: Vec<&str> =
         snapshot.failed.iter().filter(|failed| failed.level > 0).map(|failed| &*failed.package).collect();
@@ -275,6 +293,15 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
     if ending == Ending::Completed {
         text.push_str(&format!("\nsysroot: {}", sysroot.display()));
     }
+    for gate in &snapshot.gates {
+        let answer = target.command("resolve", &[&gate.number.to_string(), "retry"]);
+        text.push_str(&format!(
+            "\ngate {} ({}): {}: {answer} (or skip, abort)",
+            gate.number,
+            gate.reason,
+            about(gate)
+        ));
+    }
     for failed in snapshot.failed.iter().filter(|failed| failed.level > 0 && ending != Ending::Stopped) {
         let (name, task) = (&failed.package, failed.task.name());
         text.push_str(&format!("\n{name} failed at {task} ({})", failed.category().name()));
@@ -287,6 +314,10 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
     }
     text.push('\n');
     text
+}
+
+fn about(gate: &GateView) -> &str {
+    gate.package.as_deref().unwrap_or(&gate.phase)
 }
 
 fn serve(bound: Bound, observer: &Arc<Observer>) -> anyhow::Result<ServerHandle> {

@@ -49,6 +49,11 @@ impl StatusCommand {
             let runner = if snapshot.alive { "" } else { " (no runner)" };
             output::answer(&format!("{} {}{runner}\n", status.build_id, status.status.name()));
             output::answer(&format!("{}\n", Update::of(&snapshot, &observer.sample())));
+            for gate in &snapshot.gates {
+                let about = gate.package.as_ref().unwrap_or(&gate.phase);
+                let more = self.target.command("gates", &[]);
+                output::answer(&format!("gate {} ({}): {about}: {more}\n", gate.number, gate.reason));
+            }
             for failed in &snapshot.failed {
                 output::answer(&format!(
                     "failed: {} {} ({})\n",

@@ -355,6 +355,27 @@ pub enum GateReason {
     SecurityViolation,
 }
 
+/// All reasons.
+pub const GATE_REASONS: [GateReason; 3] =
+    [GateReason::CriticalBuildFailure, GateReason::SystemResourceExhaustion, GateReason::SecurityViolation];
+
+impl GateReason {
+    /// As the framework writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CriticalBuildFailure => "critical_build_failure",
+            Self::SystemResourceExhaustion => "system_resource_exhaustion",
+            Self::SecurityViolation => "security_violation",
+        }
+    }
+}
+
+impl fmt::Display for GateReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// How a person hears of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -397,6 +418,22 @@ pub enum RecoveryAction {
     ResetBuildEnvironment,
     VerifySystemHealth,
 }
+
+/// All actions, in the framework's order.
+pub const RECOVERY_ACTIONS: [RecoveryAction; 12] = [
+    RecoveryAction::CleanupFailedBuild,
+    RecoveryAction::VerifyDependencies,
+    RecoveryAction::CheckResources,
+    RecoveryAction::RetryBuild,
+    RecoveryAction::VerifyPackageAvailability,
+    RecoveryAction::CheckAlternativeSources,
+    RecoveryAction::ValidateVersions,
+    RecoveryAction::RebuildDependencies,
+    RecoveryAction::FreeResources,
+    RecoveryAction::CleanupTemporaryFiles,
+    RecoveryAction::ResetBuildEnvironment,
+    RecoveryAction::VerifySystemHealth,
+];
 
 impl RecoveryAction {
     /// As the framework writes it.

@@ -112,7 +112,6 @@ pub fn load(root: Root) -> Result<(Definition, Vec<Diagnostic>), Problems> {
     let circular = circular.unwrap_or(CircularHandling::Error);
     let recipes = all_recipes(&files, packages, circular, &mut diagnostics);
     diagnostics.extend(check::recipes(&recipes, &files));
-    diagnostics.extend(check::unenforced(document.as_ref()));
     let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match document {
         Some(Located { value: document, place }) if !wrong => {

@@ -22,6 +22,8 @@ pub(super) struct Past {
     pub(super) installed: Installed,
     /// Running time of the last record.
     pub(super) last: Time,
+    /// When it was written, nanoseconds since 1970.
+    pub(super) wall: i64,
     /// Definition of the last run.
     pub(super) definition: Option<Arc<str>>,
 }
@@ -32,6 +34,7 @@ impl Past {
             state: State::new(plan),
             installed: Installed::default(),
             last: Time::default(),
+            wall: 0,
             definition: None,
         }
     }
@@ -40,6 +43,7 @@ impl Past {
         self.state.apply(plan, entry.at, &entry.record, &mut Vec::new());
         self.installed.fold(&entry.record, entry.wall);
         self.last = entry.at;
+        self.wall = entry.wall;
         if let Record::RunStarted { definition, .. } = &entry.record {
             self.definition = Some(Arc::clone(definition));
         }

@@ -10,6 +10,7 @@
 //! the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
 pub mod ahead;
+pub mod answer;
 pub mod beneath;
 mod chores;
 mod discard;
@@ -18,6 +19,7 @@ mod identity;
 pub mod leftover;
 pub mod look;
 pub mod path;
+mod recover;
 pub mod run;
 mod script;
 mod spares;

@@ -11,9 +11,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use crate::config::document::RecoveryAction;
 use crate::config::scalar::Switch;
+use crate::engine::gate::{Refusal, Request};
 use crate::engine::message::{
-    Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
+    Act, Acted, ActionResult, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Then, Time,
+    Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
@@ -30,6 +33,7 @@ use super::discard::Discarder;
 use super::fetch::{Answers, Helpers};
 use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::Past;
+use super::recover::Recoverer;
 use super::script::Scripts;
 use super::spares::Spares;
 use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
@@ -46,8 +50,13 @@ enum Message {
     Done { task: TaskId, outcome: Outcome, usage: Usage },
     Measured { phase: PhaseId, resources: Resources },
     Verified { task: TaskId, findings: Result<Findings, Failure> },
+    Acted { package: PackageId, acted: Acted },
+    Answer { request: Request, reply: Sender<Reply> },
     Stop,
 }
+
+/// The number of the gate that was answered; or why none was.
+pub type Reply = Result<u32, Refusal>;
 
 /// Reaches a running driver from another thread.
 #[derive(Debug, Clone)]
@@ -57,6 +66,13 @@ impl Remote {
     /// Ends the run in good order; a second time, at once. False: it is over.
     pub fn stop(&self) -> bool {
         self.0.send(Message::Stop).is_ok()
+    }
+
+    /// Answers a gate. `None`: the run is over.
+    pub fn answer(&self, request: Request) -> Option<Reply> {
+        let (reply, answer) = mpsc::channel();
+        self.0.send(Message::Answer { request, reply }).ok()?;
+        answer.recv().ok()
     }
 }
 
@@ -119,12 +135,13 @@ impl Driver {
     }
 
     /// Runs until the engine says that it is over. `expected`: nanoseconds that each package is expected to
-    /// take, for the critical path; `memory`: bytes that each task is expected to need; `observe` gets what was committed,
-    /// in order.
+    /// take, for the critical path; `memory`: bytes that each task is expected to need; `wait`: when only a person can go on
+    /// with it, it does not end; `observe` gets what was committed, in order.
     pub fn run(
         mut self,
         expected: &[u64],
         memory: Vec<u64>,
+        wait: bool,
         mut observe: impl FnMut(Vec<Entry>),
     ) -> Result<Ending, DriverError> {
         let user = build_user(&self.job)?;
@@ -163,6 +180,7 @@ impl Driver {
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
         let engine = Engine::new(Arc::clone(&self.job.plan), limits, info, state, expected);
         let engine = engine.expecting_memory(memory);
+        let engine = if wait { engine.waiting() } else { engine };
 
         let sender = self.remote.0.clone();
         let answers = Answers::default();
@@ -184,7 +202,8 @@ impl Driver {
             );
         }
         self.say_control(spawner.control());
-        let fetcher = ahead::fetcher(&self.job, Helpers::of(&spawner, answers))?;
+        let helpers = Helpers::of(&spawner, answers);
+        let fetcher = ahead::fetcher(&self.job, helpers.clone())?;
         let chores = Chores {
             definition: Arc::clone(&self.job.definition),
             plan: Arc::clone(&self.job.plan),
@@ -193,16 +212,25 @@ impl Driver {
             store: Mutex::new(store),
             user: user.clone(),
         };
+        let chores = Arc::new(chores);
+        let recoverer = Recoverer {
+            chores: Arc::clone(&chores),
+            helpers,
+            build_id: build_id.clone(),
+            last: self.past.wall,
+        };
         let scripts = Scripts { state: self.job.state.clone(), build_id, user };
         let spares = Spares::new(self.job.state.work());
         let mut shift = Shift {
             driver: &mut self,
             engine,
             spawner,
-            chores: Arc::new(chores),
+            chores,
+            recoverer: Arc::new(recoverer),
             scripts,
             in_flight: BTreeMap::new(),
             look: None,
+            acting: BTreeMap::new(),
             discarder,
             spares,
             base,
@@ -234,6 +262,9 @@ struct Shift<'a> {
     in_flight: BTreeMap<TaskId, InFlight>,
     /// Who waited last for a look at the sysroot, and what ends that. There is one at a time.
     look: Option<(TaskId, Arc<AtomicBool>)>,
+    recoverer: Arc<Recoverer>,
+    /// Recovery actions under way, and what ends them.
+    acting: BTreeMap<PackageId, Arc<AtomicBool>>,
     discarder: Discarder,
     spares: Spares,
     base: Time,
@@ -274,6 +305,8 @@ impl Shift<'_> {
                     Effect::Measure { phase } => self.measure(phase)?,
                     Effect::MeasureMemory => events.push(Event::Memory { available: memory_available()? }),
                     Effect::Verify { task, packages } => self.verify(task, packages),
+                    Effect::Act(act) => self.act(act),
+                    Effect::CancelAct { package } => self.cancel_act(package),
                     Effect::WatchOutput { task } => events.push(self.last_output(task)),
                     Effect::End(ending) => ended = Some(ending),
                     Effect::Record(_) => {}
@@ -320,6 +353,16 @@ impl Shift<'_> {
             Message::Stop => events.push(Event::Stop),
             Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
             Message::Verified { task, findings } => events.push(Event::Verified { task, findings }),
+            Message::Acted { package, acted } => {
+                self.acting.remove(&package);
+                events.push(Event::Acted { package, acted });
+            }
+            Message::Answer { request, reply } => {
+                let taken = self.engine.state().take(request);
+                // Who does not wait for the reply has been heard all the same.
+                let _ = reply.send(taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone));
+                events.extend(taken.ok().map(Event::Answered));
+            }
             Message::Done { task, outcome, usage } => {
                 if let Some(done) = self.in_flight.remove(&task) {
                     let usage = Usage {
@@ -491,6 +534,43 @@ impl Shift<'_> {
             let findings = Err(no_thread(&error));
             let _ = self.driver.remote.0.send(Message::Verified { task, findings });
         }
+    }
+
+    /// Does a recovery action, on a thread.
+    fn act(&mut self, act: Act) {
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.acting.insert(act.package, Arc::clone(&cancel));
+        let frees = act.action == RecoveryAction::FreeResources;
+        let idle = if frees { self.idle_work() } else { Vec::new() };
+        let recoverer = Arc::clone(&self.recoverer);
+        let sender = self.driver.remote.0.clone();
+        let package = act.package;
+        let spawned = std::thread::Builder::new().name("recover".into()).spawn(move || {
+            let acted = recoverer.act(&act, &idle, &cancel);
+            let _ = sender.send(Message::Acted { package, acted });
+        });
+        if let Err(error) = spawned {
+            let examined = no_thread(&error).evidence.text.into();
+            let acted = Acted { result: ActionResult::Failed, examined, then: Then::GoOn };
+            let _ = self.driver.remote.0.send(Message::Acted { package, acted });
+        }
+    }
+
+    fn cancel_act(&self, package: PackageId) {
+        let flags = self.acting.get(&package).into_iter();
+        let looks = self.look.iter().filter(|(task, _)| self.engine.plan().package_of(*task) == package);
+        flags.chain(looks.map(|(_, flag)| flag)).for_each(|flag| chores::cancel(flag));
+    }
+
+    /// Packages with a work directory that nobody needs any more: nothing more is done for them, and no person is asked
+    /// to look at it.
+    fn idle_work(&self) -> Vec<Arc<str>> {
+        let (plan, state) = (self.engine.plan(), self.engine.state());
+        let asked = |name: &str| state.gates.values().any(|gate| gate.package.as_deref() == Some(name));
+        let there = std::fs::read_dir(self.scripts.state.work()).into_iter().flatten().flatten();
+        let found = there.filter_map(|entry| plan.find(entry.file_name().to_str()?));
+        let idle = found.filter(|id| state.package(*id).state.is_final());
+        idle.map(|id| Arc::clone(&plan.package(id).name)).filter(|name| !asked(name)).collect()
     }
 
     fn kill(&self, task: TaskId, at_once: bool) {

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::recipe::Recipe;
 use crate::engine::message::Start;
@@ -55,18 +55,11 @@ impl Scripts {
                 work.renew(self.user.as_ref())?;
             }
         }
-        let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
         if start.kind == TaskKind::Install && !recipe.direct {
             work.renew_dest(self.user.as_ref())?;
         }
-        let script = match start.kind {
-            TaskKind::Configure => &recipe.tasks.configure,
-            TaskKind::Build => &recipe.tasks.build,
-            TaskKind::Check => &recipe.tasks.check,
-            TaskKind::Install => &recipe.tasks.install,
-            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => &None,
-        };
-        let script = script.as_ref().map_or("", |task| task.script());
+        let script = Self::script(recipe, start.kind);
+        let (cwd, env) = self.place(recipe, start);
         let log = self.open_log(&recipe.package, start, spares)?;
         if start.restore {
             use std::io::Write as _;
@@ -82,8 +75,8 @@ impl Scripts {
         Ok(Job {
             id: u64::from(start.task.0),
             argv,
-            env: self.environment(recipe, start, &work, &dest),
-            cwd: work.src(),
+            env,
+            cwd,
             output: log,
             errors: None,
             user: self.user.clone(),
@@ -92,6 +85,25 @@ impl Scripts {
                 pids: recipe.limits.pids,
             }),
         })
+    }
+
+    /// What the recipe says that a task does; nothing where kiln does it.
+    pub(super) fn script(recipe: &Recipe, kind: TaskKind) -> &str {
+        let script = match kind {
+            TaskKind::Configure => &recipe.tasks.configure,
+            TaskKind::Build => &recipe.tasks.build,
+            TaskKind::Check => &recipe.tasks.check,
+            TaskKind::Install => &recipe.tasks.install,
+            TaskKind::Fetch | TaskKind::Unpack | TaskKind::Merge => &None,
+        };
+        script.as_ref().map_or("", |task| task.script())
+    }
+
+    /// The directory and the environment of a task.
+    pub(super) fn place(&self, recipe: &Recipe, start: &Start) -> (PathBuf, Vec<(OsString, OsString)>) {
+        let work = Work::of(&self.state, &recipe.package);
+        let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
+        (work.src(), self.environment(recipe, start, &work, &dest))
     }
 
     fn environment(

@@ -35,6 +35,8 @@ pub(super) struct Installed {
     failed_checks: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// The key of the `check` that began last, of those that may fail.
     checking: BTreeMap<Arc<str>, Arc<str>>,
+    /// Merged again because they were damaged, and not yet said to be complete.
+    put_right: BTreeSet<Arc<str>>,
     count: u64,
 }
 
@@ -69,11 +71,9 @@ impl Installed {
                 failed.remove(&key);
             }
         } else if let Record::TaskFinished { package, task: TaskKind::Merge, restore: true, .. } = record {
-            // What was damaged is right again; what was completed before is still so.
+            // What was damaged is right again; whose files are whose has not changed.
             self.unfinished.remove(package);
-            if let Some(merged) = self.packages.get_mut(package) {
-                merged.verified = Some(wall);
-            }
+            self.put_right.insert(Arc::clone(package));
         } else if let Record::Verified { packages, at } = record {
             for package in packages {
                 if let Some(merged) = self.packages.get_mut(package) {
@@ -94,6 +94,12 @@ impl Installed {
             }
         } else if let Record::PackageCompleted { package, key, degraded, .. } = record {
             self.unfinished.remove(package);
+            if self.put_right.remove(package)
+                && let Some(merged) = self.packages.get_mut(package)
+            {
+                merged.verified = Some(wall);
+                return;
+            }
             let merged = Merged {
                 key: Arc::clone(key),
                 degraded: *degraded,
@@ -255,6 +261,11 @@ impl Store {
     /// Whether it is a package that has something in the sysroot.
     pub(super) fn has_files_of(&self, package: &str) -> bool {
         self.manifests.contains_key(package)
+    }
+
+    /// The version of a package that is in the sysroot.
+    pub(super) fn version(&self, package: &str) -> Option<&str> {
+        self.manifests.get(package).map(|manifest| &*manifest.identity.version)
     }
 
     /// Whether there is an archive of this key with the digest that its manifest says.

@@ -7,9 +7,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::load::Definition;
 use crate::config::recipe::Mirror;
 use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
+use crate::ledger::place::StateDir;
 use crate::plan::key;
 
 use super::look::Past;
@@ -42,7 +44,22 @@ pub struct Tidied {
 }
 
 impl Tidied {
-    fn delete(&mut self, path: PathBuf) -> Result<(), DriverError> {
+    /// Deletes cached sources that the definition does not name.
+    pub(super) fn unnamed_sources(
+        &mut self,
+        definition: &Definition,
+        state: &StateDir,
+    ) -> Result<(), DriverError> {
+        let named = digests(definition);
+        for dir in children(&state.sources().join("sha256"))? {
+            for path in children(&dir)?.into_iter().filter(|path| !named.contains(&name(path))) {
+                self.delete(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, path: PathBuf) -> Result<(), DriverError> {
         let sizes =
             walkdir::WalkDir::new(&path).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
         let freed: u64 = sizes.filter(fs::Metadata::is_file).map(|meta| meta.len()).sum();
@@ -111,24 +128,14 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
         }
     }
     if what.sources {
-        let named = digests(job);
-        for path in children(&state.sources().join("sha256"))?
-            .iter()
-            .map(|dir| children(dir))
-            .collect::<Result<Vec<_>, _>>()?
-            .concat()
-        {
-            if !named.contains(&name(&path)) {
-                tidied.delete(path)?;
-            }
-        }
+        tidied.unnamed_sources(&job.definition, state)?;
     }
     Ok(tidied)
 }
 
 /// All digests that the definition's recipes name.
-fn digests(job: &Job) -> BTreeSet<String> {
-    let sources = job.definition.recipes.iter().flat_map(|recipe| &recipe.value.sources);
+fn digests(definition: &Definition) -> BTreeSet<String> {
+    let sources = definition.recipes.iter().flat_map(|recipe| &recipe.value.sources);
     sources
         .flat_map(|source| {
             let others = source.from.iter().filter_map(|mirror| match mirror {
@@ -140,12 +147,12 @@ fn digests(job: &Job) -> BTreeSet<String> {
         .collect()
 }
 
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What is in a directory, in the order of names; nothing where it is missing.
-fn children(dir: &Path) -> Result<Vec<PathBuf>, DriverError> {
+pub(super) fn children(dir: &Path) -> Result<Vec<PathBuf>, DriverError> {
     let wrap = |source| DriverError::State { path: dir.to_owned(), source };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

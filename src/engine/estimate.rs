@@ -36,7 +36,14 @@ pub fn remaining(
         if let TaskState::Running { attempt, since } = state.task(task).state {
             engine.adopt(
                 task,
-                Running { attempt, restore: state.task(task).done, since, ending: None, verifying: false },
+                Running {
+                    attempt,
+                    restore: state.task(task).done,
+                    jobs: 1,
+                    since,
+                    ending: None,
+                    verifying: false,
+                },
             );
             let end = since + Duration::from_nanos(expected(task));
             let later = now + now.since(since).mul_f64(overrun(task));
@@ -60,6 +67,8 @@ pub fn remaining(
                 Effect::Kill { .. }
                 | Effect::MeasureMemory
                 | Effect::Verify { .. }
+                | Effect::Act(_)
+                | Effect::CancelAct { .. }
                 | Effect::WatchOutput { .. }
                 | Effect::Record(_) => {}
             }

@@ -44,13 +44,21 @@ pub enum PackageState {
         /// Nothing had to be built.
         reused: bool,
     },
-    /// It has spent its attempts.
+    /// It has spent its attempts. While a gate is open for it those that need it wait.
     Failed,
-    /// It was not wanted, or could not be built because of another.
-    Skipped {
-        /// It was not wanted.
-        unwanted: bool,
-    },
+    /// It will not be built.
+    Skipped(Skip),
+}
+
+/// Why a package is skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// It was not wanted in this run.
+    Unwanted,
+    /// A person goes on without it, or without what it needs.
+    Waived,
+    /// What it needs could not be built.
+    Doomed,
 }
 
 /// Of a task.
@@ -106,7 +114,7 @@ impl PackageState {
             Self::Running => 1,
             Self::Completed { .. } => 2,
             Self::Failed => 3,
-            Self::Skipped { .. } => 4,
+            Self::Skipped(_) => 4,
         }
     }
 
@@ -114,7 +122,7 @@ impl PackageState {
     pub fn is_final(self) -> bool {
         match self {
             Self::Pending | Self::Running => false,
-            Self::Completed { .. } | Self::Failed | Self::Skipped { .. } => true,
+            Self::Completed { .. } | Self::Failed | Self::Skipped(_) => true,
         }
     }
 }

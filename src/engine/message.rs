@@ -1,6 +1,4 @@
-//! Everything that can be said to the engine, by it, and about a run: `Event`, `Effect`, `Record`.
-//!
-//! Records name packages and phases, not indices: a ledger outlives the definition that it was made with.
+//! Everything that can be said to the engine and by it: `Event`, `Effect`; and what it records, `Record`.
 
 use std::fmt;
 use std::ops::Add;
@@ -9,8 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::config::document::RecoveryAction;
+use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
+
+pub use super::record::{PhaseOutcome, Record, Requirement, RunEnd};
 
 /// Nanoseconds since the run started; time in which no kiln ran is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub enum Event {
     },
     /// The answer to `Effect::Verify`: what was found, or why nothing could be.
     Verified {
-        /// The task that waits for it.
+        /// The task that waits for it, or whose failure is being recovered from.
         task: TaskId,
         /// What was found.
         findings: Result<Findings, Failure>,
@@ -58,8 +59,83 @@ pub enum Event {
         /// When.
         last: Time,
     },
+    /// The answer to `Effect::Act`.
+    Acted {
+        /// Whose failure is being recovered from.
+        package: PackageId,
+        /// What came of it.
+        acted: Acted,
+    },
+    /// A person answers a gate. What `State::answers` refuses must not come here.
+    Answered(Answered),
     /// A person or the system wants the run to end; the second time, at once.
     Stop,
+}
+
+/// A person's answer to a gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Which gate.
+    pub gate: u32,
+    /// What to do.
+    pub answer: Answer,
+    /// For `retry`: jobs that a task may use from now on.
+    pub jobs: Option<u32>,
+    /// Who says so.
+    pub by: Arc<str>,
+    /// Why.
+    pub note: Arc<str>,
+}
+
+/// What a person can answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Try again, `max_attempts` times more.
+    Retry,
+    /// Go on without it.
+    Skip,
+    /// End the run in error.
+    Abort,
+}
+
+/// All answers.
+pub const ANSWERS: [Answer; 3] = [Answer::Retry, Answer::Skip, Answer::Abort];
+
+/// What came of a recovery action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acted {
+    /// In a word.
+    pub result: ActionResult,
+    /// What was looked at and done, for people.
+    pub examined: Arc<str>,
+    /// What follows.
+    pub then: Then,
+}
+
+/// What came of a recovery action, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionResult {
+    /// It changed something, or found that all is well where that is what it is for.
+    Done,
+    /// There was nothing to do.
+    NothingToDo,
+    /// It could not do what it should.
+    Failed,
+}
+
+/// What follows from a recovery action.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The procedure goes on, then the task is tried again.
+    #[default]
+    GoOn,
+    /// Trying again would give the same: there is no further attempt.
+    Pointless,
+    /// What is needed cannot be had without a person.
+    Person,
 }
 
 /// What is there when a run begins or goes on.
@@ -203,10 +279,17 @@ pub enum Effect {
     /// Tell whether the files of these packages in the sysroot are what they should be; `Event::Verified` answers. Until
     /// then nothing of ours changes the sysroot.
     Verify {
-        /// The task that waits for it.
+        /// The task that waits for it, or whose failure is being recovered from.
         task: TaskId,
-        /// Its package's strict dependencies.
+        /// What its package depends on.
         packages: Vec<PackageId>,
+    },
+    /// Do this to recover from a failure; `Event::Acted` answers.
+    Act(Act),
+    /// Whatever is being done to recover from this package's failures is not wanted any more.
+    CancelAct {
+        /// Whose.
+        package: PackageId,
     },
     /// Tell when this task last printed; `Event::Output` answers.
     WatchOutput {
@@ -238,6 +321,21 @@ pub struct Start {
     pub degraded: bool,
 }
 
+/// One step of a recovery procedure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Act {
+    /// Whose failure it is.
+    pub package: PackageId,
+    /// The task that failed.
+    pub task: TaskKind,
+    /// Which attempt of it.
+    pub attempt: u32,
+    /// Of what kind the failure was.
+    pub category: Category,
+    /// What to do.
+    pub action: RecoveryAction,
+}
+
 /// Why a run of the engine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -249,161 +347,35 @@ pub enum Ending {
     Requirements,
     /// It was told to stop.
     Stopped,
-}
-
-/// One durable fact about a run. See `State::apply` for what each means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "record", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "fields are named by the words of design section 1")]
-pub enum Record {
-    /// A new run.
-    RunStarted { build_id: Arc<str>, definition: Arc<str>, digest: Arc<str>, kiln: Arc<str> },
-    /// The run goes on after a pause or a crash. `afresh`: its packages are decided again, since the
-    /// definition changed or something that was completed is gone.
-    RunResumed {
-        digest: Arc<str>,
-        #[serde(default, skip_serializing_if = "is_false")]
-        afresh: bool,
-    },
-    /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
-    /// `degraded` were built without something optional: built again if that can be had now, else kept. Of all these
-    /// `failed_checks` are those whose `check` had failed.
-    Decided {
-        reused: Vec<Arc<str>>,
-        archived: Vec<Arc<str>>,
-        skipped: Vec<Arc<str>>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        degraded: Vec<Arc<str>>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        failed_checks: Vec<Arc<str>>,
-    },
-    /// A phase's requirements hold, and it starts.
-    PhaseStarted { phase: Arc<str> },
-    /// Nothing is left to do in a phase.
-    PhaseFinished { phase: Arc<str>, outcome: PhaseOutcome },
-    /// A phase cannot start.
-    RequirementUnmet { phase: Arc<str>, requirement: Requirement, required: u64, available: u64 },
-    /// An attempt begins. A merge names the archive's `key`, and an `install` says whether it is `direct`: so what
-    /// does not end well can be taken back by whoever comes next, with whatever definition. A `check` that may fail names
-    /// the key as well: what is built with it is known to have failed.
-    TaskStarted {
-        phase: Arc<str>,
-        package: Arc<str>,
-        task: TaskKind,
-        attempt: u32,
-        #[serde(default, skip_serializing_if = "is_false")]
-        restore: bool,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        key: Option<Arc<str>>,
-        #[serde(default, skip_serializing_if = "is_false")]
-        direct: bool,
-    },
-    /// An attempt succeeded.
-    TaskFinished {
-        package: Arc<str>,
-        task: TaskKind,
-        attempt: u32,
-        #[serde(default, skip_serializing_if = "is_false")]
-        restore: bool,
-        usage: Usage,
-    },
-    /// An attempt failed; `retry_at` says when the next may begin, if there is one.
-    TaskFailed {
-        package: Arc<str>,
-        task: TaskKind,
-        attempt: u32,
-        #[serde(default, skip_serializing_if = "is_false")]
-        restore: bool,
-        failure: Failure,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry_at: Option<Time>,
-        /// The package goes on without it (`required: false`).
-        #[serde(default, skip_serializing_if = "is_false")]
-        tolerated: bool,
-        usage: Usage,
-    },
-    /// An attempt was cut off by kiln's own end. It counts as nothing.
-    TaskInterrupted { package: Arc<str>, task: TaskKind, attempt: u32 },
-    /// A work directory is gone: its tasks are done again, and count in no figure.
-    WorkLost { package: Arc<str> },
-    /// A package is done; its archive and manifest are on disk, and merged.
-    PackageCompleted {
-        phase: Arc<str>,
-        package: Arc<str>,
-        version: Arc<str>,
-        key: Arc<str>,
-        #[serde(default, skip_serializing_if = "is_false")]
-        degraded: bool,
-    },
-    /// A package has spent its attempts. Or it had been `completed`, was damaged since, and cannot be put right.
-    PackageFailed {
-        package: Arc<str>,
-        task: TaskKind,
-        #[serde(default, skip_serializing_if = "is_false")]
-        completed: bool,
-    },
-    /// The files of these packages in the sysroot were read and have the digests of their manifests; what was changed
-    /// after `at` (nanoseconds since 1970) was not seen.
-    Verified { packages: Vec<Arc<str>>, at: i64 },
-    /// A package's files in the sysroot are not what its manifest says: it is merged again.
-    PackageDamaged { package: Arc<str>, path: Arc<str>, what: Arc<str> },
-    /// A package cannot be built because of another.
-    PackageSkipped { package: Arc<str>, because: Arc<str> },
-    /// A package that was built without something optional stays as it is: that is still missing.
-    PackageKept { package: Arc<str> },
-    /// The run is over for now.
-    RunPaused { reason: Arc<str> },
-    /// The run is over.
-    RunEnded { state: RunEnd, missing: Vec<Arc<str>> },
-    /// Between runs: a merge or a direct `install` had not ended well, and nothing of it is left in the sysroot.
-    Undone { package: Arc<str> },
-    /// Between runs: a package was taken out of the sysroot, because it is no longer in the definition, or because
-    /// nobody can tell any more what it has there.
-    PackageRemoved { package: Arc<str> },
-}
-
-/// How a phase ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PhaseOutcome {
-    /// All its packages are completed.
-    Completed,
-    /// At least one failed, or could not be built because of one that did.
-    Failed,
-    /// Some were not wanted.
-    Skipped,
-}
-
-/// What a phase can require.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Requirement {
-    /// `disk_space`, bytes.
-    DiskSpace,
-    /// `memory`, bytes.
-    Memory,
-    /// `toolchain: complete`; required and available are 1 and 0.
-    Toolchain,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunEnd {
-    /// What is missing is not critical.
-    Completed,
-    /// A critical phase failed, or could not start.
-    Error,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(value: &bool) -> bool {
-    !value
+    /// Nothing can go on without a person.
+    Gates,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
+}
+
+impl Answer {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Skip => "skip",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+impl ActionResult {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NothingToDo => "nothing_to_do",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl Time {

@@ -10,12 +10,15 @@
 //! are also handed out as `Effect::Record`, in the same order. Everything else in `Engine` is derived from
 //! the state, or about what is in flight and would not survive kiln's end anyway.
 //!
-//! Reading order: `message`, `state`, `schedule`, `verify`, `memory`, then `estimate`.
+//! Reading order: `message`, `record`, `state`, `schedule`, `verify`, `recovery`, `gate`, `memory`, then `estimate`.
 
 pub mod estimate;
+pub mod gate;
 mod life;
 mod memory;
 pub mod message;
+pub mod record;
+pub mod recovery;
 mod schedule;
 pub mod state;
 mod timers;
@@ -34,6 +37,7 @@ use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
 use memory::Memory;
 use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
+use recovery::Acting;
 use schedule::Queues;
 use state::{PackageState, PhaseState, RunState, State, TaskState};
 use timers::{Timer, Timers};
@@ -70,6 +74,10 @@ pub struct Engine {
     timers: Timers,
     /// A measurement is under way.
     measuring: Option<PhaseId>,
+    /// What is being done about failures.
+    acting: BTreeMap<PackageId, Acting>,
+    /// When only a person can go on the run does not end.
+    waits: bool,
     /// Nothing more is started; the run ends like this once nothing is running.
     closing: Option<Ending>,
     ended: bool,
@@ -85,6 +93,8 @@ pub struct Engine {
 struct Running {
     attempt: u32,
     restore: bool,
+    /// It may use so many.
+    jobs: u32,
     since: Time,
     ending: Option<EndReason>,
     /// It is not under way yet: what it depends on is being looked at.
@@ -116,12 +126,21 @@ impl Engine {
             running: BTreeMap::new(),
             timers: Timers::default(),
             measuring: None,
+            acting: BTreeMap::new(),
+            waits: false,
             closing: None,
             ended: false,
             memory: Memory::default(),
             at_once: 0,
             verifies: true,
         }
+    }
+
+    /// A run that only a person can go on with does not end, but waits for the answer.
+    #[must_use]
+    pub fn waiting(mut self) -> Self {
+        self.waits = true;
+        self
     }
 
     /// The state so far.
@@ -149,6 +168,8 @@ impl Engine {
             Event::Memory { available } => self.measured_memory(available),
             Event::Verified { task, findings } => self.verified(now, task, findings, &mut out),
             Event::Output { task, last } => self.output(now, task, last, &mut out),
+            Event::Acted { package, acted } => self.acted(now, package, acted, &mut out),
+            Event::Answered(answered) => self.answered(now, answered, &mut out),
             Event::Stop => self.stop(now, &mut out),
         }
         self.advance(now, &mut out);
@@ -165,6 +186,10 @@ impl Engine {
     fn record(&mut self, now: Time, record: Record, out: &mut Vec<Effect>) {
         let mut touched = Vec::new();
         self.state.apply(&self.plan, now, &record, &mut touched);
+        // Earlier ones may be open again.
+        if let Record::PackageDamaged { .. } | Record::GateAnswered { .. } = record {
+            self.queues.look_from_the_first();
+        }
         out.push(Effect::Record(record));
         for package in touched {
             self.enqueue(now, package);
@@ -193,6 +218,7 @@ impl Engine {
                     || self.plan.package_ids().any(|id| self.state.is_gone(&self.plan, id, have(id)));
                 self.record(now, Record::RunResumed { digest: Arc::clone(&self.plan.digest), afresh }, out);
                 if afresh {
+                    self.close_moot_gates(now, facts, out);
                     self.decide(now, facts, out);
                 } else {
                     self.pick_up(now, have, out);
@@ -332,12 +358,15 @@ impl Engine {
     ) {
         let (id, kind) = (self.plan.package_of(task), self.plan.kind(task));
         let over = self.state.package(id).state.is_final();
-        let completed = matches!(self.state.package(id).state, PackageState::Completed { .. });
         let tolerated = kind == TaskKind::Check && !self.plan.package(id).check_required;
         let rule: &AutomaticRecovery = &self.plan.document.error_recovery.automatic_recovery;
         let failures = self.state.task(task).failures + 1;
-        let again = rule.enabled && failures < rule.max_attempts && failure.retryable && !tolerated && !over;
-        let retry_at = again.then(|| now + Duration::from_secs_f64(rule.delay_between_attempts.0.min(1e9)));
+        let same = rule.stop_on_same_failure
+            && self.state.evidence.get(&task).is_some_and(|last| *last == failure.fingerprint());
+        let may = rule.enabled && failures < rule.max_attempts && failure.retryable && !same;
+        let retry_at = (may && !tolerated && !over).then(|| now + self.pause(&failure, failures));
+        let jobs = retry_at.and(recovery::fewer_jobs(&failure, running.jobs));
+        let category = failure.category;
         let package = self.name(id);
         let record = Record::TaskFailed {
             package: Arc::clone(&package),
@@ -347,13 +376,19 @@ impl Engine {
             failure,
             retry_at,
             tolerated,
+            jobs,
             usage,
         };
         self.record(now, record, out);
         if tolerated {
             self.complete(now, id, out);
-        } else if retry_at.is_none() && (!over || completed) {
-            self.record(now, Record::PackageFailed { package, task: kind, completed }, out);
+        } else if retry_at.is_some() || over {
+            // It is tried again; or nobody waits for it any more.
+        } else if running.restore && kind == TaskKind::Merge {
+            let (path, what) = ("its archive".into(), "could not be merged again".into());
+            self.record(now, Record::PackageDamaged { package, path, what, archive: false }, out);
+        } else {
+            self.give_up(now, id, kind, category, false, out);
         }
     }
 
@@ -396,6 +431,7 @@ impl Engine {
         for task in tasks {
             self.end_task(now, task, EndReason::Closing, out);
         }
+        out.extend(self.acting.keys().map(|package| Effect::CancelAct { package: *package }));
     }
 
     fn measured(&mut self, now: Time, phase: PhaseId, there: Resources, out: &mut Vec<Effect>) {
@@ -426,7 +462,7 @@ impl Engine {
         }
         if met {
             self.record(now, Record::PhaseStarted { phase: Arc::clone(&wanted.key) }, out);
-        } else {
+        } else if !self.ask_for_phase(now, phase, out) {
             self.close(now, Ending::Requirements, out);
         }
     }

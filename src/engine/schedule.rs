@@ -12,7 +12,7 @@ use crate::config::recipe::Jobs;
 use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind, key, path};
 
 use super::message::{Effect, Ending, PhaseOutcome, Record, RunEnd, Start, Time};
-use super::state::{PackageState, PhaseState, RunState, TaskState};
+use super::state::{PackageState, PhaseState, RunState, Skip, TaskState};
 use super::timers::Timer;
 use super::{Engine, Limits, Running};
 
@@ -83,6 +83,30 @@ impl Queues {
         self.in_use[Pool::of(plan, task) as usize] -= 1;
     }
 
+    /// Packages that were final may be open again.
+    pub(super) fn look_from_the_first(&mut self) {
+        self.first_open.fill(0);
+    }
+
+    /// Nobody waits for a slot.
+    pub(super) fn are_empty(&self) -> bool {
+        self.held.is_empty() && self.ready.iter().all(BTreeSet::is_empty)
+    }
+
+    pub(super) fn sysroot_is_busy(&self) -> bool {
+        self.in_use[Pool::Merge as usize] > 0
+    }
+
+    /// It is looked at, for no task.
+    pub(super) fn hold_sysroot(&mut self) {
+        self.in_use[Pool::Merge as usize] += 1;
+    }
+
+    /// That is over.
+    pub(super) fn leave_sysroot(&mut self) {
+        self.in_use[Pool::Merge as usize] -= 1;
+    }
+
     /// Who looks at the sysroot for this task has it alone, as who changes it has.
     pub(super) fn occupy_sysroot(&mut self, plan: &Plan, task: TaskId) {
         // A task that changes it has it anyway.
@@ -116,8 +140,8 @@ impl Engine {
         self.release_held(now);
     }
 
-    fn release_held(&mut self, now: Time) {
-        if self.queues.in_use[Pool::Merge as usize] == 0 {
+    pub(super) fn release_held(&mut self, now: Time) {
+        if !self.queues.sysroot_is_busy() {
             for package in std::mem::take(&mut self.queues.held) {
                 self.enqueue(now, package);
             }
@@ -137,6 +161,9 @@ impl Engine {
             | TaskState::Completed
             | TaskState::Failed
             | TaskState::Skipped => return,
+        }
+        if !self.state.is_free(&self.plan, id) {
+            return;
         }
         if let Some(until) = self.state.held_until(&self.plan, id).filter(|until| *until > now) {
             self.timers.set(until, Timer::Retry(id));
@@ -168,10 +195,14 @@ impl Engine {
             };
             self.record(now, record, out);
         }
+        if self.state.aborted && self.closing.is_none() {
+            self.close(now, Ending::Error, out);
+        }
         if self.state.run == RunState::Running && self.closing.is_none() {
             self.advance_phases(now, out);
         }
         if self.closing.is_none() {
+            self.recover(now, out);
             for pool in POOLS {
                 self.start_ready(now, pool, out);
             }
@@ -191,6 +222,7 @@ impl Engine {
                     continue;
                 }
                 PhaseState::Running => {}
+                PhaseState::Pending if self.state.requirements_are_asked(&plan, phase) => return,
                 PhaseState::Pending if self.has_work(phase) => {
                     if self.measuring != Some(phase) {
                         self.measuring = Some(phase);
@@ -204,7 +236,7 @@ impl Engine {
                     self.record(now, Record::PhaseStarted { phase }, out);
                 }
             }
-            if self.has_work(phase) {
+            if self.has_work(phase) || self.state.has_open_gate(&plan, phase) {
                 return;
             }
             let outcome = self.outcome(phase);
@@ -214,16 +246,11 @@ impl Engine {
                 return self.close(now, Ending::Error, out);
             }
         }
-        // What is damaged is put right first: a run that is completed leaves nothing undone.
-        if self.state.damaged.is_empty() {
-            self.close(now, Ending::Completed, out);
-        }
+        self.close(now, Ending::Completed, out);
     }
 
     fn ends_run(&self, phase: PhaseId, outcome: PhaseOutcome) -> bool {
-        // One of its packages may have been damaged for good since it finished.
-        let failed = self.state.counts[phase.0 as usize].packages[PackageState::Failed.index()] > 0;
-        (outcome == PhaseOutcome::Failed || failed) && self.plan.phase(phase).critical
+        outcome == PhaseOutcome::Failed && self.plan.phase(phase).critical
     }
 
     fn has_work(&self, phase: PhaseId) -> bool {
@@ -235,10 +262,8 @@ impl Engine {
         let mut outcome = PhaseOutcome::Completed;
         for &id in &self.plan.phase(phase).packages {
             match self.state.package(id).state {
-                PackageState::Failed | PackageState::Skipped { unwanted: false } => {
-                    return PhaseOutcome::Failed;
-                }
-                PackageState::Skipped { unwanted: true } => outcome = PhaseOutcome::Skipped,
+                PackageState::Failed | PackageState::Skipped(Skip::Doomed) => return PhaseOutcome::Failed,
+                PackageState::Skipped(Skip::Unwanted | Skip::Waived) => outcome = PhaseOutcome::Skipped,
                 PackageState::Pending | PackageState::Running | PackageState::Completed { .. } => {}
             }
         }
@@ -250,24 +275,9 @@ impl Engine {
         let method = self.plan.document.dependency_tracking.dependency_resolution.method;
         let one_at_a_time = method == Method::Topological && pool != Pool::Fetch;
         while self.queues.in_use[pool as usize] < self.queues.slots[pool as usize] {
-            if pool == Pool::Merge
-                && let Some(&damaged) = self.state.damaged.first()
-                && let Some(merge) = self.plan.task(damaged, TaskKind::Merge)
-            {
-                self.start(now, damaged, merge, out);
-                continue;
-            }
             let Some(&rank) = self.queues.ready[pool as usize].first() else { return };
             let task = rank.2;
             let id = self.plan.package_of(task);
-            if one_at_a_time && self.first_open(self.plan.package(id).phase) != Some(id) {
-                return; // its turn comes when those before it are done
-            }
-            let busy = self.queues.in_use[pool as usize] > 0;
-            if pool == Pool::Work && !self.has_memory_for(now, task, busy, out) {
-                return; // and so do those behind it
-            }
-            self.queues.ready[pool as usize].pop_first();
             // It may have been skipped, or thrown back, since it was put here.
             let current = self.state.next_task(&self.plan, id) == Some(task);
             let startable = match self.state.task(task).state {
@@ -278,9 +288,19 @@ impl Engine {
                 | TaskState::Failed
                 | TaskState::Skipped => false,
             };
-            if !current || !startable || self.state.package(id).state.is_final() {
+            let free = self.state.is_free(&self.plan, id);
+            if !current || !startable || !free || self.state.package(id).state.is_final() {
+                self.queues.ready[pool as usize].pop_first();
                 continue;
             }
+            if one_at_a_time && !self.is_its_turn(id) {
+                return; // it comes when those before it are done
+            }
+            let busy = self.queues.in_use[pool as usize] > 0;
+            if pool == Pool::Work && !self.has_memory_for(now, task, busy, out) {
+                return; // and so do those behind it
+            }
+            self.queues.ready[pool as usize].pop_first();
             if pool != Pool::Merge && self.queues.in_use[Pool::Merge as usize] > 0 && self.looks(task) {
                 self.queues.held.push(id);
             } else {
@@ -289,21 +309,29 @@ impl Engine {
         }
     }
 
-    /// The first package of a phase, in plan order, that is not final.
+    /// Whether no other package is being built, nor should be before this one.
+    fn is_its_turn(&mut self, id: PackageId) -> bool {
+        let others = self.running.keys().filter(|task| self.plan.package_of(**task) != id);
+        let alone = others.into_iter().all(|task| self.plan.kind(*task) == TaskKind::Fetch);
+        alone && self.first_open(self.plan.package(id).phase) == Some(id)
+    }
+
+    /// The first package of a phase, in plan order, that is not final. Those that wait for a person to answer let others pass.
     fn first_open(&mut self, phase: PhaseId) -> Option<PackageId> {
         let packages = &self.plan.phase(phase).packages;
         let first = &mut self.queues.first_open[phase.0 as usize];
         while packages.get(*first).is_some_and(|id| self.state.package(*id).state.is_final()) {
             *first += 1;
         }
-        packages.get(*first).copied()
+        let packages = packages.get(*first..).unwrap_or_default();
+        let waits = |id: &PackageId| self.state.package(*id).state.is_final() || !self.state.is_next(*id);
+        packages.iter().copied().find(|id| !waits(id))
     }
 
     fn start(&mut self, now: Time, id: PackageId, task: TaskId, out: &mut Vec<Effect>) {
         let kind = self.plan.kind(task);
         let history = *self.state.task(task);
-        // What a completed package does again puts right what others have damaged.
-        let restore = history.done || self.state.package(id).state.is_final();
+        let restore = history.done;
         let attempt = if restore { history.attempts.max(1) } else { history.attempts + 1 };
         self.queues.occupy(&self.plan, task);
         let plan = Arc::clone(&self.plan);
@@ -319,7 +347,7 @@ impl Engine {
             direct: kind == TaskKind::Install && package.direct,
         };
         self.record(now, record, out);
-        let running = Running { attempt, restore, since: now, ending: None, verifying: false };
+        let running = Running { attempt, restore, jobs: 1, since: now, ending: None, verifying: false };
         self.running.insert(task, running);
         if !self.verify(now, task, out) {
             self.launch(now, task, out);
@@ -346,6 +374,10 @@ impl Engine {
             Jobs::All => share,
             Jobs::Most(most) => share.min(most).max(1),
         };
+        let jobs = jobs.min(self.state.package(id).jobs_most.unwrap_or(jobs)).max(1);
+        if let Some(running) = self.running.get_mut(&task) {
+            running.jobs = jobs;
+        }
         let first_in_work_directory =
             package.tasks.iter().find(|k| k.works()).is_some_and(|first| *first == kind);
         out.push(Effect::Start(Start {
@@ -361,28 +393,19 @@ impl Engine {
     }
 
     fn end_if_done(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let Some(ending) = self.closing.filter(|_| self.running.is_empty()) else { return };
+        let Some(ending) = self.closing else { return self.pause_for_a_person(now, out) };
+        if !self.running.is_empty() || !self.acting.is_empty() {
+            return;
+        }
         let record = match ending {
-            Ending::Stopped => Record::RunPaused { reason: "stopped".into() },
-            Ending::Completed => Record::RunEnded { state: RunEnd::Completed, missing: self.missing() },
-            Ending::Error | Ending::Requirements => {
-                Record::RunEnded { state: RunEnd::Error, missing: self.missing() }
+            Ending::Stopped | Ending::Gates => Record::RunPaused { reason: "stopped".into() },
+            Ending::Completed => {
+                Record::RunEnded { state: RunEnd::Completed, missing: self.state.missing(&self.plan) }
             }
+            Ending::Error | Ending::Requirements => self.state.ended_in_error(&self.plan),
         };
         self.record(now, record, out);
         out.push(Effect::End(ending));
         self.ended = true;
-    }
-
-    /// Packages that were wanted and are not there.
-    fn missing(&self) -> Vec<Arc<str>> {
-        let missing = self.plan.package_ids().filter(|id| match self.state.package(*id).state {
-            PackageState::Failed
-            | PackageState::Skipped { unwanted: false }
-            | PackageState::Pending
-            | PackageState::Running => true,
-            PackageState::Completed { .. } | PackageState::Skipped { unwanted: true } => false,
-        });
-        missing.map(|id| self.name(id)).collect()
     }
 }

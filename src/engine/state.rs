@@ -7,11 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::plan::{NodeId, PackageId, PhaseId, Plan, TaskId, TaskKind};
+use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
-use super::message::{Have, Record, RunEnd, Time};
+mod change;
 
-pub use super::life::{PACKAGE_STATES, PackageState, PhaseState, RunState, TASK_STATES, TaskState};
+use super::gate::Gate;
+use super::message::{Have, Record, RunEnd, Then, Time};
+use super::recovery::{self, Recovery};
+
+pub use super::life::{PACKAGE_STATES, PackageState, PhaseState, RunState, Skip, TASK_STATES, TaskState};
 
 /// A task and its history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub struct Task {
     pub state: TaskState,
     /// Attempts begun.
     pub attempts: u32,
-    /// Attempts failed.
+    /// Attempts failed, since a person said `retry` if one has.
     pub failures: u32,
     /// It has succeeded before; if it runs again, then to restore a work directory.
     pub done: bool,
@@ -37,6 +41,8 @@ pub struct Package {
     pub degraded: bool,
     /// Its `check` failed when what there is of it was built, which its recipe allows.
     pub check_failed: bool,
+    /// Its tasks use at most so many jobs: for want of memory or processes, or because a person says so.
+    pub jobs_most: Option<u32>,
 }
 
 /// How many of a phase's packages and tasks are in each state; indices from `PackageState::index` and
@@ -68,8 +74,16 @@ pub struct State {
     pub doomed: BTreeMap<PackageId, PackageId>,
     /// Packages that an earlier run built without something optional, which is still missing.
     pub kept: BTreeSet<PackageId>,
-    /// Packages whose files in the sysroot are not what they should be, and that are to be merged again.
-    pub damaged: BTreeSet<PackageId>,
+    /// What is being done about failures before the next attempts.
+    pub recoveries: BTreeMap<PackageId, Recovery>,
+    /// Fingerprints of the evidence of tasks' last failures.
+    pub evidence: BTreeMap<TaskId, Arc<str>>,
+    /// Gates that are open, by number.
+    pub gates: BTreeMap<u32, Gate>,
+    /// How many have been opened, in all runs.
+    pub gates_opened: u32,
+    /// A person has said so: the run ends.
+    pub aborted: bool,
     /// Digest of the plan that the records at hand belong to.
     digest: Arc<str>,
     /// By `NodeId`: how many nodes it still waits for.
@@ -92,7 +106,11 @@ impl State {
             counts: Vec::new(),
             doomed: BTreeMap::new(),
             kept: BTreeSet::new(),
-            damaged: BTreeSet::new(),
+            recoveries: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+            gates: BTreeMap::new(),
+            gates_opened: 0,
+            aborted: false,
             digest: "".into(),
             waits: Vec::new(),
             broken: Vec::new(),
@@ -104,8 +122,13 @@ impl State {
 
     fn reset(&mut self, plan: &Plan) {
         let task = Task { state: TaskState::Blocked, attempts: 0, failures: 0, done: false };
-        let package =
-            Package { state: PackageState::Pending, cursor: 0, degraded: false, check_failed: false };
+        let package = Package {
+            state: PackageState::Pending,
+            cursor: 0,
+            degraded: false,
+            check_failed: false,
+            jobs_most: None,
+        };
         self.phases = vec![PhaseState::Pending; plan.phases.len()];
         self.packages = vec![package; plan.packages.len()];
         self.tasks = vec![task; plan.task_count()];
@@ -117,7 +140,8 @@ impl State {
         }
         self.doomed.clear();
         self.kept.clear();
-        self.damaged.clear();
+        self.recoveries.clear();
+        self.evidence.clear();
         self.waits.clone_from(&plan.wait_count);
         self.broken = vec![false; plan.wait_count.len()];
         self.degraded = vec![false; plan.wait_count.len()];
@@ -150,6 +174,21 @@ impl State {
             .then(|| TaskId(plan.first_task[id.0 as usize] + cursor))
     }
 
+    /// Whether neither what it needs nor its phase nor recovery is in the way of a package's next task.
+    pub fn is_free(&self, plan: &Plan, id: PackageId) -> bool {
+        let ahead = self.next_task(plan, id).is_some_and(|task| plan.kind(task) == TaskKind::Fetch);
+        !self.recoveries.contains_key(&id) && (ahead || self.waits_for_nothing(plan, id))
+    }
+
+    fn waits_for_nothing(&self, plan: &Plan, id: PackageId) -> bool {
+        self.is_next(id) && self.phase(plan.package(id).phase) == PhaseState::Running
+    }
+
+    /// Whether all that a package needs is settled.
+    pub fn is_next(&self, id: PackageId) -> bool {
+        self.waits[id.0 as usize] == 0
+    }
+
     /// When the package's next task may begin, as far as failures have a say in it.
     pub fn held_until(&self, plan: &Plan, id: PackageId) -> Option<Time> {
         let until = plan.tasks_of(id).filter_map(|t| match self.task(t).state {
@@ -176,6 +215,40 @@ impl State {
         self.packages[at].degraded && (self.waits[at] > 0 || self.degraded[at])
     }
 
+    /// Whether a person is asked about this phase or one of its packages.
+    pub(super) fn has_open_gate(&self, plan: &Plan, phase: PhaseId) -> bool {
+        self.gates.values().any(|gate| gate.phase == plan.phase(phase).key)
+    }
+
+    /// Whether a person is asked because this phase's requirements are not met.
+    pub(super) fn requirements_are_asked(&self, plan: &Plan, phase: PhaseId) -> bool {
+        let of_phase = |gate: &Gate| gate.package.is_none() && gate.phase == plan.phase(phase).key;
+        self.gates.values().any(of_phase)
+    }
+
+    /// Whether something has been built in an earlier phase than this.
+    pub(super) fn has_built_before(&self, plan: &Plan, phase: PhaseId) -> bool {
+        let earlier = plan.packages.iter().zip(&self.packages).filter(|(package, _)| package.phase < phase);
+        earlier.into_iter().any(|(_, package)| package.state == PackageState::Completed { reused: false })
+    }
+
+    /// Packages that were wanted and are not there.
+    pub(super) fn missing(&self, plan: &Plan) -> Vec<Arc<str>> {
+        let missing = plan.package_ids().filter(|id| match self.package(*id).state {
+            PackageState::Failed
+            | PackageState::Skipped(Skip::Doomed | Skip::Waived)
+            | PackageState::Pending
+            | PackageState::Running => true,
+            PackageState::Completed { .. } | PackageState::Skipped(Skip::Unwanted) => false,
+        });
+        missing.map(|id| Arc::clone(&plan.package(id).name)).collect()
+    }
+
+    /// What is recorded when it ends in error now.
+    pub(super) fn ended_in_error(&self, plan: &Plan) -> Record {
+        Record::RunEnded { state: RunEnd::Error, missing: self.missing(plan) }
+    }
+
     /// Whether what it says is there of a package, is not: then its run cannot just go on.
     pub fn is_gone(&self, plan: &Plan, id: PackageId, have: Have) -> bool {
         let at_merge = || {
@@ -189,7 +262,7 @@ impl State {
                 have == Have::Unselected || at_merge() && !matches!(have, Have::Archive | Have::Everything)
             }
             // Wanted now, or to be given up for another reason than before.
-            PackageState::Skipped { unwanted } => unwanted && have != Have::Unselected,
+            PackageState::Skipped(skip) => skip == Skip::Unwanted && have != Have::Unselected,
             PackageState::Failed => false,
         }
     }
@@ -202,6 +275,8 @@ impl State {
                 self.run = RunState::Running;
                 self.build_id = Arc::clone(build_id);
                 self.digest = Arc::clone(digest);
+                self.gates.clear();
+                self.aborted = false;
                 self.reset(plan);
             }
             Record::RunResumed { digest, afresh } => {
@@ -218,6 +293,21 @@ impl State {
                     RunEnd::Error => RunState::Error,
                 };
             }
+            Record::GateOpened { gate, .. } => {
+                self.gates_opened = self.gates_opened.max(*gate);
+                self.gates.extend(Gate::of(at, record).map(|opened| (*gate, opened)));
+                if self.digest == plan.digest {
+                    self.hold(plan, *gate);
+                }
+            }
+            Record::GateAnswered { gate, answer, jobs, .. } => {
+                if let Some(gate) = self.gates.remove(gate) {
+                    self.answer(plan, &gate, *answer, *jobs, touched);
+                }
+            }
+            Record::GateClosed { gate } => {
+                self.gates.remove(gate);
+            }
             // What follows is about packages as this plan has them; a segment of the ledger that was made
             // with another plan is behind a `RunStarted` or `RunResumed` of its own.
             _ if self.digest != plan.digest => {}
@@ -229,6 +319,10 @@ impl State {
                     self.packages[id.0 as usize].check_failed = true;
                 }
                 self.decide(plan, reused, archived, skipped, touched);
+                // The definition has changed, and what these are about has not.
+                for gate in self.gates.keys().copied().collect::<Vec<_>>() {
+                    self.hold(plan, gate);
+                }
             }
             Record::PhaseStarted { phase } => {
                 if let Some(id) = plan.find_phase(phase) {
@@ -247,9 +341,7 @@ impl State {
                 if let Some((id, task)) = find(plan, package, *task) {
                     self.tasks[task.0 as usize].attempts = *attempt;
                     self.set_task(plan, task, TaskState::Running { attempt: *attempt, since: at });
-                    if self.package(id).state.is_final() {
-                        self.damaged.remove(&id); // it is merged again
-                    } else if plan.kind(task) != TaskKind::Fetch {
+                    if !self.package(id).state.is_final() && plan.kind(task) != TaskKind::Fetch {
                         self.set_package(plan, id, PackageState::Running);
                     }
                 }
@@ -257,6 +349,7 @@ impl State {
             Record::TaskFinished { package, task, .. } => {
                 if let Some((id, task)) = find(plan, package, *task) {
                     self.tasks[task.0 as usize].done = true;
+                    self.evidence.remove(&task);
                     self.set_task(plan, task, TaskState::Completed);
                     if plan.kind(task) == TaskKind::Check {
                         self.packages[id.0 as usize].check_failed = false;
@@ -266,9 +359,11 @@ impl State {
                     }
                 }
             }
-            Record::TaskFailed { package, task, attempt, retry_at, tolerated, .. } => {
+            Record::TaskFailed { package, task, attempt, retry_at, tolerated, failure, jobs, .. } => {
                 if let Some((id, task)) = find(plan, package, *task) {
                     self.tasks[task.0 as usize].failures += 1;
+                    self.evidence.insert(task, failure.fingerprint());
+                    self.packages[id.0 as usize].jobs_most = jobs.or(self.package(id).jobs_most);
                     if *tolerated {
                         self.set_task(plan, task, TaskState::Failed);
                         self.packages[id.0 as usize].check_failed = true;
@@ -276,6 +371,12 @@ impl State {
                     } else if let Some(until) = *retry_at {
                         self.set_task(plan, task, TaskState::Backoff { attempt: *attempt, until });
                         self.rewind(plan, id, task, touched);
+                        if !recovery::procedure(&plan.document, failure.category).is_empty() {
+                            let kind = plan.kind(task);
+                            let category = failure.category;
+                            let recovery = Recovery { task: kind, attempt: *attempt, category, step: 0 };
+                            self.recoveries.insert(id, recovery);
+                        }
                     } else {
                         self.set_task(plan, task, TaskState::Failed);
                     }
@@ -301,20 +402,29 @@ impl State {
                     self.settle(plan, id, true, touched);
                 }
             }
-            Record::PackageFailed { package, completed, .. } => {
-                if let Some(id) = plan.find(package) {
-                    self.damaged.remove(&id);
-                    if *completed {
-                        // Whoever waited has been told that it is there: `verify` tells those who come.
-                        self.set_package(plan, id, PackageState::Failed);
-                    } else {
-                        self.give_up(plan, id, PackageState::Failed, touched);
+            Record::ActionFinished { package, then, .. } => {
+                if let Some(id) = plan.find(package)
+                    && let Some(recovery) = self.recoveries.get_mut(&id)
+                {
+                    recovery.step += 1;
+                    if *then != Then::GoOn || recovery.next(&plan.document).is_none() {
+                        self.recoveries.remove(&id);
+                        touched.push(id);
                     }
                 }
             }
-            Record::PackageSkipped { package, .. } => {
+            Record::PackageFailed { package, task } => {
+                if let Some((id, task)) = find(plan, package, *task) {
+                    self.set_task(plan, task, TaskState::Failed);
+                    self.give_up(plan, id, PackageState::Failed, touched);
+                }
+            }
+            Record::PackageSkipped { package, because } => {
                 if let Some(id) = plan.find(package) {
-                    self.give_up(plan, id, PackageState::Skipped { unwanted: false }, touched);
+                    let waived = |id| self.package(id).state == PackageState::Skipped(Skip::Waived);
+                    let skip =
+                        if plan.find(because).is_some_and(waived) { Skip::Waived } else { Skip::Doomed };
+                    self.give_up(plan, id, PackageState::Skipped(skip), touched);
                 }
             }
             Record::PackageKept { package } => {
@@ -324,187 +434,15 @@ impl State {
                     self.settle(plan, id, true, touched);
                 }
             }
-            Record::PackageDamaged { package, .. } => self.damaged.extend(plan.find(package)),
+            Record::PackageDamaged { package, archive, .. } => {
+                if let Some(id) = plan.find(package) {
+                    self.reopen(plan, id, *archive, touched);
+                }
+            }
             Record::RequirementUnmet { .. }
             | Record::Verified { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
-        }
-    }
-
-    /// The one place where a task's state changes.
-    fn set_task(&mut self, plan: &Plan, id: TaskId, to: TaskState) {
-        let phase = plan.package(plan.package_of(id)).phase;
-        let counts = &mut self.counts[phase.0 as usize].tasks;
-        let task = &mut self.tasks[id.0 as usize];
-        counts[task.state.index()] -= 1;
-        counts[to.index()] += 1;
-        task.state = to;
-    }
-
-    /// The one place where a package's state changes.
-    fn set_package(&mut self, plan: &Plan, id: PackageId, to: PackageState) {
-        let counts = &mut self.counts[plan.package(id).phase.0 as usize].packages;
-        let package = &mut self.packages[id.0 as usize];
-        counts[package.state.index()] -= 1;
-        counts[to.index()] += 1;
-        package.state = to;
-    }
-
-    fn decide(
-        &mut self,
-        plan: &Plan,
-        reused: &[Arc<str>],
-        archived: &[Arc<str>],
-        skipped: &[Arc<str>],
-        touched: &mut Vec<PackageId>,
-    ) {
-        let ids = |names: &[Arc<str>]| names.iter().filter_map(|n| plan.find(n)).collect::<Vec<_>>();
-        for &id in &ids(archived) {
-            for task in plan.tasks_of(id).filter(|t| plan.kind(*t) != TaskKind::Merge) {
-                self.set_task(plan, task, TaskState::Completed);
-                self.packages[id.0 as usize].cursor += 1;
-            }
-        }
-        let (reused, skipped) = (ids(reused), ids(skipped));
-        for &id in &reused {
-            self.reuse(plan, id);
-        }
-        for &id in &skipped {
-            self.set_package(plan, id, PackageState::Skipped { unwanted: true });
-            for task in plan.tasks_of(id) {
-                self.set_task(plan, task, TaskState::Skipped);
-            }
-        }
-        for &id in &reused {
-            self.settle(plan, id, true, touched);
-        }
-        for &id in &skipped {
-            self.settle(plan, id, false, touched);
-        }
-        for id in plan.package_ids() {
-            self.make_ready(plan, id, touched);
-        }
-    }
-
-    /// What there is of the package is good.
-    fn reuse(&mut self, plan: &Plan, id: PackageId) {
-        self.set_package(plan, id, PackageState::Completed { reused: true });
-        for task in plan.tasks_of(id) {
-            self.set_task(plan, task, TaskState::Completed);
-        }
-    }
-
-    /// If the package's next task waits for nothing but a slot, it is ready.
-    fn make_ready(&mut self, plan: &Plan, id: PackageId, touched: &mut Vec<PackageId>) {
-        if self.package(id).state.is_final() {
-            return;
-        }
-        if self.stands(id) {
-            if self.waits[id.0 as usize] == 0 {
-                self.kept.insert(id);
-                touched.push(id);
-            }
-            return;
-        }
-        let Some(task) = self.next_task(plan, id) else { return };
-        let ahead = plan.kind(task) == TaskKind::Fetch;
-        let phase = plan.package(id).phase;
-        let free = self.waits[id.0 as usize] == 0 && self.phase(phase) == PhaseState::Running;
-        if ahead || free {
-            if self.task(task).state == TaskState::Blocked {
-                self.set_task(plan, task, TaskState::Ready);
-            }
-            touched.push(id);
-        }
-    }
-
-    /// The package's current task is behind it.
-    fn move_on(&mut self, plan: &Plan, id: PackageId, touched: &mut Vec<PackageId>) {
-        loop {
-            self.packages[id.0 as usize].cursor += 1;
-            // A check that is behind the package, failed or not, is not done again for a restored directory.
-            match self.next_task(plan, id).map(|t| self.task(t).state) {
-                Some(TaskState::Completed | TaskState::Failed) => {}
-                Some(
-                    TaskState::Blocked
-                    | TaskState::Ready
-                    | TaskState::Running { .. }
-                    | TaskState::Backoff { .. }
-                    | TaskState::Skipped,
-                ) => break,
-                None => {
-                    touched.push(id);
-                    return;
-                }
-            }
-        }
-        self.make_ready(plan, id, touched);
-    }
-
-    /// The work directory can no longer be trusted before `task`: what made it is done again.
-    fn rewind(&mut self, plan: &Plan, id: PackageId, task: TaskId, touched: &mut Vec<PackageId>) {
-        if plan.kind(task).works() {
-            let again: Vec<TaskId> =
-                plan.tasks_of(id).filter(|t| *t <= task && plan.kind(*t).restores()).collect();
-            for t in &again {
-                match self.task(*t).state {
-                    TaskState::Completed | TaskState::Ready => self.set_task(plan, *t, TaskState::Blocked),
-                    TaskState::Blocked
-                    | TaskState::Running { .. }
-                    | TaskState::Backoff { .. }
-                    | TaskState::Failed
-                    | TaskState::Skipped => {}
-                }
-            }
-            let first = again.first().copied().unwrap_or(task);
-            // The failing task itself may have become ready before; it has to wait for those before it.
-            if first != task && self.task(task).state == TaskState::Ready {
-                self.set_task(plan, task, TaskState::Blocked);
-            }
-            self.packages[id.0 as usize].cursor = first.0 - plan.first_task[id.0 as usize];
-        }
-        self.make_ready(plan, id, touched);
-    }
-
-    /// The package ends without being complete.
-    fn give_up(&mut self, plan: &Plan, id: PackageId, to: PackageState, touched: &mut Vec<PackageId>) {
-        self.doomed.remove(&id);
-        self.set_package(plan, id, to);
-        for task in plan.tasks_of(id) {
-            match self.task(task).state {
-                TaskState::Blocked | TaskState::Ready | TaskState::Backoff { .. } => {
-                    self.set_task(plan, task, TaskState::Skipped);
-                }
-                // A fetch may still be under way; what it says then changes no package.
-                TaskState::Running { .. } | TaskState::Completed | TaskState::Failed | TaskState::Skipped => {
-                }
-            }
-        }
-        self.settle(plan, id, false, touched);
-    }
-
-    /// Tells all who wait for a package that the waiting is over, one way or the other.
-    fn settle(&mut self, plan: &Plan, id: PackageId, good: bool, touched: &mut Vec<PackageId>) {
-        let mut news = vec![(NodeId(id.0), good)];
-        while let Some((node, good)) = news.pop() {
-            let degraded = self.degraded[node.0 as usize];
-            for waiter in &plan.waiters[node.0 as usize] {
-                let at = waiter.node.0 as usize;
-                self.waits[at] -= 1;
-                self.degraded[at] |= degraded || !good;
-                self.broken[at] |= !good && waiter.required;
-                match plan.as_package(waiter.node) {
-                    Some(package) if self.package(package).state.is_final() => {}
-                    Some(package) if self.broken[at] && !self.package(package).degraded => {
-                        self.doomed.entry(package).or_insert(id);
-                        touched.push(package);
-                    }
-                    Some(package) => self.make_ready(plan, package, touched),
-                    None if self.waits[at] == 0 => news.push((waiter.node, !self.broken[at])),
-                    None => {}
-                }
-            }
         }
     }
 }

@@ -52,6 +52,14 @@ impl Timers {
         self.by_time.first().map(|(at, _)| *at)
     }
 
+    /// Packages that are to try again.
+    pub(super) fn retries(&self) -> impl Iterator<Item = PackageId> {
+        self.by_timer.keys().filter_map(|timer| match timer {
+            Timer::Retry(package) => Some(*package),
+            Timer::Memory | Timer::Timeout(_) | Timer::Silence(_) | Timer::Grace(_) => None,
+        })
+    }
+
     /// Takes out the first that is due.
     pub(super) fn pop(&mut self, now: Time) -> Option<Timer> {
         let (_, timer) = self.by_time.first().copied().filter(|(at, _)| *at <= now)?;

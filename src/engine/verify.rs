@@ -3,9 +3,8 @@
 //! Owns: what is asked, and what follows from the answer. Does not know: how files are looked at.
 //!
 //! Nothing of ours changes the sysroot while it is looked at: the merges' only slot is taken. A dependency that is damaged
-//! fails the attempt (`broken_dependency`) and is merged again from its archive; the next attempt looks again. Where the
-//! archive is damaged, too, the dependency counts as failed, and the next run builds it again: doing so within the run is a
-//! recovery procedure (`rebuild_dependencies`), which is not there yet, like `verify_dependencies` before every retry.
+//! fails the attempt (`broken_dependency`) and is merged again from its archive or, where that is damaged, too, built again,
+//! and whatever needs it waits for that; the next attempt looks again.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -38,7 +37,7 @@ impl Engine {
     }
 
     /// Whether the package is there, in the sysroot.
-    fn has_files(&self, id: PackageId) -> bool {
+    pub(super) fn has_files(&self, id: PackageId) -> bool {
         let completed = matches!(self.state.package(id).state, PackageState::Completed { .. });
         completed && self.plan.task(id, TaskKind::Merge).is_some()
     }
@@ -65,7 +64,7 @@ impl Engine {
     /// What need not be looked at.
     fn known_to_be_broken(&self, task: TaskId) -> Option<Failure> {
         let accepts = self.plan.package(self.plan.package_of(task)).accept_failed_check;
-        for Strict { package, required } in &*self.strict(task) {
+        for Strict { package, .. } in &*self.strict(task) {
             let dependency = self.state.package(*package);
             let name = self.name(*package);
             match dependency.state {
@@ -77,18 +76,11 @@ impl Engine {
                     );
                     return Some(broken(text).hint(hint).pointless_to_retry());
                 }
-                // It was there when the waiting ended.
-                PackageState::Failed if *required => {
-                    let text = format!(
-                        "`{name}`, which it needs, was damaged in the sysroot and could not be put right"
-                    );
-                    return Some(broken(text).hint(again(&name)).pointless_to_retry());
-                }
                 PackageState::Completed { .. }
                 | PackageState::Failed
                 | PackageState::Pending
                 | PackageState::Running
-                | PackageState::Skipped { .. } => {}
+                | PackageState::Skipped(_) => {}
             }
         }
         None
@@ -102,29 +94,17 @@ impl Engine {
         findings: Result<Findings, Failure>,
         out: &mut Vec<Effect>,
     ) {
+        if self.looked_below(now, task, &findings, out) {
+            return;
+        }
         let Some(running) = self.running.get_mut(&task).filter(|running| running.verifying) else { return };
         running.verifying = false;
         let ending = running.ending;
         self.release_sysroot(now, task);
         let failure = match findings {
-            Ok(Findings { at, read, damaged }) => {
-                if !read.is_empty() {
-                    let packages = read.into_iter().map(|id| self.name(id)).collect();
-                    self.record(now, Record::Verified { packages, at }, out);
-                }
-                for Damaged { package, path, what, archive, .. } in &damaged {
-                    let (package, path, what) = (self.name(*package), Arc::clone(path), Arc::clone(what));
-                    self.record(
-                        now,
-                        Record::PackageDamaged { package: Arc::clone(&package), path, what },
-                        out,
-                    );
-                    if !archive {
-                        let task = TaskKind::Merge;
-                        self.record(now, Record::PackageFailed { package, task, completed: true }, out);
-                    }
-                }
-                self.damage(&damaged)
+            Ok(findings) => {
+                self.note_findings(now, &findings, out);
+                self.damage(&findings.damaged)
             }
             Err(failure) => Some(failure),
         };
@@ -134,6 +114,18 @@ impl Engine {
             }
             (None, None) => self.launch(now, task, out),
             (None, Some(failure)) => self.give_back(now, task, failure, out),
+        }
+    }
+
+    /// What was read is known to be right; what is damaged is not there any more.
+    pub(super) fn note_findings(&mut self, now: Time, findings: &Findings, out: &mut Vec<Effect>) {
+        if !findings.read.is_empty() {
+            let packages = findings.read.iter().map(|id| self.name(*id)).collect();
+            self.record(now, Record::Verified { packages, at: findings.at }, out);
+        }
+        for Damaged { package, path, what, archive, .. } in &findings.damaged {
+            let (package, path, what) = (self.name(*package), Arc::clone(path), Arc::clone(what));
+            self.record(now, Record::PackageDamaged { package, path, what, archive: *archive }, out);
         }
     }
 
@@ -157,20 +149,12 @@ impl Engine {
         let text = format!(
             "`{name}`, which it needs, is damaged in the sysroot: `{path}` {what}{more}{archive_too}{also}"
         );
-        Some(if *archive {
-            broken(text).hint(format!(
-                "`{name}` is merged again from its archive; nothing but kiln may write into the sysroot"
-            ))
-        } else {
-            broken(text).hint(again(&name)).pointless_to_retry()
-        })
+        let how = if *archive { "merged again from its archive" } else { "built again" };
+        let hint = format!("`{name}` is {how}; nothing but kiln may write into the sysroot");
+        Some(broken(text).hint(hint))
     }
 }
 
 fn broken(text: String) -> Failure {
     Failure::fact(Category::BrokenDependency, "kiln", text)
-}
-
-fn again(name: &str) -> String {
-    format!("run it again, and `{name}` is built again; nothing but kiln may write into the sysroot")
 }

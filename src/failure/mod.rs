@@ -13,6 +13,8 @@ mod literal;
 pub mod output;
 mod rules;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// The framework's error categories, and ours for security.
@@ -176,6 +178,26 @@ impl Failure {
             hint: None,
             retryable: category != Category::SecurityViolation,
         }
+    }
+
+    /// Whether kiln ended it because it took too long.
+    pub fn took_too_long(&self) -> bool {
+        self.category == Category::ResourceExhaustion && self.evidence.source == "kiln"
+    }
+
+    /// What two failures for the same reason have in common: category and evidence, without what changes from one
+    /// attempt to the next (numbers: of processes, times, lines).
+    pub fn fingerprint(&self) -> Arc<str> {
+        let mut text = self.category.name().to_owned();
+        text.push(' ');
+        for c in self.evidence.text.chars() {
+            match c {
+                '0'..='9' if text.ends_with('#') => {}
+                '0'..='9' => text.push('#'),
+                other => text.push(other),
+            }
+        }
+        text.into()
     }
 
     /// With this hint.

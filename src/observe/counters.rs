@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::message::Usage;
+use crate::config::document::{RECOVERY_ACTIONS, RecoveryAction};
+use crate::engine::message::{ActionResult, Usage};
 use crate::failure::{CATEGORIES, Category};
 use crate::plan::{TASK_KINDS, TaskKind};
 
@@ -29,6 +30,10 @@ pub struct Counters {
     pub phases: BTreeMap<Arc<str>, PhaseCounters>,
     /// Failed attempts, by `Category` in its order.
     pub errors: [u64; CATEGORIES.len()],
+    /// Recovery actions that ended, by `RecoveryAction` in its order.
+    pub actions: [u64; RECOVERY_ACTIONS.len()],
+    /// Of these, those that failed.
+    pub failed_actions: [u64; RECOVERY_ACTIONS.len()],
     /// Seconds that counted attempts took.
     pub durations: ByTask<Histogram>,
     /// Seconds that tasks could have run and did not.
@@ -66,6 +71,8 @@ impl Default for Counters {
             runs_error: 0,
             phases: BTreeMap::new(),
             errors: [0; CATEGORIES.len()],
+            actions: [0; RECOVERY_ACTIONS.len()],
+            failed_actions: [0; RECOVERY_ACTIONS.len()],
             durations: std::array::from_fn(|_| Histogram::new(DURATION_SECONDS)),
             queued: std::array::from_fn(|_| Histogram::new(QUEUE_SECONDS)),
             fetched: 0,
@@ -116,6 +123,12 @@ impl Counters {
         if usage.peak_memory > 0 {
             counters.peak_memory.observe(usage.peak_memory as f64);
         }
+    }
+
+    /// A recovery action ended.
+    pub fn acted(&mut self, action: RecoveryAction, result: ActionResult) {
+        self.actions[action as usize] += 1;
+        self.failed_actions[action as usize] += u64::from(result == ActionResult::Failed);
     }
 
     /// What an execution used, whether or not it counts as an attempt.

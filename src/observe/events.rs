@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::engine::message::{PhaseOutcome, Record, Requirement, RunEnd, Time};
+use crate::config::document::RecoveryAction;
+use crate::engine::message::{ActionResult, Answer, PhaseOutcome, Record, Requirement, RunEnd, Then, Time};
 use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
 use crate::plan::TaskKind;
 use crate::words::count;
 
+use super::failures::FailedPackage;
 use super::human::{self, plain};
 use super::progress::Progress;
 
@@ -51,6 +53,10 @@ pub struct Told {
     pub attempt: Option<u32>,
     /// What went wrong.
     pub category: Option<Category>,
+    /// The recovery action that it is about.
+    pub action: Option<RecoveryAction>,
+    /// The gate that it is about.
+    pub gate: Option<u32>,
 }
 
 /// One fixed id per kind of record.
@@ -68,6 +74,10 @@ pub fn message_id(record: &Record) -> &'static str {
         Record::TaskInterrupted { .. } => "4943cc8a505c43ef85c62a5ced10fc9b",
         Record::WorkLost { .. } => "c5a301d8f31f4e8db08a44c86a88f72b",
         Record::PackageCompleted { .. } => "6c49d9044f70479ba60281dbf63ef69d",
+        Record::ActionFinished { .. } => "ccc47ec730e14b699f80e5f2cf4e1dec",
+        Record::GateOpened { .. } => "3cb659713f1143a4958bf09d03f02a2b",
+        Record::GateAnswered { .. } => "8e48223cda674edd8a015082f02f4997",
+        Record::GateClosed { .. } => "09e56847ecce49048921f63e97a687c3",
         Record::PackageFailed { .. } => "1171721583064511af10d0ff98596c76",
         Record::Verified { .. } => "ec03c6b05a544daab80da88f9f88cd02",
         Record::PackageDamaged { .. } => "1a4fb06aa8c346fe884d1eba438fcde0",
@@ -97,6 +107,10 @@ pub fn is_told(record: &Record) -> bool {
         | Record::RequirementUnmet { .. }
         | Record::TaskFailed { .. }
         | Record::WorkLost { .. }
+        | Record::ActionFinished { .. }
+        | Record::GateOpened { .. }
+        | Record::GateAnswered { .. }
+        | Record::GateClosed { .. }
         | Record::PackageCompleted { .. }
         | Record::PackageFailed { .. }
         | Record::PackageDamaged { .. }
@@ -121,6 +135,8 @@ pub fn tell(entry: &Entry, before: &Progress) -> Told {
         task: None,
         attempt: None,
         category: None,
+        action: None,
+        gate: None,
     };
     told.fill(entry, before);
     told
@@ -141,6 +157,8 @@ impl Told {
                     TASK = self.task.map(TaskKind::name),
                     ATTEMPT = self.attempt,
                     CATEGORY = self.category.map(Category::name),
+                    ACTION = self.action.map(RecoveryAction::as_str),
+                    GATE_ID = self.gate,
                     "{}",
                     self.text
                 )
@@ -252,22 +270,77 @@ impl Told {
                 let degraded = if *degraded { ", without something optional" } else { "" };
                 self.text = format!("{package} {version}: completed in {spent}{degraded}");
             }
-            Record::PackageFailed { package, completed: true, .. } => {
-                self.package(package, before);
+            Record::ActionFinished { package, task, attempt, action, result, examined, then, .. } => {
+                self.about(package, *task, *attempt, before);
+                self.action = Some(*action);
+                self.level = match result {
+                    ActionResult::Done => Level::INFO,
+                    ActionResult::NothingToDo => Level::DEBUG,
+                    ActionResult::Failed => Level::WARN,
+                };
+                let what = match result {
+                    ActionResult::Done => "",
+                    ActionResult::NothingToDo => " nothing to do,",
+                    ActionResult::Failed => " failed,",
+                };
+                let then = match then {
+                    Then::GoOn => "",
+                    Then::Pointless => "; trying again would give the same",
+                    Then::Person => "; a person is needed",
+                };
+                self.text = format!("{package}: {action}:{what} {}{then}", plain(examined));
+            }
+            Record::GateOpened { gate, reason, phase, package, task, .. } => {
+                self.phase = Some(Arc::clone(phase));
+                self.package.clone_from(package);
+                self.task = *task;
+                self.gate = Some(*gate);
                 self.level = Level::ERROR;
-                self.text = format!("{package}: damaged in the sysroot, and cannot be put right");
+                let about = package.as_ref().map_or_else(
+                    || format!("phase {phase} needs a person"),
+                    |package| {
+                        let failed = before.failures().find(package);
+                        self.category = failed.map(FailedPackage::category);
+                        self.attempt = failed.map(|failed| failed.attempt);
+                        let why = failed.map(|failed| format!(": {}", evidence(&failed.failure)));
+                        format!("{package} needs a person{}", why.unwrap_or_default())
+                    },
+                );
+                self.text = format!("gate {gate} ({reason}): {about}; kiln resolve {gate} retry|skip|abort");
             }
-            Record::PackageFailed { package, task, completed: false } => {
-                self.package_failed(package, *task, before);
+            Record::GateAnswered { gate, answer, jobs, by, note } => {
+                self.gate = Some(*gate);
+                if let Some(open) = before.state().gates.get(gate) {
+                    self.phase = Some(Arc::clone(&open.phase));
+                    self.package.clone_from(&open.package);
+                    self.task = open.task;
+                }
+                if *answer == Answer::Abort {
+                    self.level = Level::WARN;
+                }
+                let jobs = jobs.map(|jobs| format!(" with {}", count(u64::from(jobs), "job")));
+                let note = if note.is_empty() { String::new() } else { format!(": {}", plain(note)) };
+                self.text = format!(
+                    "gate {gate}: {} says {}{}{note}",
+                    plain(by),
+                    answer.name(),
+                    jobs.unwrap_or_default()
+                );
             }
+            Record::GateClosed { gate } => {
+                self.gate = Some(*gate);
+                self.text = format!("gate {gate}: closed, since the definition has changed");
+            }
+            Record::PackageFailed { package, task } => self.package_failed(package, *task, before),
             Record::Verified { packages, .. } => {
                 self.level = Level::DEBUG;
                 self.text = format!("in the sysroot as they should be: {}", names(packages));
             }
-            Record::PackageDamaged { package, path, what } => {
+            Record::PackageDamaged { package, path, what, archive } => {
                 self.package(package, before);
                 self.level = Level::WARN;
-                self.text = format!("{package}: damaged in the sysroot: {} {what}", plain(path));
+                let how = if *archive { "merged again" } else { "built again" };
+                self.text = format!("{package}: damaged in the sysroot: {} {what}; {how}", plain(path));
             }
             Record::PackageSkipped { package, because } => {
                 self.package(package, before);

@@ -1,13 +1,14 @@
 //! Packages in which something failed during the current run.
 //!
-//! Owns: the escalation level of each, as far as failures alone decide it: 0 recovered, 1 after the first
-//! failure, 2 when failed attempts reach `escalation_threshold`. Does not know: gates (level 3).
+//! Owns: the escalation level of each: 0 recovered, 1 after the first failure, 2 when failed attempts reach
+//! `escalation_threshold`, 3 while a gate is open.
 //!
 //! A failed `check` that its recipe allows is counted as an error, and escalates nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::document::GateReason;
 use crate::failure::{Category, Failure};
 use crate::plan::TaskKind;
 
@@ -26,8 +27,10 @@ pub struct FailedPackage {
     pub failure: Failure,
     /// Failed attempts since the package was last well.
     pub failures: u32,
-    /// 0 none or recovered, 1, 2.
+    /// 0 none or recovered, 1, 2, 3.
     pub level: u8,
+    /// The gate that is open for it, and why.
+    pub gate: Option<(u32, GateReason)>,
     /// When it failed first in this run, nanoseconds since 1970.
     pub since: i64,
     /// When the level last changed, nanoseconds since 1970.
@@ -85,6 +88,7 @@ impl Failures {
                 failure: failed.failure.clone(),
                 failures: 0,
                 level: 0,
+                gate: None,
                 since: wall,
                 changed: wall,
                 over: false,
@@ -121,9 +125,39 @@ impl Failures {
         }
     }
 
-    /// Packages are decided again, and have all their attempts again.
+    /// A person is asked. What failed in an earlier run of the ledger may not be known here.
+    pub fn gate_opened(
+        &mut self,
+        phase: &Arc<str>,
+        package: &Arc<str>,
+        task: TaskKind,
+        gate: (u32, GateReason),
+        wall: i64,
+    ) {
+        if self.find(package).is_none() {
+            let failure = &Failure::fact(Category::CompilationFailure, "kiln", "a person is needed");
+            self.failed(&Failed { phase, package, task, attempt: 1, failure }, u32::MAX, wall);
+        }
+        if let Some(entry) = self.find_mut(package) {
+            entry.gate = Some(gate);
+            entry.over = true;
+            entry.set_level(3, wall);
+        }
+    }
+
+    /// A gate is answered or has closed; the package that it was about.
+    pub fn gate_ended(&mut self, gate: u32, threshold: u32, wall: i64) -> Option<Arc<str>> {
+        let entry =
+            self.list.iter_mut().find(|entry| entry.gate.is_some_and(|(number, _)| number == gate))?;
+        entry.gate = None;
+        entry.over = false;
+        entry.set_level(if entry.failures >= threshold { 2 } else { 1 }, wall);
+        Some(Arc::clone(&entry.package))
+    }
+
+    /// Packages are decided again, and have all their attempts again; what a person is asked stays asked.
     pub fn afresh(&mut self, wall: i64) {
-        for entry in &mut self.list {
+        for entry in self.list.iter_mut().filter(|entry| entry.gate.is_none()) {
             entry.recover(wall);
         }
     }

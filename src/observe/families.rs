@@ -79,12 +79,18 @@ families! {
         "How long tasks waited that could have run: fetches, retries, and tasks that follow another of their package.";
     Errors COUNTER "kiln_errors_total" ["category"]
         "Failed attempts, over all runs.";
+    RecoveryActions COUNTER "kiln_recovery_actions_total" ["action"]
+        "Recovery actions that ended, over all runs.";
+    RecoveryFailures COUNTER "kiln_recovery_action_failures_total" ["action"]
+        "Recovery actions that could not do what they should.";
     EscalationLevel GAUGE "kiln_escalation_level" ["phase", "package"]
-        "Packages in which something failed in this run: 0 recovered, 1 failed, 2 failed escalation_threshold times.";
+        "Packages in which something failed in this run: 0 recovered, 1 failed, 2 failed escalation_threshold times, 3 a person is needed.";
     EscalationTime GAUGE "kiln_escalation_timestamp_seconds" ["phase", "package"]
         "When the escalation level last changed.";
     FailedPackage GAUGE "kiln_failed_package_info" ["phase", "package", "task", "category", "reason"]
         "What failed last in a package whose escalation level is above 0; reason is that of its gate. Always 1.";
+    GatesOpen GAUGE "kiln_gates_open" ["reason"]
+        "Open requests for a person.";
     ActiveStart GAUGE "kiln_active_task_start_timestamp_seconds" ["phase", "package", "task"]
         "When a running task began; the longest running ones, at most twice as many as job slots and eight more.";
     ActiveExpected GAUGE "kiln_active_task_expected_duration_seconds" ["phase", "package", "task"]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::message::Time;
-use crate::engine::state::{PackageState, RunState, State, TaskState};
+use crate::engine::state::{PackageState, RunState, Skip, State, TaskState};
 use crate::engine::{Limits, estimate};
 use crate::plan::{Plan, TaskId, TaskKind};
 
@@ -77,7 +77,7 @@ impl Forecast {
         let mut unsure = 0.0;
         let mut left = 0.0;
         for id in self.plan.package_ids() {
-            if state.package(id).state == (PackageState::Skipped { unwanted: true }) {
+            if state.package(id).state == (PackageState::Skipped(Skip::Unwanted)) {
                 continue;
             }
             for task in self.plan.tasks_of(id) {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+pub use crate::words::size;
+
 /// `0s`, `42s`, `14m`, `1h20m`, `2d3h`: two units at most, the smaller one where it still matters.
 pub fn duration(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -14,21 +16,6 @@ pub fn duration(span: Duration) -> String {
         3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         86_400.. => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
-}
-
-/// `512B`, `1.5G`: 1024-based, as definitions write sizes.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in UNITS {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if value < 10.0 && unit != "B" { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
 }
 
 /// RFC 3339 in UTC, to the second; empty for a time that no calendar has.

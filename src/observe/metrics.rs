@@ -17,6 +17,7 @@ use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Encoder as _, TextEncoder};
 
 use crate::config::document::NotificationChannel;
+use crate::config::document::{GATE_REASONS, RECOVERY_ACTIONS};
 use crate::engine::state::{PACKAGE_STATES, RunState, TASK_STATES};
 use crate::failure::CATEGORIES;
 use crate::plan::TASK_KINDS;
@@ -92,6 +93,7 @@ impl Collector for Exposition {
         out.phases(&self.snapshot);
         out.counters(&self.snapshot);
         out.failures(&self.snapshot);
+        out.gates(&self.snapshot);
         out.active(&self.snapshot);
         out.host(&self.sample);
         out.process(&self.sample);
@@ -242,6 +244,12 @@ impl Sheet {
             let count = counters.errors[category as usize];
             self.counter(Family::Errors, &[category.name()], count as f64);
         }
+        for action in RECOVERY_ACTIONS {
+            let (ended, failed) =
+                (counters.actions[action as usize], counters.failed_actions[action as usize]);
+            self.counter(Family::RecoveryActions, &[action.as_str()], ended as f64);
+            self.counter(Family::RecoveryFailures, &[action.as_str()], failed as f64);
+        }
         self.counter(Family::FetchedBytes, &[], counters.fetched as f64);
         self.counter(Family::CacheRequests, &[], counters.cache_requests as f64);
         self.counter(Family::CacheHits, &[], counters.cache_hits as f64);
@@ -261,10 +269,17 @@ impl Sheet {
             self.time(Family::EscalationTime, &[phase, package], Some(failed.changed));
             if failed.level > 0 {
                 let category = failed.category().name();
-                // No gates, no reason.
-                let labels = [phase, package, failed.task.name(), category, ""];
+                let reason = failed.gate.map_or("", |(_, reason)| reason.as_str());
+                let labels = [phase, package, failed.task.name(), category, reason];
                 self.gauge(Family::FailedPackage, &labels, 1.0);
             }
+        }
+    }
+
+    fn gates(&mut self, snapshot: &Snapshot) {
+        for reason in GATE_REASONS {
+            let open = snapshot.gates.iter().filter(|gate| gate.reason == reason).count();
+            self.gauge(Family::GatesOpen, &[reason.as_str()], open as f64);
         }
     }
 

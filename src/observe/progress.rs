@@ -7,12 +7,12 @@
 //! never has to be taken back; nor does what is run again only to restore a work directory. A retry is an
 //! attempt that comes after a counted, failed one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Limits;
-use crate::engine::message::{Record, RunEnd, Time, Usage};
+use crate::engine::message::{Answer, Record, RunEnd, Time, Usage};
 use crate::engine::state::{RunState, State};
 use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
@@ -76,6 +76,10 @@ pub(super) struct Run {
     /// Packages built, and the nanoseconds that their tasks ran.
     pub(super) built: (u64, u64),
     pub(super) failures: Failures,
+    /// Packages that were completed, were damaged since and are being merged again.
+    mending: BTreeSet<Arc<str>>,
+    /// When gates opened, nanoseconds since 1970.
+    pub(super) asked: BTreeMap<u32, i64>,
     /// CPU time, nanoseconds.
     pub(super) cpu: u64,
     /// By package that is not complete: nanoseconds that its tasks ran.
@@ -254,7 +258,10 @@ impl Progress {
             Record::Decided { reused, skipped, .. } => {
                 self.run.completed = reused.len() as u64;
                 self.run.unwanted = skipped.len() as u64;
-                (self.run.failed, self.run.skipped) = (0, 0);
+                // What a person is asked about stays failed.
+                let asked = self.state.gates.values().filter(|gate| gate.package.is_some()).count();
+                (self.run.failed, self.run.skipped) = (asked as u64, 0);
+                self.run.mending.clear();
                 self.run.decided = at;
                 self.outlook.invalidate();
             }
@@ -308,22 +315,63 @@ impl Progress {
                 self.ready.insert(Arc::clone(package), at);
             }
             Record::PackageCompleted { phase, package, .. } => {
-                self.counters.phase(phase).packages_completed += 1;
                 self.run.completed += 1;
                 self.run.last_progress = Some(wall);
-                self.run.built.0 += 1;
-                self.run.built.1 += self.run.spent.remove(package).unwrap_or(0);
+                // What was merged again was not built again.
+                if !self.run.mending.remove(package) {
+                    self.counters.phase(phase).packages_completed += 1;
+                    self.run.built.0 += 1;
+                    self.run.built.1 += self.run.spent.remove(package).unwrap_or(0);
+                }
                 self.run.failures.completed(package, wall);
                 self.ready.remove(package);
             }
-            Record::PackageFailed { package, completed, .. } => {
+            Record::PackageFailed { package, .. } => {
                 self.run.failed += 1;
-                self.run.completed = self.run.completed.saturating_sub(u64::from(*completed));
                 self.run.failures.spent(package);
                 self.ready.remove(package);
             }
-            Record::PackageDamaged { package, path, what } => {
-                // Until it has been merged again, something is wrong with the package; no attempt has failed.
+            Record::ActionFinished { action, result, .. } => self.counters.acted(*action, *result),
+            Record::GateOpened { gate, reason, phase, package, task, .. } => {
+                self.run.asked.insert(*gate, wall);
+                let Some(package) = package else { return };
+                self.run.failed += 1;
+                let (gate, task) = ((*gate, *reason), task.unwrap_or(TaskKind::Build));
+                self.run.failures.gate_opened(phase, package, task, gate, wall);
+                self.ready.remove(package);
+            }
+            Record::GateAnswered { gate, answer, .. } => {
+                let threshold = self.plan.document.error_recovery.automatic_recovery.escalation_threshold;
+                if let Some(package) = self.run.failures.gate_ended(*gate, threshold, wall) {
+                    self.run.failed = self.run.failed.saturating_sub(u64::from(*answer != Answer::Abort));
+                    match answer {
+                        Answer::Retry => {
+                            self.ready.insert(package, at);
+                        }
+                        Answer::Skip => {
+                            self.run.skipped += 1;
+                            self.run.failures.completed(&package, wall);
+                        }
+                        Answer::Abort => {}
+                    }
+                }
+                self.outlook.invalidate();
+            }
+            Record::GateClosed { gate } => {
+                let threshold = self.plan.document.error_recovery.automatic_recovery.escalation_threshold;
+                if let Some(package) = self.run.failures.gate_ended(*gate, threshold, wall) {
+                    self.run.failures.completed(&package, wall);
+                }
+            }
+            Record::PackageDamaged { package, path, what, archive } => {
+                self.run.completed = self.run.completed.saturating_sub(1);
+                if *archive {
+                    self.run.mending.insert(Arc::clone(package));
+                } else {
+                    self.run.mending.remove(package);
+                }
+                self.outlook.invalidate();
+                // Until it is there again, something is wrong with the package; no attempt has failed.
                 if let Some(id) = self.plan.find(package) {
                     let phase = &self.plan.phase(self.plan.package(id).phase).key;
                     let text = format!("damaged in the sysroot: `{path}` {what}");

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::document::{NotificationChannel, ProgressTracking};
+use crate::config::document::{GateReason, NotificationChannel, ProgressTracking};
+use crate::engine::gate::Gate;
 use crate::engine::message::{PhaseOutcome, Time};
 use crate::engine::state::{Counts, PackageState, PhaseState, RunState, TaskState};
 use crate::plan::{PhaseId, TaskId, TaskKind};
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub failed: Vec<FailedPackage>,
     /// Highest escalation level of any package.
     pub level: u8,
+    /// Gates that are open, the oldest first.
+    pub gates: Vec<GateView>,
     /// Counters of the ledger's life.
     pub counters: Counters,
     /// Job slots.
@@ -119,6 +122,23 @@ pub struct PhaseView {
     pub memory: Option<u64>,
 }
 
+/// A gate that is open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateView {
+    /// Its number.
+    pub number: u32,
+    /// Why.
+    pub reason: GateReason,
+    /// Of the package; or the one that cannot start.
+    pub phase: Arc<str>,
+    /// What failed; `None`: the phase's requirements are not met.
+    pub package: Option<Arc<str>>,
+    /// Which of its tasks.
+    pub task: Option<TaskKind>,
+    /// Since when, nanoseconds since 1970.
+    pub opened: i64,
+}
+
 /// A running task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningTask {
@@ -189,12 +209,25 @@ impl Progress {
             running,
             failed: self.run.failures.list().iter().take(FAILED_MOST).cloned().collect(),
             level: self.run.failures.level(),
+            gates: self.gates(),
             counters: self.counters.clone(),
             slots: self.limits.jobs,
             slots_in_use: u32::try_from(slots_in_use).unwrap_or(u32::MAX),
             channels: manual.notification_channels.clone(),
             tracking: self.plan.document.progress_tracking.clone(),
         }
+    }
+
+    fn gates(&self) -> Vec<GateView> {
+        let view = |(number, gate): (&u32, &Gate)| GateView {
+            number: *number,
+            reason: gate.reason,
+            phase: Arc::clone(&gate.phase),
+            package: gate.package.clone(),
+            task: gate.task,
+            opened: self.run.asked.get(number).copied().unwrap_or(self.last.wall),
+        };
+        self.state.gates.iter().map(view).collect()
     }
 
     fn running_tasks(&self, moving: bool) -> Vec<RunningTask> {

@@ -105,6 +105,8 @@ pub enum Health {
     Healthy,
     /// A package is at escalation level 1 or 2.
     Degraded,
+    /// A gate is open.
+    Attention,
     /// The run should be going on, and no runner is there.
     Down,
 }
@@ -146,6 +148,8 @@ impl Monitoring {
         let run = &snapshot.run;
         let health_status = if run.state == RunState::Running && !snapshot.alive {
             Health::Down
+        } else if !snapshot.gates.is_empty() {
+            Health::Attention
         } else if snapshot.level > 0 {
             Health::Degraded
         } else {

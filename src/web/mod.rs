@@ -12,8 +12,9 @@
 //! | `/api/v1/status` | the Build Status document; 404 before the first run |
 //! | `/api/v1/monitoring` | the Monitoring Integration document |
 //!
-//! Everything is read-only.
+//! All of it is read-only. What changes a run goes through the control socket (`control`).
 
+pub mod control;
 mod page;
 mod patient;
 mod routes;
@@ -24,6 +25,7 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,6 +43,14 @@ pub enum WebError {
     Bind {
         /// Which.
         addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no directory for the control socket, or it cannot be made there.
+    #[error("cannot listen on the control socket `{}`", path.display())]
+    Control {
+        /// Where.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -111,14 +121,11 @@ impl Bound {
         bounds: Bounds,
     ) -> Result<ServerHandle, WebError> {
         let scrapes = Arc::new(Scrapes::default());
-        let routes = routes::Routes { observer, build, scrapes: Arc::clone(&scrapes) };
-        let (stop, stopped) = oneshot::channel();
-        let server = server::Server::new(self.listener, Arc::new(routes), bounds).map_err(WebError::Start)?;
-        let thread = std::thread::Builder::new()
-            .name("web".into())
-            .spawn(move || server.run(stopped))
-            .map_err(WebError::Start)?;
-        Ok(ServerHandle { addr: self.addr, stop: Some(stop), thread: Some(thread), scrapes })
+        let routes = routes::Routes { observer, build, scrapes: Arc::clone(&scrapes), limit: bounds.answer };
+        type Server = server::Server<tokio::net::TcpListener, routes::Routes>;
+        let server = Server::new(self.listener, Arc::new(routes), bounds).map_err(WebError::Start)?;
+        let thread = Thread::start("web", |stopped| server.run(stopped))?;
+        Ok(ServerHandle { addr: self.addr, thread, scrapes })
     }
 }
 
@@ -126,9 +133,15 @@ impl Bound {
 #[derive(Debug)]
 pub struct ServerHandle {
     addr: SocketAddr,
+    thread: Thread,
+    scrapes: Arc<Scrapes>,
+}
+
+/// A thread that serves until it is told to stop, or nobody has this any more.
+#[derive(Debug)]
+struct Thread {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    scrapes: Arc<Scrapes>,
 }
 
 /// How many answers of `/metrics` showed a run that has ended or was stopped, for those who wait for them.
@@ -187,11 +200,24 @@ impl ServerHandle {
     }
 
     /// Accepts no more, finishes what is being answered, and ends.
-    pub fn shutdown(mut self) {
-        self.end();
+    pub fn shutdown(self) {
+        drop(self.thread);
     }
+}
 
-    fn end(&mut self) {
+impl Thread {
+    fn start(
+        name: &str,
+        serve: impl FnOnce(oneshot::Receiver<()>) + Send + 'static,
+    ) -> Result<Self, WebError> {
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || serve(stopped));
+        Ok(Self { stop: Some(stop), thread: Some(thread.map_err(WebError::Start)?) })
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // A server that is gone has ended already.
             let _ = stop.send(());
@@ -201,12 +227,6 @@ impl ServerHandle {
         {
             tracing::warn!("the web server's thread panicked");
         }
-    }
-}
-
-impl Drop for ServerHandle {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

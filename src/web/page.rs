@@ -57,6 +57,7 @@ fn write(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         out.write_str("<p>There has been no run yet.</p>\n")?;
     } else {
         summary(out, snapshot)?;
+        gates(out, snapshot)?;
         phases(out, snapshot)?;
         running(out, snapshot)?;
         failed(out, snapshot)?;
@@ -103,6 +104,28 @@ fn summary(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         run.attempts,
         Text(&run.build_id)
     )
+}
+
+fn gates(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    if snapshot.gates.is_empty() {
+        return Ok(());
+    }
+    out.write_str(
+        "<h2>A person is needed</h2>\n<table>\n<tr><th>Gate</th><th>About</th><th>Since</th><th>Answer</th></tr>\n",
+    )?;
+    for gate in &snapshot.gates {
+        let since = duration(between(gate.opened, snapshot.now));
+        let about = gate.package.as_ref().unwrap_or(&gate.phase);
+        writeln!(
+            out,
+            "<tr><td>{0}</td><td>{1}<br><span class=\"state failed\">{2}</span></td><td>{since}</td>\
+             <td><code>kiln resolve {0} retry|skip|abort</code></td></tr>",
+            gate.number,
+            Text(about),
+            gate.reason
+        )?;
+    }
+    out.write_str("</table>\n")
 }
 
 fn phases(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
@@ -178,7 +201,9 @@ fn failed(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
 }
 
 fn now(failed: &FailedPackage) -> &'static str {
-    if failed.over {
+    if failed.gate.is_some() {
+        "<span class=\"state failed\">a person is needed</span>"
+    } else if failed.over {
         "<span class=\"state failed\">failed</span>"
     } else if failed.level > 0 {
         "<span class=\"state paused\">to be retried</span>"

@@ -13,12 +13,14 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
+use tokio::net::unix::UCred;
 
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::now;
 use crate::observe::status::{BuildStatus, Monitoring};
 use crate::observe::{Observer, Snapshot};
 
+use super::server::Answers;
 use super::{Scrapes, page};
 
 /// Answers below this many bytes are not worth compressing.
@@ -30,6 +32,8 @@ pub(super) struct Routes {
     pub(super) observer: Arc<Observer>,
     pub(super) build: BuildInfo,
     pub(super) scrapes: Arc<Scrapes>,
+    /// From a request to its answer.
+    pub(super) limit: Duration,
 }
 
 /// A path that exists.
@@ -44,7 +48,7 @@ enum Route {
 }
 
 /// An answer before it is on the wire.
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     kind: &'static str,
     body: Vec<u8>,
@@ -65,12 +69,14 @@ impl Route {
     }
 }
 
-/// Answers a request, within `limit`.
-pub(super) async fn answer(
-    routes: Arc<Routes>,
-    request: Request<Incoming>,
-    limit: Duration,
-) -> Response<Full<Bytes>> {
+impl Answers for Routes {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Option<UCred>) -> Response<Full<Bytes>> {
+        let limit = self.limit;
+        answer(self, request, limit).await
+    }
+}
+
+async fn answer(routes: Arc<Routes>, request: Request<Incoming>, limit: Duration) -> Response<Full<Bytes>> {
     let Some(route) = Route::of(request.uri().path()) else {
         return respond(Answer::text(StatusCode::NOT_FOUND, "not found\n"));
     };
@@ -83,14 +89,18 @@ pub(super) async fn answer(
         return respond(Answer::text(StatusCode::OK, "healthy\n"));
     }
     let gzip = route == Route::Metrics && takes_gzip(request.headers());
-    let made = tokio::task::spawn_blocking(move || routes.make(route, gzip));
-    match tokio::time::timeout(limit, made).await {
-        Ok(Ok(answer)) => respond(answer),
+    respond(in_time(limit, move || routes.make(route, gzip)).await)
+}
+
+/// What is made beside the thread that serves, unless it takes too long.
+pub(super) async fn in_time(limit: Duration, make: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    match tokio::time::timeout(limit, tokio::task::spawn_blocking(make)).await {
+        Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
             tracing::error!("cannot answer a request: {error}");
-            respond(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot answer\n"))
+            Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot answer\n")
         }
-        Err(_) => respond(Answer::text(StatusCode::SERVICE_UNAVAILABLE, "took too long\n")),
+        Err(_) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "took too long\n"),
     }
 }
 
@@ -131,11 +141,11 @@ impl Answer {
         Self { status: StatusCode::OK, kind, body, gzip: false }
     }
 
-    fn text(status: StatusCode, text: &str) -> Self {
+    pub(super) fn text(status: StatusCode, text: &str) -> Self {
         Self { status, ..Self::new("text/plain; charset=utf-8", text.into()) }
     }
 
-    fn json(status: StatusCode, document: &impl Serialize) -> Self {
+    pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Self {
         match serde_json::to_vec_pretty(document) {
             Ok(mut body) => {
                 body.push(b'\n');
@@ -157,7 +167,7 @@ impl Answer {
     }
 }
 
-fn respond(answer: Answer) -> Response<Full<Bytes>> {
+pub(super) fn respond(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();

@@ -3,58 +3,112 @@
 //! Owns: the runtime and every connection. Does not know: what is answered (see `routes`).
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::unix::UCred;
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::Bounds;
 use super::patient::Patient;
-use super::routes::{self, Routes};
 
 /// How long a server that ends waits for answers under way.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// Where clients come in.
+pub(super) trait Door: Sized + Send + 'static {
+    /// Before there is a runtime.
+    type Socket;
+    /// A client.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn open(socket: Self::Socket) -> io::Result<Self>;
+
+    /// The next client, and who that is, where the kernel tells.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<UCred>)>> + Send;
+}
+
+impl Door for tokio::net::TcpListener {
+    type Socket = std::net::TcpListener;
+    type Stream = tokio::net::TcpStream;
+
+    fn open(socket: Self::Socket) -> io::Result<Self> {
+        Self::from_std(socket)
+    }
+
+    async fn next(&self) -> io::Result<(Self::Stream, Option<UCred>)> {
+        Ok((self.accept().await?.0, None))
+    }
+}
+
+impl Door for tokio::net::UnixListener {
+    type Socket = std::os::unix::net::UnixListener;
+    type Stream = tokio::net::UnixStream;
+
+    fn open(socket: Self::Socket) -> io::Result<Self> {
+        Self::from_std(socket)
+    }
+
+    async fn next(&self) -> io::Result<(Self::Stream, Option<UCred>)> {
+        let (stream, _) = self.accept().await?;
+        let peer = stream.peer_cred()?;
+        Ok((stream, Some(peer)))
+    }
+}
+
+/// What answers requests.
+pub(super) trait Answers: Send + Sync + 'static {
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Option<UCred>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
 /// Everything the thread needs.
-pub(super) struct Server {
+pub(super) struct Server<D, A> {
     runtime: Runtime,
-    listener: tokio::net::TcpListener,
-    routes: Arc<Routes>,
+    door: D,
+    answers: Arc<A>,
     bounds: Bounds,
 }
 
-impl Server {
-    pub(super) fn new(listener: TcpListener, routes: Arc<Routes>, bounds: Bounds) -> io::Result<Self> {
+impl<D: Door, A: Answers> Server<D, A> {
+    pub(super) fn new(socket: D::Socket, answers: Arc<A>, bounds: Bounds) -> io::Result<Self> {
         // Snapshots are taken on a thread beside it: looking ahead in a large plan takes a second.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(2)
             .thread_name("web-answer")
             .build()?;
-        let listener = {
+        let door = {
             let _guard = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
+            D::open(socket)?
         };
-        Ok(Self { runtime, listener, routes, bounds })
+        Ok(Self { runtime, door, answers, bounds })
     }
 
     pub(super) fn run(self, stopped: oneshot::Receiver<()>) {
-        let Self { runtime, listener, routes, bounds } = self;
-        runtime.block_on(accept(listener, routes, bounds, stopped));
+        let Self { runtime, door, answers, bounds } = self;
+        runtime.block_on(accept(door, answers, bounds, stopped));
         runtime.shutdown_timeout(GOODBYE);
     }
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    routes: Arc<Routes>,
+async fn accept<D: Door, A: Answers>(
+    door: D,
+    answers: Arc<A>,
     bounds: Bounds,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -65,7 +119,7 @@ async fn accept(
     loop {
         let next = async {
             let permit = Arc::clone(&free).acquire_owned().await.ok()?;
-            Some((permit, listener.accept().await))
+            Some((permit, door.next().await))
         };
         // An error means that the handle is gone, which is the same.
         let accepted = tokio::select! {
@@ -73,7 +127,9 @@ async fn accept(
             accepted = next => accepted,
         };
         match accepted {
-            Some((permit, Ok((stream, _)))) => serve(stream, permit, &routes, bounds, leaving.clone()),
+            Some((permit, Ok((stream, peer)))) => {
+                serve(stream, peer, permit, &answers, bounds, leaving.clone());
+            }
             Some((_, Err(error))) => {
                 // Out of descriptors, most likely: others must close first.
                 tracing::debug!("cannot accept a connection: {error}");
@@ -82,24 +138,25 @@ async fn accept(
             None => break,
         }
     }
-    drop(listener);
+    drop(door);
     drop(goodbye);
     // Every permit is back when every connection is closed. Whoever is not done by then is cut off.
     let all = free.acquire_many(u32::try_from(most).unwrap_or(u32::MAX));
     let _ = tokio::time::timeout(GOODBYE, all).await;
 }
 
-fn serve(
-    stream: tokio::net::TcpStream,
+fn serve<A: Answers>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<UCred>,
     permit: OwnedSemaphorePermit,
-    routes: &Arc<Routes>,
+    answers: &Arc<A>,
     bounds: Bounds,
     mut leaving: watch::Receiver<()>,
 ) {
-    let routes = Arc::clone(routes);
+    let answers = Arc::clone(answers);
     let service = service_fn(move |request| {
-        let routes = Arc::clone(&routes);
-        async move { Ok::<_, Infallible>(routes::answer(routes, request, bounds.answer).await) }
+        let answers = Arc::clone(&answers);
+        async move { Ok::<_, Infallible>(answers.answer(request, peer).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

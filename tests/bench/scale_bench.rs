@@ -137,7 +137,11 @@ fn engine(definition: &Definition, jobs: u32) -> Value {
                         events.push_back(Event::Verified { task, findings });
                     }
                     Effect::Record(_) => records += 1,
-                    Effect::Kill { .. } | Effect::WatchOutput { .. } | Effect::End(_) => {}
+                    Effect::Kill { .. }
+                    | Effect::Act(_)
+                    | Effect::CancelAct { .. }
+                    | Effect::WatchOutput { .. }
+                    | Effect::End(_) => {}
                 }
             }
             now = now + Duration::from_millis(1);

@@ -19,8 +19,13 @@ pub(super) fn golden(name: &str, space: &Space, text: &str) {
     settings.set_snapshot_path("../golden/documents");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    let text = without_digests(&text.replace(&space.here().to_string(), "SPACE"));
+    let text = without_times(&without_digests(&text.replace(&space.here().to_string(), "SPACE")));
     settings.bind(|| assert_snapshot!(name, text));
+}
+
+fn without_times(text: &str) -> String {
+    let times = regex::Regex::new(r"\d{4}-\d\d-\d\dT[\d:]+Z|completed in [\dms]+").unwrap();
+    times.replace_all(text, "TIME").into_owned()
 }
 
 fn without_digests(text: &str) -> String {

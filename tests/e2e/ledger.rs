@@ -54,7 +54,13 @@ impl Ledger {
         names
     }
 
-    /// What happened to a package, a line a record.
+    /// What was done between a package's attempts, and what came of it.
+    pub(crate) fn actions(&self, package: &str) -> Vec<String> {
+        let about = self.of("action_finished").filter(|record| record["package"] == package);
+        about.map(|record| format!("{}: {}", word(&record["action"]), word(&record["result"]))).collect()
+    }
+
+    /// What happened to a package, a line a record; without what was done between attempts.
     pub(crate) fn story(&self, package: &str) -> Vec<String> {
         let about = self.0.iter().filter(|record| record["package"] == package);
         about.filter_map(line).collect()
@@ -75,7 +81,8 @@ fn line(record: &Value) -> Option<String> {
     let again = if record["restore"] == true { " again" } else { "" };
     let tolerated = if record["tolerated"] == true { ", tolerated" } else { "" };
     Some(match kind(record) {
-        "task_finished" => return None,
+        "task_finished" | "action_finished" => return None,
+        "gate_opened" => format!("gate {}: {}", record["gate"], word(&record["reason"])),
         "task_started" => format!("{}{again}", attempt()),
         "task_failed" => format!("{}{again}: {}{tolerated}", attempt(), word(&record["failure"]["category"])),
         "task_interrupted" => format!("{}: interrupted", attempt()),

@@ -24,6 +24,8 @@ mod fifo;
 #[cfg(test)]
 mod framework;
 #[cfg(test)]
+mod gates;
+#[cfg(test)]
 mod graphs;
 #[cfg(test)]
 mod http;

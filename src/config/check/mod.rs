@@ -1,11 +1,10 @@
 //! What types cannot say.
 //!
-//! Owns: rules within one document, names that two recipes share, and which keys have no effect yet. Does not know: the graph (whether a
-//! step or a dependency exists is asked there).
+//! Owns: rules within one document, names that two recipes share. Does not know: the graph (whether a step or a dependency
+//! exists is asked there).
 
 mod document;
 mod recipe;
-mod unenforced;
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -18,7 +17,6 @@ use super::recipe::Recipe;
 
 pub use document::document;
 pub use recipe::recipe;
-pub use unenforced::unenforced;
 
 /// Rules between recipes: a name may occur once.
 pub fn recipes(recipes: &[Located<Recipe>], files: &Files) -> Vec<Diagnostic> {

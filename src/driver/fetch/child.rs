@@ -26,12 +26,12 @@ const TAIL: usize = 2000;
 const FIRST_ID: u64 = 1 << 32;
 
 /// Who starts the commands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Helpers {
     hand: Hand,
     answers: Answers,
-    next: AtomicU64,
-    _own: Option<Spawner>,
+    next: Arc<AtomicU64>,
+    _own: Option<Arc<Spawner>>,
 }
 
 /// Takes the spawner's reports about commands to whoever waits for them.
@@ -40,8 +40,8 @@ pub struct Answers(Arc<Mutex<BTreeMap<u64, Sender<Report>>>>);
 
 /// A command that ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) exit: Exit,
+pub(in crate::driver) struct Ended {
+    pub(in crate::driver) exit: Exit,
     pub(super) stdout: String,
     stderr: String,
 }
@@ -51,15 +51,26 @@ impl Ended {
         self.exit == Exit::Code(0)
     }
 
+    /// In words.
+    pub(in crate::driver) fn how(&self) -> String {
+        match self.exit {
+            Exit::Code(code) => format!("exit status {code}"),
+            Exit::Signal(signal) => format!("killed by signal {signal}"),
+            Exit::Lost => "its exit status was lost".to_owned(),
+        }
+    }
+
+    /// The last line that it printed, else that of what it complained about.
+    pub(in crate::driver) fn said(&self) -> Option<String> {
+        let last = |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned);
+        last(&self.stdout).or_else(|| last(&self.stderr))
+    }
+
     /// The end of what it complained about, or how it ended.
     pub(super) fn complaint(&self) -> String {
         let text = self.stderr.trim();
         if text.is_empty() {
-            return match self.exit {
-                Exit::Code(code) => format!("exit status {code}"),
-                Exit::Signal(signal) => format!("killed by signal {signal}"),
-                Exit::Lost => "its exit status was lost".to_owned(),
-            };
+            return self.how();
         }
         let start = text.len().saturating_sub(TAIL);
         text[text.ceil_char_boundary(start)..].to_owned()
@@ -91,7 +102,7 @@ impl Answers {
 impl Helpers {
     /// Through a spawner whose reports go through `answers`.
     pub fn of(spawner: &Spawner, answers: Answers) -> Self {
-        Self { hand: spawner.hand(), answers, next: AtomicU64::new(FIRST_ID), _own: None }
+        Self { hand: spawner.hand(), answers, next: Arc::new(AtomicU64::new(FIRST_ID)), _own: None }
     }
 
     /// Through a spawner of their own: one per process.
@@ -100,13 +111,14 @@ impl Helpers {
         let theirs = answers.clone();
         let spawner = Spawner::start(options, move |report| drop(theirs.take(report)))?;
         let hand = spawner.hand();
-        Ok(Self { hand, answers, next: AtomicU64::new(FIRST_ID), _own: Some(spawner) })
+        let next = Arc::new(AtomicU64::new(FIRST_ID));
+        Ok(Self { hand, answers, next, _own: Some(Arc::new(spawner)) })
     }
 
     /// Runs `command` with kiln's environment and what it adds to it. Its output goes through files without a name
     /// in `scratch`; `watch` is called while it runs. When cancelled, it is killed with all its descendants; none
     /// is left either when this returns for another reason.
-    pub(super) fn run(
+    pub(in crate::driver) fn run(
         &self,
         command: &Command,
         scratch: &Path,

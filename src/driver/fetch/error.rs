@@ -135,24 +135,13 @@ impl Reason {
 }
 
 /// Why one mirror's turn is over: the next one is asked, or the whole fetch ends.
-#[derive(Debug)]
-pub(super) enum Stop {
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(in crate::driver) enum Stop {
     /// This mirror failed.
-    Mirror(Reason),
+    Mirror(#[from] Reason),
     /// No mirror can help.
-    Fetch(FetchError),
-}
-
-impl From<FetchError> for Stop {
-    fn from(error: FetchError) -> Self {
-        Self::Fetch(error)
-    }
-}
-
-impl From<Reason> for Stop {
-    fn from(reason: Reason) -> Self {
-        Self::Mirror(reason)
-    }
+    Fetch(#[from] FetchError),
 }
 
 fn others(failures: &[MirrorFailure]) -> String {

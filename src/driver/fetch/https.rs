@@ -131,6 +131,19 @@ impl Https {
         }
     }
 
+    /// Whether the server says that it has this; what it sends is not looked at.
+    pub(super) fn probe(&self, url: &str, cancel: &AtomicBool) -> Result<(), Stop> {
+        match next(&self.request(url, 0, None)?, cancel)? {
+            Message::Head(head) => match head.status {
+                200 => Ok(()),
+                404 | 410 => Err(Reason::NotFound(format!("http status {}", head.status)).into()),
+                status => Err(Reason::Http(status).into()),
+            },
+            Message::Failed(reason) => Err(reason.into()),
+            Message::Chunk(_) | Message::End => Err(broken("no response").into()),
+        }
+    }
+
     /// Starts the request's thread.
     fn request(
         &self,

@@ -17,6 +17,11 @@ use super::error::{Reason, Stop};
 
 /// Copies the file that `url` means. Relative paths are below `base`, the definition's directory.
 pub(super) fn get(url: &str, base: &Path, partial: &mut Partial, cancel: &AtomicBool) -> Result<(), Stop> {
+    partial.copy(&mut open(url, base)?, cancel)
+}
+
+/// The file that `url` means, which is a regular one and can be read.
+pub(super) fn open(url: &str, base: &Path) -> Result<File, Reason> {
     let path = path(url, base)?;
     let unreadable = |error: io::Error| {
         if error.kind() == io::ErrorKind::NotFound {
@@ -27,11 +32,11 @@ pub(super) fn get(url: &str, base: &Path, partial: &mut Partial, cancel: &Atomic
     };
     // A fifo would hang, and that already when it is opened; a directory cannot be read.
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let mut file = File::options().read(true).custom_flags(nonblocking).open(&path).map_err(unreadable)?;
+    let file = File::options().read(true).custom_flags(nonblocking).open(&path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(Reason::Unreadable(format!("`{}` is no regular file", path.display())).into());
+        return Err(Reason::Unreadable(format!("`{}` is no regular file", path.display())));
     }
-    partial.copy(&mut file, cancel)
+    Ok(file)
 }
 
 /// `file:///a`, `file://localhost/a`, `file:/a` and `file:a`; `%20` and the like are decoded.

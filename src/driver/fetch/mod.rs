@@ -19,6 +19,7 @@ mod error;
 mod health;
 mod https;
 mod local;
+mod probe;
 mod proxy;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ mod turns;
 
 pub use child::{Answers, Helpers};
 pub use error::{FetchError, MirrorFailure, Reason};
+pub use probe::Availability;
 
 use cache::{Cache, Found, Partial};
 use error::Stop;

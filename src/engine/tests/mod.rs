@@ -1,12 +1,14 @@
-//! The engine's tests: stories (`building`, `failing`, `going_on`, `verifying`, `admitting`) told as scripts (`script`), and thousands of random
-//! ones (`simulation`). All make their plans from a `sketch`.
+//! The engine's tests: stories (`building`, `failing`, `recovering`, `asking`, `going_on`, `verifying`, `admitting`) told as
+//! scripts (`script`), and thousands of random ones (`simulation`). All make their plans from a `sketch`.
 
 mod admitting;
+mod asking;
 mod building;
 mod failing;
 mod going_on;
 mod random;
 mod reckoning;
+mod recovering;
 mod script;
 mod simulation;
 pub(crate) mod sketch;

@@ -36,6 +36,17 @@ pub(super) fn words(random: &mut Random) -> String {
     if !strict.is_empty() {
         writeln!(out, "strict {strict}").unwrap();
     }
+    if random.chance(50) {
+        writeln!(out, "gates").unwrap();
+    }
+    if random.chance(10) {
+        writeln!(out, "same").unwrap();
+    }
+    if random.chance(60) {
+        let actions = ["cleanup_failed_build", "verify_dependencies", "retry_build", "free_resources"];
+        let actions: Vec<&str> = actions.into_iter().filter(|_| random.chance(60)).collect();
+        writeln!(out, "recover {}", actions.join(" ")).unwrap();
+    }
     let mut names: Vec<String> = Vec::new();
     for phase in 0..=random.below(3) {
         writeln!(out, "phase{} p{phase}", if random.chance(60) { "" } else { "?" }).unwrap();

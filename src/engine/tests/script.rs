@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::message::{
-    Damaged, Effect, Event, Facts, Findings, Have, Outcome, Record, Resources, Start, Time, Usage,
+    ANSWERS, Acted, ActionResult, Answered, Damaged, Effect, Event, Facts, Findings, Have, Outcome, Record,
+    Resources, Start, Then, Time, Usage,
 };
 use crate::engine::state::State;
 use crate::engine::{Engine, Limits, RunInfo};
@@ -20,7 +21,8 @@ use super::sketch;
 ///
 /// Script, a line an event: `SECONDS begin [PACKAGE=HAVE…]`, `ok PACKAGE.TASK`, `fail PACKAGE.TASK [security]`,
 /// `tick`, `memory N`, `measured PHASE [disk N] [memory N] [rotten]`, `verified PACKAGE.TASK [read|damaged|lost PACKAGE…] [unreadable]`,
-/// `output PACKAGE.TASK SECONDS`, `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
+/// `output PACKAGE.TASK SECONDS`, `acted PACKAGE done|nothing|failed [pointless|person]`,
+/// `answer GATE retry|skip|abort [JOBS]`, `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
 /// `!` behind it: the `check` had failed.
 /// Trace: `+` records, `>` effects.
 #[track_caller]
@@ -37,7 +39,9 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
     let info = RunInfo { build_id: "b1".into(), kiln: "test".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
     let new = |state| {
-        Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected).expecting_memory(memory(&plan))
+        let engine = Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected);
+        let engine = engine.expecting_memory(memory(&plan));
+        if words.lines().any(|line| line.trim() == "wait") { engine.waiting() } else { engine }
     };
     let mut engine = new(State::new(&plan));
     let mut records: Vec<(Time, Record)> = Vec::new();
@@ -62,10 +66,17 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
             "fail" => {
                 let category = match words.get(3) {
                     Some(&"security") => Category::SecurityViolation,
+                    Some(&"memory") => Category::MemoryAllocation,
+                    Some(&"network") => Category::NetworkIssues,
+                    Some(&"disk") => Category::DiskSpace,
+                    Some(&"dependency") => Category::MissingDependency,
                     _ => Category::CompilationFailure,
                 };
-                finished(&plan, words[2], Outcome::Failure(Failure::fact(category, "test", "it broke")))
+                let text = words.get(4).unwrap_or(&"it broke");
+                finished(&plan, words[2], Outcome::Failure(Failure::fact(category, "test", *text)))
             }
+            "acted" => Event::Acted { package: plan.find(words[2]).unwrap(), acted: acted(&words[3..]) },
+            "answer" => answered(&words[2..]),
             "measured" => measured(&plan, &words[2..]),
             "memory" => Event::Memory { available: words[2].parse().unwrap() },
             "verified" => verified(&plan, &words[2..]),
@@ -118,6 +129,29 @@ fn task(plan: &Plan, word: &str) -> TaskId {
 
 fn finished(plan: &Plan, word: &str, outcome: Outcome) -> Event {
     Event::Finished { task: task(plan, word), outcome, usage: Usage::default() }
+}
+
+fn acted(words: &[&str]) -> Acted {
+    let result = match words[0] {
+        "done" => ActionResult::Done,
+        "nothing" => ActionResult::NothingToDo,
+        "failed" => ActionResult::Failed,
+        other => panic!("acted {other}"),
+    };
+    let then = match words.get(1) {
+        None => Then::GoOn,
+        Some(&"pointless") => Then::Pointless,
+        Some(&"person") => Then::Person,
+        Some(other) => panic!("then {other}"),
+    };
+    Acted { result, examined: "looked".into(), then }
+}
+
+fn answered(words: &[&str]) -> Event {
+    let answer = ANSWERS.into_iter().find(|answer| answer.name() == words[1]).unwrap();
+    let jobs = words.get(2).map(|jobs| jobs.parse().unwrap());
+    let gate = words[0].parse().unwrap();
+    Event::Answered(Answered { gate, answer, jobs, by: "ann".into(), note: "".into() })
 }
 
 fn measured(plan: &Plan, words: &[&str]) -> Event {
@@ -181,6 +215,8 @@ fn show(plan: &Plan, effect: &Effect) -> String {
             let packages: Vec<&str> = packages.iter().map(|id| &*plan.package(*id).name).collect();
             format!("> verify {} {}", name(*task), packages.join(","))
         }
+        Effect::Act(act) => format!("> act {} {}", plan.package(act.package).name, act.action),
+        Effect::CancelAct { package } => format!("> cancel {}", plan.package(*package).name),
         Effect::WatchOutput { task } => format!("> watch {}", name(*task)),
         Effect::End(ending) => format!("> end {ending:?}"),
     }
@@ -220,13 +256,23 @@ fn show_record(record: &Record) -> String {
         Record::TaskFinished { package, task, attempt, .. } => {
             format!("task_finished {}", it(package, task, attempt))
         }
-        Record::TaskFailed { package, task, attempt, retry_at, tolerated, failure, .. } => format!(
-            "task_failed {} {}{}{}",
+        Record::TaskFailed { package, task, attempt, retry_at, tolerated, failure, jobs, .. } => format!(
+            "task_failed {} {}{}{}{}",
             it(package, task, attempt),
             failure.category.name(),
             retry_at.map(|t| format!(" retry_at={t}")).unwrap_or_default(),
+            jobs.map(|jobs| format!(" jobs={jobs}")).unwrap_or_default(),
             if *tolerated { " tolerated" } else { "" }
         ),
+        Record::ActionFinished { package, action, result, then, .. } => {
+            let then = if *then == Then::GoOn { String::new() } else { format!(" {then:?}") };
+            format!("action {package} {action} {}{then}", result.name())
+        }
+        Record::GateOpened { gate, reason, phase, package, .. } => {
+            format!("gate {gate} opened {reason} {}", package.as_ref().unwrap_or(phase))
+        }
+        Record::GateAnswered { gate, answer, .. } => format!("gate {gate} answered {}", answer.name()),
+        Record::GateClosed { gate } => format!("gate {gate} closed"),
         Record::TaskInterrupted { package, task, attempt } => {
             format!("task_interrupted {}", it(package, task, attempt))
         }
@@ -234,11 +280,11 @@ fn show_record(record: &Record) -> String {
         Record::PackageCompleted { package, degraded, .. } => {
             format!("package_completed {package}{}", if *degraded { " degraded" } else { "" })
         }
-        Record::PackageFailed { package, task, completed } => {
-            format!("package_failed {package}.{}{}", task.name(), if *completed { " completed" } else { "" })
-        }
+        Record::PackageFailed { package, task } => format!("package_failed {package}.{}", task.name()),
         Record::Verified { packages, .. } => format!("verified {}", list(packages)),
-        Record::PackageDamaged { package, path, what } => format!("package_damaged {package} {path} {what}"),
+        Record::PackageDamaged { package, path, what, archive } => {
+            format!("package_damaged {package} {path} {what}{}", if *archive { "" } else { " lost" })
+        }
         Record::PackageKept { package } => format!("package_kept {package}"),
         Record::PackageSkipped { package, because } => format!("package_skipped {package} because {because}"),
         Record::RunPaused { reason } => format!("run_paused {reason}"),

@@ -1,7 +1,10 @@
 //! Plans from a few words.
 //!
 //! ```text
-//! method parallel               # and: attempts 3, delay 60, disabled
+//! method parallel               # and: attempts 3, delay 60, disabled, same (stop_on_same_failure)
+//! gates                         # all reasons open one; without this line none does
+//! wait                          # for a person (`Engine::waiting`)
+//! recover cleanup_failed_build retry_build     # the procedure of every class; without this line none
 //! phase base                    # critical; `phase? extras` is not
 //! needs disk 10 memory 5 toolchain
 //! strict build runtime optional # which are verified before a dependent's first script; without this line none is
@@ -15,7 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::diagnostic::{FileId, Place};
-use crate::config::document::{Method, Phase, Requirements, ToolchainRequirement, Verification};
+use crate::config::document::{
+    GATE_REASONS, Method, Phase, RECOVERY_ACTIONS, RecoveryProcedures, Requirements, ToolchainRequirement,
+    Verification,
+};
 use crate::config::files::Files;
 use crate::config::load::{Definition, Located, Root};
 use crate::config::name::Name;
@@ -44,15 +50,22 @@ pub(crate) fn definition(words: &str) -> Definition {
         recipes: Vec::new(),
         files,
     };
-    let types = &mut definition.document.dependency_tracking.package_types;
-    types.build_deps.verification = Verification::Normal;
+    definition.document.dependency_tracking.package_types.build_deps.verification = Verification::Normal;
+    let nothing = || Vec::new();
+    definition.document.recovery_procedures = RecoveryProcedures {
+        build_failure: nothing(),
+        dependency_failure: nothing(),
+        system_failure: nothing(),
+    };
+    definition.document.error_recovery.manual_intervention.required_for.clear();
     let mut phase = String::new();
     for line in words.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
         let mut tokens = line.split_whitespace();
         let rules = &mut definition.document.error_recovery.automatic_recovery;
         match tokens.next() {
-            None => {}
+            // The second is the scripts' own.
+            None | Some("wait") => {}
             Some("method") => {
                 definition.document.dependency_tracking.dependency_resolution.method = match tokens.next() {
                     Some("topological") => Method::Topological,
@@ -76,6 +89,20 @@ pub(crate) fn definition(words: &str) -> Definition {
             Some("attempts") => rules.max_attempts = tokens.next().unwrap().parse().unwrap(),
             Some("delay") => rules.delay_between_attempts = Seconds(tokens.next().unwrap().parse().unwrap()),
             Some("disabled") => rules.enabled = false,
+            Some("same") => rules.stop_on_same_failure = true,
+            Some("gates") => {
+                definition.document.error_recovery.manual_intervention.required_for = GATE_REASONS.to_vec();
+            }
+            Some("recover") => {
+                let named =
+                    |word| RECOVERY_ACTIONS.into_iter().find(|action| action.as_str() == word).unwrap();
+                let actions: Vec<_> = tokens.map(named).collect();
+                definition.document.recovery_procedures = RecoveryProcedures {
+                    build_failure: actions.clone(),
+                    dependency_failure: actions.clone(),
+                    system_failure: actions,
+                };
+            }
             Some(kind @ ("phase" | "phase?")) => {
                 phase = tokens.next().unwrap().to_owned();
                 let order = u32::try_from(definition.document.build_phases.len()).unwrap();

@@ -56,13 +56,18 @@ fn what_is_damaged_fails_the_attempt_and_is_merged_again() {
          7 verified curl.configure
          8 ok curl.configure
          9 ok curl.build",
-        &format!(
-            "{BEFORE}
+        "0 + run_started b1
+         0 + decided reused=zlib archived= skipped=
+         0 > measure base
+         0 + phase_started base
+         0 + task_started curl.configure#1
+         0 > verify curl.configure zlib
          1 + package_damaged zlib bin/x has other bytes
          1 + task_failed curl.configure#1 broken_dependency retry_at=6s
          1 + task_started zlib.merge#1
          1 > start zlib.merge#1 j2 restore
          2 + task_finished zlib.merge#1
+         2 + package_completed zlib
          6 + task_started curl.configure#2
          6 > verify curl.configure zlib
          7 > start curl.configure#2 j2 fresh
@@ -73,13 +78,12 @@ fn what_is_damaged_fails_the_attempt_and_is_merged_again() {
          9 + package_completed curl
          9 + phase_finished base Completed
          9 + run_ended Completed missing=
-         9 > end Completed"
-        ),
+         9 > end Completed",
     );
 }
 
 #[test]
-fn what_cannot_be_merged_again_is_not_there_any_more() {
+fn what_cannot_be_merged_again_is_built_again_and_waited_for() {
     check(
         "method parallel
          strict build
@@ -92,7 +96,16 @@ fn what_cannot_be_merged_again_is_not_there_any_more() {
         1,
         "0 begin zlib=all
          0 measured second
-         1 verified curl.build lost zlib",
+         1 verified curl.build lost zlib
+         2 ok zlib.build
+         3 ok zlib.install
+         4 ok zlib.merge
+         5 ok third.build
+         6 verified other.build read zlib
+         7 ok other.build
+         61 tick
+         62 verified curl.build
+         63 ok curl.build",
         "0 + run_started b1
          0 + decided reused=zlib archived= skipped=
          0 + phase_started first
@@ -101,17 +114,42 @@ fn what_cannot_be_merged_again_is_not_there_any_more() {
          0 + phase_started second
          0 + task_started curl.build#1
          0 > verify curl.build zlib
-         1 + package_damaged zlib bin/x has other bytes
-         1 + package_failed zlib.merge completed
-         1 + task_failed curl.build#1 broken_dependency
-         1 + package_failed curl.build
-         1 + run_ended Error missing=zlib,curl,other,third
-         1 > end Error",
+         1 + package_damaged zlib bin/x has other bytes lost
+         1 + task_failed curl.build#1 broken_dependency retry_at=61s
+         1 + task_started zlib.build#1
+         1 > start zlib.build#1 j1 fresh
+         2 + task_finished zlib.build#1
+         2 + task_started zlib.install#1
+         2 > start zlib.install#1 j1
+         3 + task_finished zlib.install#1
+         3 + task_started zlib.merge#1
+         3 > start zlib.merge#1 j1
+         3 + task_started third.build#1
+         3 > start third.build#1 j1 fresh
+         4 + task_finished zlib.merge#1
+         4 + package_completed zlib
+         4 + phase_finished first Completed
+         5 + task_finished third.build#1
+         5 + package_completed third
+         5 + task_started other.build#1
+         5 > verify other.build zlib
+         6 + verified zlib
+         6 > start other.build#1 j1 fresh
+         7 + task_finished other.build#1
+         7 + package_completed other
+         61 + task_started curl.build#2
+         61 > verify curl.build zlib
+         62 > start curl.build#2 j1 fresh
+         63 + task_finished curl.build#2
+         63 + package_completed curl
+         63 + phase_finished second Completed
+         63 + run_ended Completed missing=
+         63 > end Completed",
     );
 }
 
 #[test]
-fn in_a_phase_that_is_not_critical_others_go_on_without_what_is_lost() {
+fn what_cannot_be_built_again_is_not_there_any_more() {
     check(
         "method parallel
          strict build
@@ -123,7 +161,8 @@ fn in_a_phase_that_is_not_critical_others_go_on_without_what_is_lost() {
         1,
         "0 begin zlib=all
          0 measured second
-         1 verified curl.build lost zlib",
+         1 verified curl.build lost zlib
+         2 fail zlib.build security",
         "0 + run_started b1
          0 + decided reused=zlib archived= skipped=
          0 + phase_started first
@@ -132,16 +171,18 @@ fn in_a_phase_that_is_not_critical_others_go_on_without_what_is_lost() {
          0 + phase_started second
          0 + task_started curl.build#1
          0 > verify curl.build zlib
-         1 + package_damaged zlib bin/x has other bytes
-         1 + package_failed zlib.merge completed
-         1 + task_failed curl.build#1 broken_dependency
-         1 + package_failed curl.build
-         1 + task_started other.build#1
-         1 + task_failed other.build#1 broken_dependency
-         1 + package_failed other.build
-         1 + phase_finished second Failed
-         1 + run_ended Completed missing=zlib,curl,other
-         1 > end Completed",
+         1 + package_damaged zlib bin/x has other bytes lost
+         1 + task_failed curl.build#1 broken_dependency retry_at=61s
+         1 + task_started zlib.build#1
+         1 > start zlib.build#1 j1 fresh
+         2 + task_failed zlib.build#1 security_violation
+         2 + package_failed zlib.build
+         2 + package_skipped curl because zlib
+         2 + package_skipped other because zlib
+         2 + phase_finished first Failed
+         2 + phase_finished second Failed
+         2 + run_ended Completed missing=zlib,curl,other
+         2 > end Completed",
     );
 }
 
@@ -168,40 +209,66 @@ fn a_run_does_not_end_before_what_is_damaged_has_been_put_right() {
          1 + package_damaged zlib bin/x has other bytes
          1 + task_failed curl.build#1 broken_dependency
          1 + package_failed curl.build
-         1 + phase_finished base Failed
          1 + task_started zlib.merge#1
          1 > start zlib.merge#1 j1 restore
          2 + task_finished zlib.merge#1
+         2 + package_completed zlib
+         2 + phase_finished base Failed
          2 + run_ended Completed missing=curl
          2 > end Completed",
     );
 }
 
 #[test]
-fn what_could_not_be_put_right_is_not_there_any_more() {
+fn what_could_not_be_put_right_is_built_again() {
     check(
         TWO,
         1,
         "0 begin zlib=all
          0 measured base
          1 verified curl.configure damaged zlib
-         2 fail zlib.merge
-         6 tick",
-        &format!(
-            "{BEFORE}
+         2 fail zlib.merge security
+         3 ok zlib.build
+         6 tick
+         6 ok zlib.install
+         7 ok zlib.merge
+         8 verified curl.configure read zlib
+         9 ok curl.configure
+         9 ok curl.build",
+        "0 + run_started b1
+         0 + decided reused=zlib archived= skipped=
+         0 > measure base
+         0 + phase_started base
+         0 + task_started curl.configure#1
+         0 > verify curl.configure zlib
          1 + package_damaged zlib bin/x has other bytes
          1 + task_failed curl.configure#1 broken_dependency retry_at=6s
          1 + task_started zlib.merge#1
          1 > start zlib.merge#1 j1 restore
-         2 + task_failed zlib.merge#1 compilation_failure
-         2 + package_failed zlib.merge completed
-         6 + task_started curl.configure#2
-         6 + task_failed curl.configure#2 broken_dependency
-         6 + package_failed curl.configure
-         6 + phase_finished base Failed
-         6 + run_ended Error missing=zlib,curl
-         6 > end Error"
-        ),
+         2 + task_failed zlib.merge#1 security_violation
+         2 + package_damaged zlib its archive could not be merged again lost
+         2 + task_started zlib.build#1
+         2 > start zlib.build#1 j1 fresh
+         3 + task_finished zlib.build#1
+         3 + task_started zlib.install#1
+         3 > start zlib.install#1 j1
+         6 + task_finished zlib.install#1
+         6 + task_started zlib.merge#2
+         6 > start zlib.merge#2 j1
+         7 + task_finished zlib.merge#2
+         7 + package_completed zlib
+         7 + task_started curl.configure#2
+         7 > verify curl.configure zlib
+         8 + verified zlib
+         8 > start curl.configure#2 j1 fresh
+         9 + task_finished curl.configure#2
+         9 + task_started curl.build#1
+         9 > start curl.build#1 j1
+         9 + task_finished curl.build#1
+         9 + package_completed curl
+         9 + phase_finished base Completed
+         9 + run_ended Completed missing=
+         9 > end Completed",
     );
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::Limits;
-use crate::engine::message::{Ending, Record};
+use crate::engine::message::{Answer, Ending, Record};
 use crate::failure::Category;
-use crate::observe::Progress;
 use crate::observe::counters::{Counters, PhaseCounters};
+use crate::observe::{Progress, Snapshot};
 use crate::plan::{Plan, TaskKind};
 
 use super::exposition::{counters, text};
@@ -304,13 +304,49 @@ fn a_damaged_package_is_failing_until_it_has_been_merged_again_and_that_is_no_at
 
 #[test]
 fn what_is_damaged_for_good_is_no_completed_package_any_more() {
-    let mut story = Story::new(STRICT);
+    let mut story = Story::new(&format!("attempts 2\n{STRICT}"));
     story.damaged.push(("zlib", false));
-    assert_eq!(story.run(|_| Play::Ok(1)), Some(Ending::Error));
+    let mut built = 0;
+    let ending = story.run(|task| {
+        built += u32::from(task.starts_with("zlib.install"));
+        if built > 1 { Play::Fail(1, Category::CompilationFailure) } else { Play::Ok(1) }
+    });
+    assert_eq!(ending, Some(Ending::Error));
     let progress = story.progress();
     let packages = progress.snapshot(story.now(), true).packages;
-    assert_eq!((packages.completed, packages.failed), (0, 2));
+    assert_eq!((packages.completed, packages.failed, packages.skipped), (0, 1, 1));
     assert_eq!(progress.counters().phases["base"].packages_completed, 1, "a counter never goes back");
     let over = progress.failures().list().iter().map(|failed| (&*failed.package, failed.level, failed.over));
-    assert_eq!(over.collect::<Vec<_>>(), [("zlib", 1, true), ("curl", 1, true)]);
+    assert_eq!(over.collect::<Vec<_>>(), [("zlib", 2, true), ("curl", 1, false)]);
+}
+
+#[test]
+fn what_is_built_again_counts_as_built_twice_and_completed_once() {
+    let mut story = Story::new(STRICT);
+    story.damaged.push(("zlib", false));
+    assert_eq!(story.run(|_| Play::Ok(1)), Some(Ending::Completed));
+    let progress = story.progress();
+    let packages = progress.snapshot(story.now(), true).packages;
+    assert_eq!((packages.completed, packages.failed), (2, 0));
+    assert_eq!(progress.counters().phases["base"].packages_completed, 3);
+    assert_eq!(progress.failures().level(), 0);
+}
+
+#[test]
+fn a_gate_is_level_3_until_it_is_answered() {
+    let mut story = Story::new("attempts 1\ngates\nphase base\n zlib: build\n curl: build < zlib");
+    let broken = |_: &str| Play::Fail(1, Category::LinkFailure);
+    assert_eq!(story.run(broken), Some(Ending::Gates));
+    let snapshot = story.progress().snapshot(story.now(), false);
+    let view = |snapshot: &Snapshot| {
+        let failed = snapshot.failed.iter().map(|failed| (failed.level, failed.gate.map(|(gate, _)| gate)));
+        (failed.collect::<Vec<_>>(), snapshot.gates.len(), snapshot.packages.failed)
+    };
+    assert_eq!(view(&snapshot), (vec![(3, Some(1))], 1, 1));
+    assert_eq!(story.run(broken), Some(Ending::Gates), "it goes on without an answer");
+    assert_eq!(view(&story.progress().snapshot(story.now(), false)), (vec![(3, Some(1))], 1, 1));
+    story.answer(1, Answer::Retry);
+    assert_eq!(view(&story.progress().snapshot(story.now(), false)), (vec![(1, None)], 0, 0));
+    assert_eq!(story.run(|_| Play::Ok(1)), Some(Ending::Completed));
+    assert_eq!(view(&story.progress().snapshot(story.now(), false)), (vec![(0, None)], 0, 0));
 }

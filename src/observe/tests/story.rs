@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::message::{
-    Damaged, Effect, Ending, Event, Facts, Findings, Have, Outcome, Record, Resources, Time, Usage,
+    Acted, ActionResult, Answer, Answered, Damaged, Effect, Ending, Event, Facts, Findings, Have, Outcome,
+    Record, Resources, Then, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, Limits, RunInfo};
@@ -88,6 +89,17 @@ impl Story {
         progress
     }
 
+    /// A person answers a gate while no kiln runs.
+    pub(crate) fn answer(&mut self, gate: u32, answer: Answer) {
+        let (by, note) = ("ann".into(), "".into());
+        let state = self.progress().state().clone();
+        let at = self.entries.last().map_or(Time(0), |entry| entry.at);
+        for record in state.answer_at_rest(&self.plan, Answered { gate, answer, jobs: None, by, note }) {
+            let seq = 1 + self.entries.last().map_or(0, |entry| entry.seq);
+            self.entries.push(Entry { seq, at, wall: self.wall, record });
+        }
+    }
+
     /// One life of kiln: `play` says of `package.task#attempt` how it goes. `None`: it was killed.
     pub(crate) fn run(&mut self, mut playing: impl FnMut(&str) -> Play) -> Option<Ending> {
         let mut state = State::new(&self.plan);
@@ -150,7 +162,12 @@ impl Story {
                         events.push(Event::Verified { task, findings: Ok(findings) });
                     }
                     Effect::MeasureMemory => events.push(Event::Memory { available: u64::MAX }),
-                    Effect::WatchOutput { .. } => {}
+                    Effect::Act(act) => {
+                        let examined = "all is well".into();
+                        let acted = Acted { result: ActionResult::Done, examined, then: Then::GoOn };
+                        events.push(Event::Acted { package: act.package, acted });
+                    }
+                    Effect::WatchOutput { .. } | Effect::CancelAct { .. } => {}
                     Effect::End(ending) => return Some(ending),
                 }
             }

@@ -1,0 +1,192 @@
+//! `kiln gates`: what only a person can decide, and a shell where it failed.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::target::StateTarget;
+use super::{Exit, output};
+use crate::config::document::GateReason;
+use crate::driver::{Job, answer};
+use crate::engine::message::{ANSWERS, Answer};
+use crate::failure::{Evidence, Failure};
+use crate::ledger::Ledger;
+use crate::observe::human::{self, plain};
+use crate::observe::observer;
+use crate::observe::snapshot::GateView;
+use crate::observe::{Progress, Snapshot};
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct Gates {
+    #[command(subcommand)]
+    shell: Option<Which>,
+    #[command(flatten)]
+    target: StateTarget,
+    /// Answer in JSON: `[{"gate_id", "reason", "phase", "package", "task", "category", "evidence", "opened_at", "answers"}]`
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// Open a shell in the directory and the environment of the task that failed
+    ///
+    /// `sh -e -c "$KILN_SCRIPT"` runs its script. What the shell changes there is gone with the next attempt.
+    Shell(Shell),
+}
+
+/// Arguments of `kiln gates shell`.
+#[derive(Debug, Args)]
+struct Shell {
+    /// The gate's number, or the package that it is about
+    gate: String,
+    #[command(flatten)]
+    target: StateTarget,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    gate_id: String,
+    reason: GateReason,
+    phase: &'a str,
+    package: Option<&'a str>,
+    task: Option<&'static str>,
+    category: Option<&'static str>,
+    evidence: Option<&'a Evidence>,
+    opened_at: String,
+    answers: [Answer; 3],
+}
+
+impl Gates {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if let Some(Which::Shell(shell)) = self.shell {
+            return shell.run();
+        }
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let snapshot = progress(&job)?.snapshot(observer::now(), false);
+        if self.json {
+            let shown: Vec<Shown<'_>> =
+                snapshot.gates.iter().map(|gate| Shown::of(gate, &snapshot)).collect();
+            output::answer_json(&shown)?;
+        } else if snapshot.gates.is_empty() {
+            output::answer("no gate is open\n");
+        } else {
+            let texts: Vec<String> =
+                snapshot.gates.iter().map(|gate| text(gate, &snapshot, &self.target)).collect();
+            output::answer(&texts.join("\n"));
+        }
+        Ok(Exit::Completed)
+    }
+}
+
+/// All that the ledger says.
+fn progress(job: &Job) -> anyhow::Result<Progress> {
+    let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
+    if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
+        ledger.replay(0, |entry| progress.fold(&entry))?;
+    }
+    Ok(progress)
+}
+
+fn failure<'a>(gate: &GateView, snapshot: &'a Snapshot) -> Option<&'a Failure> {
+    let package = gate.package.as_ref()?;
+    let failed = snapshot.failed.iter().find(|failed| failed.package == *package)?;
+    Some(&failed.failure)
+}
+
+impl<'a> Shown<'a> {
+    fn of(gate: &'a GateView, snapshot: &'a Snapshot) -> Self {
+        let failure = failure(gate, snapshot);
+        Self {
+            gate_id: gate.number.to_string(),
+            reason: gate.reason,
+            phase: &gate.phase,
+            package: gate.package.as_deref(),
+            task: gate.task.map(crate::plan::TaskKind::name),
+            category: failure.map(|failure| failure.category.name()),
+            evidence: failure.map(|failure| &failure.evidence),
+            opened_at: human::timestamp(gate.opened),
+            answers: ANSWERS,
+        }
+    }
+}
+
+/// What a person has to know to answer, and how to.
+fn text(gate: &GateView, snapshot: &Snapshot, target: &StateTarget) -> String {
+    let number = gate.number.to_string();
+    let since = human::duration(human::between(gate.opened, snapshot.now));
+    let about = match (&gate.package, gate.task) {
+        (Some(package), Some(task)) => format!("{package}, {} (phase {})", task.name(), gate.phase),
+        _ => format!("phase {}: its requirements are not met", gate.phase),
+    };
+    let mut text = format!("gate {number} ({}): {about}, for {since}\n", gate.reason);
+    if let Some(Failure { category, evidence, hint, .. }) = failure(gate, snapshot) {
+        let line = evidence.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+        text.push_str(&format!("  {}: {}{line}\n", category.name(), plain(&evidence.text)));
+        if let Some(hint) = hint {
+            text.push_str(&format!("  hint: {}\n", plain(hint)));
+        }
+    }
+    if let Some(package) = &gate.package {
+        text.push_str(&format!("  why:    {}\n", target.command("why", &[package])));
+        text.push_str(&format!("  shell:  {}\n", target.command("gates", &["shell", &number])));
+    }
+    let answer = target.command("resolve", &[&number, Answer::Retry.name()]);
+    text.push_str(&format!("  answer: {answer} (or skip, abort)\n"));
+    text
+}
+
+impl Shell {
+    fn run(self) -> anyhow::Result<Exit> {
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let progress = progress(&job)?;
+        let state = progress.state();
+        let gate = match state.gate(Some(&self.gate)) {
+            Ok(number) => &state.gates[&number],
+            Err(refusal) => {
+                output::say(&format!("kiln: {refusal}"));
+                return Ok(Exit::Usage);
+            }
+        };
+        let Some((package, task)) =
+            gate.package.as_deref().and_then(|package| job.plan.find(package)).zip(gate.task)
+        else {
+            output::say(
+                "kiln: that gate is about no package of this definition: there is no environment to open",
+            );
+            return Ok(Exit::Usage);
+        };
+        let environment = answer::environment(&job, state, package, task)?;
+        if !environment.directory.is_dir() {
+            output::say(&format!("kiln: `{}` is not there any more", environment.directory.display()));
+            return Ok(Exit::Usage);
+        }
+        let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+        let mut command = Command::new(&shell);
+        command.current_dir(&environment.directory).env_clear().envs(environment.variables);
+        command.env("KILN_SCRIPT", &environment.script);
+        command
+            .envs(["TERM", "COLORTERM"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        if let Some((uid, gid)) = environment.user {
+            command.uid(uid).gid(gid);
+        }
+        let name = gate.about();
+        output::say(&format!(
+            "kiln: {name}, {}: `sh -e -c \"$KILN_SCRIPT\"` runs its script; `exit` leads back",
+            task.name()
+        ));
+        // Replaces kiln: only an error comes back.
+        let error = command.exec();
+        Err(anyhow::Error::new(error).context(format!("cannot start `{}`", shell.display())))
+    }
+}

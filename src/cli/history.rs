@@ -1,0 +1,100 @@
+//! `kiln history`: what happened, in the order in which it did.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::target::StateTarget;
+use super::{Exit, output};
+use crate::engine::message::Record;
+use crate::ledger::{Entry, Ledger};
+use crate::observe::Progress;
+use crate::observe::{events, human};
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct History {
+    #[command(flatten)]
+    target: StateTarget,
+    /// Only gates: what was asked, who answered what, and why
+    #[arg(long)]
+    gates: bool,
+    /// Also every task
+    #[arg(long, conflicts_with = "gates")]
+    all: bool,
+    /// Answer in JSON, a line for each event: `{"at", "build_id", "text", …}` and all that was recorded
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    at: String,
+    build_id: &'a str,
+    text: &'a str,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+impl History {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? else {
+            output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
+            return Ok(Exit::Usage);
+        };
+        let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
+        let mut failed = None;
+        ledger.replay(0, |entry| {
+            if failed.is_none() && self.tells(&entry) {
+                failed = self.tell(&entry, &progress).err();
+            }
+            progress.fold(&entry);
+        })?;
+        failed.map_or(Ok(Exit::Completed), Err)
+    }
+
+    fn tells(&self, entry: &Entry) -> bool {
+        match &entry.record {
+            Record::GateOpened { .. } | Record::GateAnswered { .. } | Record::GateClosed { .. } => true,
+            Record::TaskStarted { .. }
+            | Record::TaskFinished { .. }
+            | Record::TaskInterrupted { .. }
+            | Record::Verified { .. } => self.all,
+            Record::RunStarted { .. }
+            | Record::RunResumed { .. }
+            | Record::Decided { .. }
+            | Record::PhaseStarted { .. }
+            | Record::PhaseFinished { .. }
+            | Record::RequirementUnmet { .. }
+            | Record::TaskFailed { .. }
+            | Record::ActionFinished { .. }
+            | Record::WorkLost { .. }
+            | Record::PackageCompleted { .. }
+            | Record::PackageFailed { .. }
+            | Record::PackageDamaged { .. }
+            | Record::PackageSkipped { .. }
+            | Record::PackageKept { .. }
+            | Record::RunPaused { .. }
+            | Record::RunEnded { .. }
+            | Record::Undone { .. }
+            | Record::PackageRemoved { .. } => !self.gates,
+        }
+    }
+
+    fn tell(&self, entry: &Entry, before: &Progress) -> anyhow::Result<()> {
+        let told = events::tell(entry, before);
+        let at = human::timestamp(entry.wall);
+        if self.json {
+            let line = Line { at, build_id: &told.build_id, text: &told.text, record: &entry.record };
+            output::answer(&format!("{}\n", serde_json::to_string(&line)?));
+        } else {
+            output::answer(&format!("{at}  {}\n", told.text));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! `kiln resolve`: answers a gate, through the runner's control socket or, where there is no runner, in the ledger.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use super::target::StateTarget;
+use super::{Exit, output};
+use crate::driver::{DriverError, answer};
+use crate::engine::gate;
+use crate::engine::message::Answer;
+use crate::web::control::{self, COMMAND, COMPONENT, Command};
+
+/// How long a runner may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(super) struct Resolve {
+    /// The gate's number, or the package or phase that it is about
+    gate: String,
+    /// What to do
+    answer: Said,
+    #[command(flatten)]
+    target: StateTarget,
+    /// With `retry`: let the package's tasks use at most so many jobs from now on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    note: String,
+}
+
+/// What can be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Said {
+    /// Try again, `max_attempts` times more
+    Retry,
+    /// Go on without it, and without what needs it
+    Skip,
+    /// End the run in error
+    Abort,
+}
+
+impl Said {
+    fn word(self) -> Answer {
+        match self {
+            Self::Retry => Answer::Retry,
+            Self::Skip => Answer::Skip,
+            Self::Abort => Answer::Abort,
+        }
+    }
+}
+
+impl Resolve {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.jobs.is_some() && self.answer != Said::Retry {
+            output::say("kiln: --jobs goes with `retry`");
+            return Ok(Exit::Usage);
+        }
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let request = gate::Request {
+            gate: Some(self.gate.clone()),
+            answer: self.answer.word(),
+            jobs: self.jobs,
+            by: control::name(rustix::process::getuid().as_raw()),
+            note: self.note.clone(),
+        };
+        match answer::answer(&job, request) {
+            Ok(Ok(number)) => {
+                let next = match self.answer {
+                    Said::Abort => "the run has ended in error".to_owned(),
+                    Said::Retry | Said::Skip => format!("`{}` goes on", self.target.command("run", &[])),
+                };
+                output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
+                Ok(Exit::Completed)
+            }
+            Ok(Err(refusal)) => {
+                output::say(&format!("kiln: {refusal}"));
+                Ok(Exit::Usage)
+            }
+            Err(DriverError::Lock(held)) => {
+                let places = control::places(&job.state);
+                let Some(socket) = places.iter().find(|path| path.exists()) else {
+                    return Err(anyhow::Error::new(held).context("its control socket is not there"));
+                };
+                self.ask(socket)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Through the runner.
+    fn ask(&self, socket: &Path) -> anyhow::Result<Exit> {
+        let command = Command {
+            component: COMPONENT.into(),
+            operation: self.answer.word().name().into(),
+            gate_id: Some(self.gate.clone()),
+            jobs: self.jobs,
+            note: (!self.note.is_empty()).then(|| self.note.clone()),
+            ..Command::default()
+        };
+        let (status, outcome) = post(socket, &command)
+            .with_context(|| format!("the runner does not answer at `{}`", socket.display()))?;
+        if status == StatusCode::OK {
+            let number = outcome.gate_id.unwrap_or_default();
+            let next = match self.answer {
+                Said::Abort => "the run ends in error",
+                Said::Retry | Said::Skip => "the run goes on",
+            };
+            output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
+            return Ok(Exit::Completed);
+        }
+        output::say(&format!("kiln: {}", outcome.error.unwrap_or_else(|| status.to_string())));
+        Ok(Exit::Usage)
+    }
+}
+
+fn post(socket: &Path, command: &Command) -> anyhow::Result<(StatusCode, Command)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = async {
+        let stream = tokio::net::UnixStream::connect(socket).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(COMMAND)
+            .header("host", "kiln")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(serde_json::to_vec(command)?)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, serde_json::from_slice(&body)?))
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+}

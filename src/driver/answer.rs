@@ -1,0 +1,82 @@
+//! Answering a gate while no runner is there, and the environment of what failed.
+//!
+//! Owns: writing the answer into the ledger, under the runner's lock. Does not know: how a live runner is reached (`web`).
+
+use std::path::PathBuf;
+
+use crate::engine::gate::Request;
+use crate::engine::message::Start;
+use crate::engine::state::State;
+use crate::ledger::Ledger;
+use crate::ledger::lock::RunnerLock;
+use crate::plan::{PackageId, TaskKind};
+
+use super::identity::{build_user, wall_now};
+use super::look::Past;
+use super::run::Reply;
+use super::script::Scripts;
+use super::spawn::User;
+use super::{DriverError, Job};
+
+/// Answers a gate of a run that is paused. An error that is a `LockError`: a runner is there, and is to be asked.
+pub fn answer(job: &Job, request: Request) -> Result<Reply, DriverError> {
+    let state = &job.state;
+    if !state.ledger().exists() {
+        return Ok(State::new(&job.plan).take(request).map(|answered| answered.gate));
+    }
+    let _lock = RunnerLock::take(state.root(), &state.lock())?;
+    let mut ledger = Ledger::open(&state.ledger())?;
+    let mut past = Past::new(&job.plan);
+    ledger.replay(0, |entry| past.fold(&job.plan, &entry))?;
+    past.must_be_of(job)?;
+    let answered = match past.state.take(request) {
+        Ok(answered) => answered,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let gate = answered.gate;
+    let records = past.state.answer_at_rest(&job.plan, answered);
+    ledger.append(past.last, wall_now(), &records)?;
+    Ok(Ok(gate))
+}
+
+/// Where and how a task runs.
+#[derive(Debug)]
+pub struct Environment {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Its variables; there are no others.
+    pub variables: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    /// Its script.
+    pub script: String,
+    /// Who it runs as, where that is not whoever runs kiln.
+    pub user: Option<(u32, u32)>,
+}
+
+/// The environment of a task's last attempt in the run that `state` is of.
+pub fn environment(
+    job: &Job,
+    state: &State,
+    package: PackageId,
+    kind: TaskKind,
+) -> Result<Environment, DriverError> {
+    let recipe = &job.definition.recipes[job.plan.package(package).recipe].value;
+    let user = build_user(job)?;
+    let scripts =
+        Scripts { state: job.state.clone(), build_id: state.build_id.to_string(), user: user.clone() };
+    let task = job.plan.task(package, kind);
+    let attempt = task.map_or(1, |task| state.task(task).attempts.max(1));
+    let start = Start {
+        task: task.unwrap_or(crate::plan::TaskId(0)),
+        package,
+        kind,
+        attempt,
+        restore: false,
+        fresh: false,
+        jobs: state.package(package).jobs_most.unwrap_or(job.jobs),
+        degraded: false,
+    };
+    let (directory, variables) = scripts.place(recipe, &start);
+    let script = Scripts::script(recipe, kind).to_owned();
+    let user = user.map(|User { uid, gid, .. }| (uid, gid));
+    Ok(Environment { directory, variables, script, user })
+}

@@ -1,0 +1,220 @@
+//! What is recorded of a run, and lasts.
+//!
+//! Owns: every kind of record, as the ledger keeps it. Does not know: what each changes (`state`), how it is told.
+//!
+//! Records name packages and phases, not indices: a ledger outlives the definition that it was made with.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::document::{GateReason, RecoveryAction};
+use crate::failure::Failure;
+use crate::plan::TaskKind;
+
+use super::message::{ActionResult, Answer, Then, Time, Usage};
+
+/// One durable fact about a run. See `State::apply` for what each means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named by the words of design section 1")]
+pub enum Record {
+    /// A new run.
+    RunStarted { build_id: Arc<str>, definition: Arc<str>, digest: Arc<str>, kiln: Arc<str> },
+    /// The run goes on after a pause or a crash. `afresh`: its packages are decided again, since the
+    /// definition changed or something that was completed is gone.
+    RunResumed {
+        digest: Arc<str>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        afresh: bool,
+    },
+    /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
+    /// `degraded` were built without something optional: built again if that can be had now, else kept. Of all these
+    /// `failed_checks` are those whose `check` had failed.
+    Decided {
+        reused: Vec<Arc<str>>,
+        archived: Vec<Arc<str>>,
+        skipped: Vec<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        degraded: Vec<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed_checks: Vec<Arc<str>>,
+    },
+    /// A phase's requirements hold, and it starts.
+    PhaseStarted { phase: Arc<str> },
+    /// Nothing is left to do in a phase.
+    PhaseFinished { phase: Arc<str>, outcome: PhaseOutcome },
+    /// A phase cannot start.
+    RequirementUnmet { phase: Arc<str>, requirement: Requirement, required: u64, available: u64 },
+    /// An attempt begins. A merge names the archive's `key`, and an `install` says whether it is `direct`: so what
+    /// does not end well can be taken back by whoever comes next, with whatever definition. A `check` that may fail names
+    /// the key as well: what is built with it is known to have failed.
+    TaskStarted {
+        phase: Arc<str>,
+        package: Arc<str>,
+        task: TaskKind,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "is_false")]
+        restore: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Arc<str>>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        direct: bool,
+    },
+    /// An attempt succeeded.
+    TaskFinished {
+        package: Arc<str>,
+        task: TaskKind,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "is_false")]
+        restore: bool,
+        usage: Usage,
+    },
+    /// An attempt failed; `retry_at` says when the next may begin, if there is one.
+    TaskFailed {
+        package: Arc<str>,
+        task: TaskKind,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "is_false")]
+        restore: bool,
+        failure: Failure,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Time>,
+        /// The package goes on without it (`required: false`).
+        #[serde(default, skip_serializing_if = "is_false")]
+        tolerated: bool,
+        /// From now on its tasks use at most so many jobs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        jobs: Option<u32>,
+        usage: Usage,
+    },
+    /// A step of the recovery procedure between two attempts.
+    ActionFinished {
+        package: Arc<str>,
+        task: TaskKind,
+        attempt: u32,
+        action: RecoveryAction,
+        result: ActionResult,
+        examined: Arc<str>,
+        #[serde(default, skip_serializing_if = "goes_on")]
+        then: Then,
+        /// Nanoseconds.
+        duration: u64,
+    },
+    /// A person is needed: for a package's failure (whose `key` says of which recipe), or for what a phase requires.
+    GateOpened {
+        gate: u32,
+        reason: GateReason,
+        phase: Arc<str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        package: Option<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskKind>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Arc<str>>,
+    },
+    /// A person's answer.
+    GateAnswered {
+        gate: u32,
+        answer: Answer,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        jobs: Option<u32>,
+        by: Arc<str>,
+        note: Arc<str>,
+    },
+    /// What a gate was about is not there any more: the definition has changed.
+    GateClosed { gate: u32 },
+    /// An attempt was cut off by kiln's own end. It counts as nothing.
+    TaskInterrupted { package: Arc<str>, task: TaskKind, attempt: u32 },
+    /// A work directory is gone: its tasks are done again, and count in no figure.
+    WorkLost { package: Arc<str> },
+    /// A package is done; its archive and manifest are on disk, and merged.
+    PackageCompleted {
+        phase: Arc<str>,
+        package: Arc<str>,
+        version: Arc<str>,
+        key: Arc<str>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        degraded: bool,
+    },
+    /// A package has spent its attempts.
+    PackageFailed { package: Arc<str>, task: TaskKind },
+    /// The files of these packages in the sysroot were read and have the digests of their manifests; what was changed
+    /// after `at` (nanoseconds since 1970) was not seen.
+    Verified { packages: Vec<Arc<str>>, at: i64 },
+    /// A completed package's files in the sysroot are not what its manifest says: it is merged again or, where the archive is
+    /// not good either, built again. Who has not begun yet waits for it again.
+    PackageDamaged {
+        package: Arc<str>,
+        path: Arc<str>,
+        what: Arc<str>,
+        #[serde(default = "yes", skip_serializing_if = "is_true")]
+        archive: bool,
+    },
+    /// A package cannot be built because of another.
+    PackageSkipped { package: Arc<str>, because: Arc<str> },
+    /// A package that was built without something optional stays as it is: that is still missing.
+    PackageKept { package: Arc<str> },
+    /// The run is over for now.
+    RunPaused { reason: Arc<str> },
+    /// The run is over.
+    RunEnded { state: RunEnd, missing: Vec<Arc<str>> },
+    /// Between runs: a merge or a direct `install` had not ended well, and nothing of it is left in the sysroot.
+    Undone { package: Arc<str> },
+    /// Between runs: a package was taken out of the sysroot, because it is no longer in the definition, or because
+    /// nobody can tell any more what it has there.
+    PackageRemoved { package: Arc<str> },
+}
+
+/// How a phase ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseOutcome {
+    /// All its packages are completed.
+    Completed,
+    /// At least one failed, or could not be built because of one that did.
+    Failed,
+    /// Some were not wanted.
+    Skipped,
+}
+
+/// What a phase can require.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requirement {
+    /// `disk_space`, bytes.
+    DiskSpace,
+    /// `memory`, bytes.
+    Memory,
+    /// `toolchain: complete`; required and available are 1 and 0.
+    Toolchain,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// What is missing is not critical.
+    Completed,
+    /// A critical phase failed, or could not start.
+    Error,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn goes_on(then: &Then) -> bool {
+    *then == Then::GoOn
+}

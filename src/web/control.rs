@@ -1,0 +1,269 @@
+//! The control socket: what changes a run that is alive.
+//!
+//! Owns: where the socket is, the Command System document over it, who may speak (whoever the socket's mode lets in; the
+//! kernel says who that is, and it is recorded). Does not know: what an answer means (`engine::gate`).
+//!
+//! `POST /api/v1/command` takes the framework's document, with `gate_id`, `jobs` and `note` added; the same document comes
+//! back with the outcome, a refused one with `"status": "REJECTED"` and an `error` (400: not understood, 409: not now).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::net::unix::UCred;
+
+use crate::engine::gate::{self, Refusal};
+use crate::engine::message::Answer as Word;
+use crate::ledger::place::StateDir;
+use crate::observe::Observer;
+use crate::observe::observer::now;
+use crate::observe::status::BuildStatus;
+
+use super::routes::{Answer, in_time, respond};
+use super::server::{Answers, Server};
+use super::{Bounds, Thread, WebError};
+
+/// Path of the one thing that can be asked for.
+pub const COMMAND: &str = "/api/v1/command";
+/// The framework's name of what is spoken to.
+pub const COMPONENT: &str = "BUILD_PROCESS";
+/// What a refused command comes back with.
+pub const REJECTED: &str = "REJECTED";
+
+/// Bytes of a command.
+const COMMAND_BYTES_MOST: usize = 64 * 1024;
+/// A longer path is none that a socket can have, its last zero included.
+const PATH_BYTES_MOST: usize = 107;
+
+/// The framework's Command System document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Always `BUILD_PROCESS`.
+    pub component: String,
+    /// `retry`, `skip`, `abort` or `status`.
+    pub operation: String,
+    /// The phase that the gate is in.
+    #[serde(default)]
+    pub phase: String,
+    /// Of the run.
+    #[serde(default)]
+    pub status: String,
+    /// Part of the wanted work that is done.
+    #[serde(default)]
+    pub progress: f64,
+    /// Ours: which gate; where there is one only it may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_id: Option<String>,
+    /// Ours: with how many jobs it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<u32>,
+    /// Ours: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Ours: why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Takes an answer to the run, and says what became of it; `None`: the run is over.
+pub type Answering = Box<dyn Fn(gate::Request) -> Option<Result<u32, Refusal>> + Send + Sync>;
+
+/// A control socket that is served.
+#[derive(Debug)]
+pub struct Control {
+    path: PathBuf,
+    _thread: Thread,
+}
+
+struct Routes {
+    observer: Arc<Observer>,
+    answering: Answering,
+    limits: Bounds,
+}
+
+/// Where the control socket of a state directory may be, the best place first: the system's or the user's directory for
+/// such things, else the state directory itself, if its path is short enough.
+pub fn places(state: &StateDir) -> Vec<PathBuf> {
+    let id = fs::read_to_string(state.id()).unwrap_or_default();
+    let name = format!("{}.sock", id.trim());
+    let system = rustix::process::geteuid().is_root().then(|| PathBuf::from("/run/kiln"));
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("kiln"));
+    let places =
+        system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.root().join("control.sock")]);
+    places.filter(|path| path.is_absolute() && path.as_os_str().len() <= PATH_BYTES_MOST).collect()
+}
+
+/// Serves the control socket of a run at the best place that can be had. The runner's lock must be held: what is there
+/// already is of a runner that is gone.
+pub fn serve(state: &StateDir, observer: Arc<Observer>, answering: Answering) -> Result<Control, WebError> {
+    let mut failed = None;
+    for path in places(state) {
+        match bind(&path) {
+            Ok(listener) => {
+                let bounds = Bounds { connections: 16, ..Bounds::default() };
+                let routes = Arc::new(Routes { observer, answering, limits: bounds });
+                let server: Server<tokio::net::UnixListener, Routes> =
+                    Server::new(listener, routes, bounds).map_err(WebError::Start)?;
+                let thread = Thread::start("control", |stopped| server.run(stopped))?;
+                return Ok(Control { path, _thread: thread });
+            }
+            Err(source) => failed = failed.or(Some(WebError::Control { path, source })),
+        }
+    }
+    let nowhere = || WebError::Control {
+        path: state.root().join("control.sock"),
+        source: io::Error::from(io::ErrorKind::InvalidFilename),
+    };
+    Err(failed.unwrap_or_else(nowhere))
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
+        fs::DirBuilder::new().mode(0o755).create(dir)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl Control {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Whoever comes next removes what cannot be removed now.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Answers for Routes {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Option<UCred>,
+    ) -> Response<Full<Bytes>> {
+        if request.uri().path() != COMMAND {
+            return respond(Answer::text(StatusCode::NOT_FOUND, "not found\n"));
+        }
+        if request.method() != Method::POST {
+            let mut response = respond(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            return response;
+        }
+        let body = Limited::new(request.into_body(), COMMAND_BYTES_MOST).collect();
+        let body = match tokio::time::timeout(self.limits.read, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => return respond(refused(Command::default(), &error.to_string())),
+            Err(_) => return respond(Answer::text(StatusCode::REQUEST_TIMEOUT, "took too long\n")),
+        };
+        let limit = self.limits.answer;
+        respond(in_time(limit, move || self.command(&body, peer)).await)
+    }
+}
+
+fn refused(command: Command, error: &str) -> Answer {
+    let command = Command { status: REJECTED.into(), error: Some(error.to_owned()), ..command };
+    Answer::json(StatusCode::BAD_REQUEST, &command)
+}
+
+fn conflict(command: Command, error: &str) -> Answer {
+    let command = Command { status: REJECTED.into(), error: Some(error.to_owned()), ..command };
+    Answer::json(StatusCode::CONFLICT, &command)
+}
+
+impl Routes {
+    fn command(&self, body: &[u8], peer: Option<UCred>) -> Answer {
+        let command: Command = match serde_json::from_slice(body) {
+            Ok(command) => command,
+            Err(error) => {
+                return refused(Command::default(), &format!("no Command System document: {error}"));
+            }
+        };
+        if command.component != COMPONENT {
+            let error = format!("component `{}` is not here: this is {COMPONENT}", command.component);
+            return refused(command, &error);
+        }
+        let answer = match command.operation.as_str() {
+            "retry" => Word::Retry,
+            "skip" => Word::Skip,
+            "abort" => Word::Abort,
+            "status" => return self.status(command),
+            other => {
+                let error = format!("operation `{other}` is none of retry, skip, abort, status");
+                return refused(command, &error);
+            }
+        };
+        if command.jobs == Some(0) || command.jobs.is_some() && answer != Word::Retry {
+            return refused(command, "`jobs` is at least 1, and goes with `retry`");
+        }
+        let request = gate::Request {
+            gate: command.gate_id.clone(),
+            answer,
+            jobs: command.jobs,
+            by: peer.map_or_else(|| "somebody".to_owned(), who),
+            note: command.note.clone().unwrap_or_default(),
+        };
+        let gates = self.observer.snapshot(now()).gates;
+        match (self.answering)(request) {
+            Some(Ok(number)) => {
+                let gate = gates.iter().find(|gate| gate.number == number);
+                let status = if answer == Word::Abort { "ERROR" } else { "RUNNING" };
+                let phase = gate.map_or_else(String::new, |gate| gate.phase.to_string());
+                let gate_id = Some(number.to_string());
+                Answer::json(
+                    StatusCode::OK,
+                    &self.filled(Command { phase, status: status.into(), gate_id, ..command }),
+                )
+            }
+            Some(Err(refusal)) => conflict(command, &refusal.to_string()),
+            None => conflict(command, "the run is over"),
+        }
+    }
+
+    fn status(&self, command: Command) -> Answer {
+        let snapshot = self.observer.snapshot(now());
+        let Some(status) = BuildStatus::of(&snapshot) else {
+            return conflict(command, "there has been no run yet");
+        };
+        let (phase, status) = (status.phase, status.status.name().to_owned());
+        Answer::json(StatusCode::OK, &self.filled(Command { phase, status, ..command }))
+    }
+
+    fn filled(&self, command: Command) -> Command {
+        Command { progress: self.observer.snapshot(now()).run.ratio, ..command }
+    }
+}
+
+/// Who the kernel says that it is.
+fn who(peer: UCred) -> String {
+    name(peer.uid())
+}
+
+/// A user by name and number. `id` asks whatever the host keeps its users in.
+pub fn name(uid: u32) -> String {
+    let asked = std::process::Command::new("id").args(["-n", "-u", "--", &uid.to_string()]).output();
+    let name = asked.ok().filter(|output| output.status.success());
+    let name = name.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) => format!("{name} (uid {uid})"),
+        None => format!("uid {uid}"),
+    }
+}
