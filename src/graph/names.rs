@@ -16,7 +16,7 @@ use crate::words::count;
 const PLACES_MOST: usize = 5;
 
 /// For so many names it is looked up what else may have been meant.
-const LOOKED_UP_MOST: usize = 200;
+const LOOKED_UP_MOST: usize = 50;
 
 /// What is unknown so far.
 pub(super) struct Unknown<'a> {
