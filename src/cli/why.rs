@@ -13,11 +13,12 @@ use super::{Exit, output};
 use crate::driver::Job;
 use crate::driver::look::{self, Decision};
 use crate::engine::message::Record;
+use crate::engine::recovery::procedure;
 use crate::engine::state::{State, TaskState};
 use crate::failure::Failure;
 use crate::ledger::Entry;
 use crate::observe::{Progress, events, human};
-use crate::plan::{PackageId, TaskKind};
+use crate::plan::{DroppedEdge, PackageId, TaskKind};
 use crate::words::count;
 
 /// Arguments.
@@ -43,6 +44,8 @@ struct Answer<'a> {
     reason: &'static str,
     needs: Vec<&'a str>,
     needed_by: Vec<&'a str>,
+    /// What it needs and does not wait for, so that nothing is circular.
+    dropped_edges: Vec<&'a DroppedEdge>,
     /// In the last run.
     history: Vec<Event>,
     /// The last failure, if it has not been got over.
@@ -97,6 +100,7 @@ impl Why {
             reason: fact.reason,
             needs: package.depends_on.iter().map(|id| name(*id)).collect(),
             needed_by: needed_by.map(name).collect(),
+            dropped_edges: plan.dropped_edges.iter().filter(|edge| edge.from == package.name).collect(),
             history: story.events,
             failure: story.failed.map(|failed| failed.with_neighbours(&job, &seen.state, &self.package)),
             next,
@@ -116,7 +120,30 @@ impl Why {
             let answer = self.target.command("resolve", &[&number.to_string(), "retry"]);
             return Some(format!("gate {number} waits for a person: {answer} (or skip, abort)"));
         }
+        let waits = state.gates.iter().find(|(_, gate)| {
+            let about = gate.package.as_deref().and_then(|name| job.plan.find(name));
+            about.is_some_and(|about| !state.package(id).state.is_final() && job.plan.needs(id, about))
+        });
+        if let Some((number, gate)) = waits {
+            return Some(format!(
+                "it waits for {}: gate {number}, {}",
+                gate.about(),
+                self.target.command("gates", &[])
+            ));
+        }
         let most = job.plan.document.error_recovery.automatic_recovery.max_attempts;
+        if let Some((recovery, action)) = state
+            .recoveries
+            .get(&id)
+            .and_then(|recovery| Some((recovery, recovery.next(&job.plan.document)?)))
+        {
+            let steps = procedure(&job.plan.document, recovery.category).len();
+            let step = recovery.step + 1;
+            return Some(format!(
+                "{action}, step {step} of {steps} of its recovery, then {} again",
+                recovery.task.name()
+            ));
+        }
         job.plan.tasks_of(id).find_map(|task| match state.task(task).state {
             TaskState::Backoff { .. } => {
                 let failures = state.task(task).failures;
@@ -241,8 +268,12 @@ impl Failed {
 impl Answer<'_> {
     fn text(&self) -> String {
         let list = |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let dropped = self.dropped_edges.iter().map(|DroppedEdge { to, dependency_type, reason, .. }| {
+            let list = dependency_type.list();
+            format!("  dropped   {to} ({list}): it is not waited for, because that {reason}\n")
+        });
         let mut text = format!(
-            "{} {}: {} ({})\n  phase     {}, by step {}\n  needs     {}\n  needed by {}\n  key       {}\n",
+            "{} {}: {} ({})\n  phase     {}, by step {}\n  needs     {}\n{}  needed by {}\n  key       {}\n",
             self.package,
             self.version,
             self.decision.name(),
@@ -250,6 +281,7 @@ impl Answer<'_> {
             self.phase,
             self.step,
             list(&self.needs),
+            dropped.collect::<String>(),
             list(&self.needed_by),
             self.key
         );

@@ -237,6 +237,7 @@ impl Driver {
             look: None,
             acting: BTreeMap::new(),
             space,
+            replies: Vec::new(),
             discarder,
             spares,
             base,
@@ -272,6 +273,8 @@ struct Shift<'a> {
     /// Recovery actions under way, and what ends them.
     acting: BTreeMap<PackageId, Arc<AtomicBool>>,
     space: Space,
+    /// What is said to those who answered gates, once that is committed.
+    replies: Vec<(Sender<Reply>, Reply)>,
     discarder: Discarder,
     spares: Spares,
     base: Time,
@@ -303,6 +306,10 @@ impl Shift<'_> {
                     Some(Arc::clone(package))
                 }));
                 observe(self.driver.commit(now, records)?);
+            }
+            for (reply, said) in self.replies.drain(..) {
+                // Who does not wait for the reply has been heard all the same.
+                let _ = reply.send(said);
             }
             let mut ended = None;
             for deed in deeds {
@@ -365,9 +372,16 @@ impl Shift<'_> {
                 events.push(Event::Acted { package, acted });
             }
             Message::Answer { request, reply } => {
-                let taken = self.engine.state().take(request);
-                // Who does not wait for the reply has been heard all the same.
-                let _ = reply.send(taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone));
+                let mut taken = self.engine.take(request);
+                // Another answer to it may have come in the same moment.
+                let answered = |gate: u32| self.replies.iter().any(|(_, reply)| *reply == Ok(gate));
+                if let Ok(gate) = taken.as_ref().map(|answered| answered.gate)
+                    && answered(gate)
+                {
+                    taken = Err(Refusal::NoSuch { asked: gate.to_string(), open: Vec::new() });
+                }
+                self.replies
+                    .push((reply, taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone)));
                 events.extend(taken.ok().map(Event::Answered));
             }
             Message::Done { task, outcome, usage } => {

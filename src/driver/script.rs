@@ -34,7 +34,13 @@ impl Scripts {
     fn open_log(&self, package: &str, start: &Start, spares: &mut Spares) -> io::Result<File> {
         let path = self.state.log(&self.build_id, package, start.kind, start.attempt);
         let mut open = OpenOptions::new();
-        open.create(true).append(true).read(true);
+        open.create(true).read(true);
+        if start.restore {
+            open.append(true);
+        } else {
+            // What a definition that has changed since has printed is no output of this attempt.
+            open.write(true).truncate(true);
+        }
         if !start.restore && !path.exists() {
             spares.take_file(&path);
         }

@@ -155,6 +155,14 @@ impl Failures {
         Some(Arc::clone(&entry.package))
     }
 
+    /// The run is over: nobody is asked any more.
+    pub fn end_gates(&mut self, wall: i64) {
+        for entry in self.list.iter_mut().filter(|entry| entry.gate.is_some()) {
+            entry.gate = None;
+            entry.set_level(2, wall);
+        }
+    }
+
     /// Packages are decided again, and have all their attempts again; what a person is asked stays asked.
     pub fn afresh(&mut self, wall: i64) {
         for entry in self.list.iter_mut().filter(|entry| entry.gate.is_none()) {
