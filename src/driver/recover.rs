@@ -200,7 +200,10 @@ impl Recoverer {
             tidied.delete(state.work_of(package))?;
         }
         let works = tidied.deleted.len();
-        tidied.unnamed_sources(&self.chores.definition, state)?;
+        // Without want of room a source may be wanted again, by an older recipe.
+        if act.category == Category::DiskSpace {
+            tidied.unnamed_sources(&self.chores.definition, state)?;
+        }
         let sources = tidied.deleted.len() - works;
         let text = format!(
             "{} and {} deleted, {} freed",

@@ -5,8 +5,8 @@
 //!
 //! A package whose gate is open counts as failed, and what needs it waits; all the rest goes on. When nothing else can, the
 //! run is paused. Gates are numbered through all runs of a state directory, so that an answer never meets another one's
-//! question. They outlive a changed definition as long as the package's key is the same: a failure that was mended in the
-//! recipe is no question any more.
+//! question. They outlive a changed definition as long as the package's recipe (all of it, and what it waits for) is the same: a
+//! failure that was mended there is no question any more.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::config::document::GateReason;
 use crate::failure::Category;
-use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
+use crate::plan::{PackageId, Phase, PhaseId, Plan, TaskId, TaskKind};
 
 use super::Engine;
 use super::message::{Answer, Answered, Effect, Ending, Facts, Record, RunEnd, Time};
@@ -31,8 +31,8 @@ pub struct Gate {
     pub package: Option<Arc<str>>,
     /// Which of its tasks.
     pub task: Option<TaskKind>,
-    /// The package's key.
-    pub key: Option<Arc<str>>,
+    /// Of the package; of a phase, what it requires.
+    pub trial: u64,
     /// Since when.
     pub since: Time,
 }
@@ -77,9 +77,9 @@ pub enum Refusal {
 impl Gate {
     /// The gate that a record opens.
     pub(super) fn of(at: Time, record: &Record) -> Option<Self> {
-        let Record::GateOpened { reason, phase, package, task, key, .. } = record else { return None };
-        let (phase, package, key) = (Arc::clone(phase), package.clone(), key.clone());
-        Some(Self { reason: *reason, phase, package, task: *task, key, since: at })
+        let Record::GateOpened { reason, phase, package, task, trial, .. } = record else { return None };
+        let (phase, package) = (Arc::clone(phase), package.clone());
+        Some(Self { reason: *reason, phase, package, task: *task, trial: *trial, since: at })
     }
 
     /// What failed, as this plan has it.
@@ -134,6 +134,12 @@ impl State {
     }
 }
 
+/// Tells what a phase requires from what it required before it was edited.
+fn requires(phase: &Phase) -> u64 {
+    let [disk, memory] = [phase.disk_space, phase.memory].map(|bytes| bytes.map_or(0, |bytes| bytes.max(1)));
+    disk.rotate_left(32) ^ memory ^ u64::from(phase.toolchain)
+}
+
 fn record(Answered { gate, answer, jobs, by, note }: Answered) -> Record {
     Record::GateAnswered { gate, answer, jobs, by, note }
 }
@@ -179,7 +185,7 @@ impl Engine {
                 phase: Arc::clone(&phase.key),
                 package: Some(Arc::clone(&package.name)),
                 task: Some(task),
-                key: Some(Arc::clone(&package.key)),
+                trial: package.trial,
             },
             None => Record::PackageFailed { package: Arc::clone(&package.name), task },
         };
@@ -194,7 +200,8 @@ impl Engine {
         }
         let phase = Arc::clone(&self.plan.phase(id).key);
         let gate = self.state.gates_opened + 1;
-        let record = Record::GateOpened { gate, reason, phase, package: None, task: None, key: None };
+        let trial = requires(self.plan.phase(id));
+        let record = Record::GateOpened { gate, reason, phase, package: None, task: None, trial };
         self.record(now, record, out);
         true
     }
@@ -226,12 +233,18 @@ impl Engine {
     /// The definition has changed: what was asked about something that has changed with it is not asked any more.
     pub(super) fn close_moot_gates(&mut self, now: Time, facts: &Facts, out: &mut Vec<Effect>) {
         let stands = |gate: &Gate| {
+            if !self.asks_for(gate.reason) {
+                return false;
+            }
             if gate.package.is_none() {
                 let phase = self.plan.find_phase(&gate.phase).map(|id| self.plan.phase(id));
-                return phase.is_some_and(|p| p.toolchain || p.memory.is_some() || p.disk_space.is_some());
+                return phase.is_some_and(|phase| requires(phase) == gate.trial);
             }
             gate.subject(&self.plan).is_some_and(|(id, _)| {
-                facts.have(id).is_work() && gate.key.as_ref() == Some(&self.plan.package(id).key)
+                let package = self.plan.package(id);
+                let critical = gate.reason != GateReason::CriticalBuildFailure
+                    || self.plan.phase(package.phase).critical;
+                critical && facts.have(id).is_work() && gate.trial == package.trial
             })
         };
         let moot: Vec<u32> =

@@ -101,7 +101,8 @@ pub enum Record {
         /// Nanoseconds.
         duration: u64,
     },
-    /// A person is needed: for a package's failure (whose `key` says of which recipe), or for what a phase requires.
+    /// A person is needed: for a package's failure (`trial` says of which recipe), or for what a phase requires (of which
+    /// `trial` says what that was).
     GateOpened {
         gate: u32,
         reason: GateReason,
@@ -110,8 +111,7 @@ pub enum Record {
         package: Option<Arc<str>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<TaskKind>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        key: Option<Arc<str>>,
+        trial: u64,
     },
     /// A person's answer.
     GateAnswered {

@@ -82,8 +82,8 @@ pub struct State {
     vain: BTreeMap<(Arc<str>, TaskKind), u32>,
     /// Gates that are open, by number.
     pub gates: BTreeMap<u32, Gate>,
-    /// Packages that a person goes on without, by name, with their keys: of another recipe that says nothing.
-    pub waived: BTreeMap<Arc<str>, Arc<str>>,
+    /// Packages that a person goes on without, by name, with their `trial`s: of another recipe that says nothing.
+    pub waived: BTreeMap<Arc<str>, u64>,
     /// How many have been opened, in all runs.
     pub gates_opened: u32,
     /// A person has said so: the run ends.

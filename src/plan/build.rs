@@ -155,6 +155,7 @@ fn assemble(
         };
         let recipe = &definition.recipes[from.recipe].value;
         keys[node] = keyed.package_key(recipe, &dependencies);
+        let trial = keyed.trial(recipe, &keys[node]);
         let id = PackageId(number(packages.len()));
         let mut direct = depends_on[node].to_vec();
         direct.sort_unstable();
@@ -179,6 +180,7 @@ fn assemble(
             silent_timeout: recipe.silent_timeout.map(|d| d.0),
             depends_on: direct,
             accept_failed_check: recipe.accept_failed_check,
+            trial,
             key: key::hex(&keys[node]),
         });
     }

@@ -49,6 +49,21 @@ impl Keyed {
         *hasher.finalize().as_bytes()
     }
 
+    /// Tells recipes of one key apart by what may decide whether an attempt succeeds, though not what it makes: where
+    /// sources come from, limits, jobs, time-outs, whose paths it may take.
+    pub fn trial(&mut self, recipe: &Recipe, key: &[u8; 32]) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(key);
+        self.add(
+            &mut hasher,
+            &(&recipe.sources, &recipe.limits, &recipe.jobs, recipe.memory, &recipe.replaces),
+        );
+        self.add(&mut hasher, &(recipe.timeout, recipe.silent_timeout, recipe.accept_failed_check));
+        let digest = hasher.finalize();
+        let (first, _) = digest.as_bytes().split_at(8);
+        first.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// The digest of a plan.
     pub fn plan_digest(&mut self, document: &Document, phases: &[Phase], packages: &[Package]) -> Arc<str> {
         let mut hasher = blake3::Hasher::new();
@@ -58,7 +73,7 @@ impl Keyed {
         }
         for package in packages {
             self.add(&mut hasher, &(&*package.name, &*package.key, &package.depends_on, package.weight));
-            self.add(&mut hasher, &package.accept_failed_check);
+            self.add(&mut hasher, &package.trial);
         }
         hex(hasher.finalize().as_bytes())
     }

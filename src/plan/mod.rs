@@ -148,6 +148,8 @@ pub struct Package {
     pub accept_failed_check: bool,
     /// Digest of everything that goes into it: hexadecimal blake3.
     pub key: Arc<str>,
+    /// Differs where another attempt may come out otherwise: the key and the rest of the recipe.
+    pub trial: u64,
 }
 
 /// A dependency at `verification: strict`.

@@ -186,7 +186,7 @@ impl State {
     /// What a person goes on without, is not asked about again.
     pub(super) fn waive(&mut self, plan: &Plan, touched: &mut Vec<PackageId>) {
         let same =
-            |(name, key): (&Arc<str>, &Arc<str>)| plan.find(name).filter(|id| plan.package(*id).key == *key);
+            |(name, trial): (&Arc<str>, &u64)| plan.find(name).filter(|id| plan.package(*id).trial == *trial);
         let waived: Vec<PackageId> = self.waived.iter().filter_map(same).collect();
         for id in waived {
             if !self.package(id).state.is_final() {
@@ -206,7 +206,7 @@ impl State {
     ) {
         self.aborted |= answer == Answer::Abort;
         if answer == Answer::Skip {
-            self.waived.extend(gate.package.clone().zip(gate.key.clone()));
+            self.waived.extend(gate.package.clone().map(|package| (package, gate.trial)));
         }
         if self.digest != plan.digest {
             return;
@@ -241,7 +241,7 @@ impl State {
                 for id in packages.into_iter().flatten() {
                     if !self.package(id).state.is_final() {
                         let package = plan.package(id);
-                        self.waived.insert(Arc::clone(&package.name), Arc::clone(&package.key));
+                        self.waived.insert(Arc::clone(&package.name), package.trial);
                         self.give_up(plan, id, skipped, touched);
                     }
                 }
