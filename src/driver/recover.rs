@@ -205,7 +205,9 @@ impl Recoverer {
             count(sources, "cached source"),
             size(tidied.freed)
         );
-        let (room, full) = match self.room() {
+        // The next attempt begins without what this one has left.
+        let own = tidy::size_of(self.work(act).root());
+        let (room, full) = match self.room_with(own) {
             Ok(Ok(room)) => (room, false),
             Ok(Err(full)) => (full, true),
             Err(error) => (error, false),
@@ -288,11 +290,16 @@ impl Recoverer {
 
     /// What is free where the state is; the inner error: as good as nothing.
     fn room(&self) -> Result<Result<String, String>, String> {
+        self.room_with(0)
+    }
+
+    /// The same when so many bytes more will be free.
+    fn room_with(&self, more: u64) -> Result<Result<String, String>, String> {
         let root = self.chores.state.root();
         let free = host::filesystem(root).map_err(|error| format!("`{}`: {error}", root.display()))?;
         let inodes = free.inodes.map(|inodes| format!(" and {}", count(inodes, "inode"))).unwrap_or_default();
         let text = format!("{}{inodes} free at `{}`", size(free.bytes), root.display());
-        let full = free.bytes < ROOM_BYTES || free.inodes.is_some_and(|inodes| inodes < ROOM_INODES);
+        let full = free.bytes.saturating_add(more) < ROOM_BYTES || free.inodes.is_some_and(|inodes| inodes < ROOM_INODES);
         Ok(if full { Err(format!("only {text}")) } else { Ok(text) })
     }
 

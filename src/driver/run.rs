@@ -438,7 +438,7 @@ impl Shift<'_> {
             let outcome = if succeeded {
                 chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
             } else {
-                let facts = verdict::facts(&group, &chores.recipe(&start).limits);
+                let facts = verdict::facts(&group, &chores.recipe(&start).limits, chores.state.root());
                 let output = std::fs::File::open(&log).and_then(Output::read_from).unwrap_or_default();
                 Outcome::Failure(verdict::script(start.kind, exit, &facts, output))
             };

@@ -60,9 +60,7 @@ impl Tidied {
     }
 
     pub(super) fn delete(&mut self, path: PathBuf) -> Result<(), DriverError> {
-        let sizes =
-            walkdir::WalkDir::new(&path).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
-        let freed: u64 = sizes.filter(fs::Metadata::is_file).map(|meta| meta.len()).sum();
+        let freed = size_of(&path);
         let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
         let gone = if is_dir { remove_tree(&path) } else { fs::remove_file(&path) };
         gone.map_err(|source| DriverError::State { path: path.clone(), source })?;
@@ -70,6 +68,13 @@ impl Tidied {
         self.deleted.push(path);
         Ok(())
     }
+}
+
+/// Bytes in the files at and below a path.
+pub(super) fn size_of(path: &Path) -> u64 {
+    let entries = walkdir::WalkDir::new(path).into_iter().flatten();
+    let sizes = entries.filter_map(|entry| entry.metadata().ok());
+    sizes.filter(fs::Metadata::is_file).map(|meta| meta.len()).sum()
 }
 
 /// Deletes; refused while a runner has the state directory.

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::recipe::Limits;
@@ -12,6 +13,7 @@ use crate::failure::classify::{Case, End};
 use crate::failure::fact::Fact;
 use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
+use crate::host;
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
@@ -56,9 +58,15 @@ fn fact(category: Category, error: &dyn Error) -> Failure {
     Failure::fact(category, KILN, chain(error))
 }
 
-/// What the kernel says of a script that failed.
-pub(super) fn facts(group: &Ended, limits: &Limits) -> Vec<Fact> {
+/// What the kernel says of a script that failed, in its `state`'s file system as in its control group.
+pub(super) fn facts(group: &Ended, limits: &Limits, state: &Path) -> Vec<Fact> {
     let mut facts = Vec::new();
+    // What it printed of a full disk may not have found room there either.
+    facts.extend(host::filesystem(state).ok().map(|free| Fact::Space {
+        path: state.display().to_string(),
+        free_bytes: free.bytes,
+        free_inodes: free.inodes,
+    }));
     if group.oom_kills > 0 {
         facts.push(Fact::OutOfMemory {
             killed: group.oom_kills,
@@ -117,7 +125,9 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
 pub(super) fn unpack(error: &UnpackError) -> Failure {
     match error {
         UnpackError::Escape { .. } => fact(Category::SecurityViolation, error),
-        UnpackError::Damaged { .. } => fact(Category::ConfigurationError, error).pointless_to_retry(),
+        UnpackError::Damaged { .. } => fact(Category::BrokenDependency, error)
+            .hint("its digest is the recipe's: see whether upstream's file is whole, and take that one's digest")
+            .pointless_to_retry(),
         UnpackError::Io { source, .. } => fact(io_category(source), error),
         UnpackError::Cancelled => fact(Category::ConfigurationError, error),
     }

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -472,4 +472,99 @@ fn a_source_archive_that_is_damaged_as_its_digest_names_it() {
     let recipe = building(&format!("tar -xf {}", half.path.display()));
     let space = critical(&recipe);
     fails_for(&space, "broken_dependency medium output 2: gzip: stdin: unexpected end of file", &AFTER_DEPENDENCY_FAILURE);
+}
+
+// Disks that are full: the state is on a file system of the test's own.
+
+/// Runs the lines of a shell with the state on a new tmpfs of this size: `kiln` is what `command` has, with `run` for the
+/// test's options. What is left of the state is copied to `left`. `None` where this machine does not permit it.
+fn on_a_small_disk(space: &Space, size: &str, script: &str) -> Option<Ended> {
+    let state = space.state();
+    fs::create_dir_all(&state).unwrap();
+    let mounts = format!("mount -t tmpfs -o size={size} none {}", state.display());
+    let tries = |script: &str| {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", &format!("{mounts} && {script}"), "sh"]);
+        shell
+    };
+    if !tries("true").status().is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "the tests of full disks need to mount");
+        eprintln!("skipped: no file system can be mounted");
+        return None;
+    }
+    let kiln = space.bare_command(&[]);
+    let script = format!(
+        "kiln() {{ {} \"$@\" {} --state {}; }}\nrun() {{ kiln {}; test $? = $1; }}\n{script}\ncp -a {} {}\n",
+        kiln.get_program().to_str().unwrap(),
+        space.definition().display(),
+        state.display(),
+        RUN.join(" "),
+        state.display(),
+        space.path("left").display()
+    );
+    let mut shell = tries(&format!("{{ set -e\n{script}}}"));
+    shell.env_clear().envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Some(space.start_command(shell).wait())
+}
+
+fn left(space: &Space) -> Ledger {
+    Ledger::read(&space.path("left/ledger.sqlite"))
+}
+
+#[test]
+fn finished_work_and_sources_that_nobody_names_make_room() {
+    let space = Space::new();
+    space.recipes(
+        "package: failed\nversion: 1\ntasks: {build: 'head -c 20M /dev/zero > work; exit 1'}\n---\npackage: p\n\
+         version: 1\ntasks: {build: 'head -c 36M /dev/zero > big'}\n",
+    );
+    space.document(
+        "build_phases:\n  one: {order: 1, critical: false, steps: [failed]}\n  two: {order: 2, steps: [p]}\n\
+         error_recovery: {automatic_recovery: {delay_between_attempts: 0}}\n",
+    );
+    let unnamed = space.state().join("sources/sha256/aa/aaaa");
+    let script = format!("kiln fetch\nmkdir {0}\nhead -c 4M /dev/zero > {1}\nrun 0", unnamed.parent().unwrap().display(), unnamed.display());
+    let Some(ended) = on_a_small_disk(&space, "64M", &script) else { return };
+    let ended = ended.exits(0).says("p: free_resources: 1 work directory and 1 cached source deleted, 24M freed; ");
+    let ledger = left(&space);
+    eprintln!("{}{} {} {:?}", ended.stderr, ended.stdout, why(&ledger), ledger.actions("p"));
+    assert!(why(&ledger).starts_with("disk_space high kernel: "), "{}", why(&ledger));
+    assert_eq!(ledger.story("p"), ["build 1", "build 1: disk_space", "build 2", "completed"]);
+    assert_eq!(ledger.actions("p"), ["free_resources: done", AFTER_SYSTEM_FAILURE[1], AFTER_SYSTEM_FAILURE[2], AFTER_SYSTEM_FAILURE[3]]);
+}
+
+#[test]
+fn a_package_that_alone_fills_the_disk_needs_a_person_after_its_attempts() {
+    let space = with(&building("cat /dev/zero > big"), true, "", "");
+    let Some(ended) = on_a_small_disk(&space, "48M", "run 4") else { return };
+    eprintln!("{}{}", ended.stderr, ended.stdout);
+    ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
+    let ledger = left(&space);
+    assert_eq!(why(&ledger), format!("disk_space high kernel: `{}` had 0 bytes left", space.state().display()));
+    assert_eq!(failed(&ledger, "p").len(), 3);
+    assert_eq!(ledger.actions("p"), [AFTER_SYSTEM_FAILURE, AFTER_SYSTEM_FAILURE].concat());
+}
+
+#[test]
+fn a_disk_that_others_have_filled_needs_a_person_at_once_and_the_run_goes_on_when_there_is_room() {
+    let script = "test $KILN_ATTEMPT != 1 || head -c 99M /dev/zero > STATE/logs/others || cp /dev/zero mine";
+    let space = Space::new();
+    put(&space, &building(&script.replace("STATE", &space.state().display().to_string())), true, "", "");
+    let script = format!("run 4\nrm {}/logs/others\nkiln resolve 1 retry\nrun 0", space.state().display());
+    let Some(ended) = on_a_small_disk(&space, "32M", &script) else { return };
+    eprintln!("{}{}", ended.stderr, ended.stdout);
+    ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
+    let ledger = left(&space);
+    assert_eq!(ledger.story("p"), ["build 1", "build 1: disk_space", "gate 1: system_resource_exhaustion", "gate_answered", "build 2", "completed"]);
+    assert_eq!(ledger.actions("p"), ["free_resources: failed"]);
+}
+
+#[test]
+fn a_disk_that_is_full_for_the_tool_alone_is_seen_from_what_it_says() {
+    let recipe = building("fallocate -l 900M big");
+    let space = with(&recipe, false, "", "");
+    let Some(ended) = on_a_small_disk(&space, "48M", "run 0") else { return };
+    let ended = ended.exits(0);
+    assert!(ended.stdout.contains("p failed at build"), "{}", ended.stdout);
+    assert_eq!(why(&left(&space)), "disk_space medium output 1: fallocate: fallocate failed: No space left on device");
 }
