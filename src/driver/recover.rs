@@ -299,7 +299,8 @@ impl Recoverer {
         let free = host::filesystem(root).map_err(|error| format!("`{}`: {error}", root.display()))?;
         let inodes = free.inodes.map(|inodes| format!(" and {}", count(inodes, "inode"))).unwrap_or_default();
         let text = format!("{}{inodes} free at `{}`", size(free.bytes), root.display());
-        let full = free.bytes.saturating_add(more) < ROOM_BYTES || free.inodes.is_some_and(|inodes| inodes < ROOM_INODES);
+        let full = free.bytes.saturating_add(more) < ROOM_BYTES
+            || free.inodes.is_some_and(|inodes| inodes < ROOM_INODES);
         Ok(if full { Err(format!("only {text}")) } else { Ok(text) })
     }
 

@@ -202,7 +202,6 @@ fn a_dependency_cycle() {
     );
 }
 
-
 // Limits: of memory, of what malloc gets, of processes. What follows has half the jobs.
 
 /// A recipe whose `build` does `much` with two jobs, and `little` with one.
@@ -232,7 +231,8 @@ fn a_compiler_that_exceeds_the_tasks_memory() {
     let recipe = by_jobs("limits: {memory: 64M}", &format!("{HUGE}\ngcc -c huge.c"), "true");
     let ledger = recovers_with_fewer_jobs(&recipe, "resource_exhaustion", &AFTER_BUILD_FAILURE);
     let Some(ledger) = ledger else { return };
-    let reason = "resource_exhaustion high kernel: the kernel killed `cc1` for memory: the task's limit is 64M";
+    let reason =
+        "resource_exhaustion high kernel: the kernel killed `cc1` for memory: the task's limit is 64M";
     assert_eq!(why(&ledger), reason);
 }
 
@@ -250,20 +250,22 @@ fn a_compiler_that_gets_no_more_memory_from_malloc() {
 fn more_processes_than_the_task_may_have() {
     let all = "for i in 1 2 3 4 5 6; do sleep 1000 & done; wait";
     let recipe = by_jobs("limits: {pids: 4}", all, "sleep 1000 & kill $!");
-    let Some(ledger) = recovers_with_fewer_jobs(&recipe, "process_limits", &AFTER_SYSTEM_FAILURE) else { return };
+    let Some(ledger) = recovers_with_fewer_jobs(&recipe, "process_limits", &AFTER_SYSTEM_FAILURE) else {
+        return;
+    };
     assert!(why(&ledger).starts_with("process_limits high kernel: the kernel refused "), "{}", why(&ledger));
-    assert!(why(&ledger).ends_with(" more processes or threads: its limit of 4 was reached"), "{}", why(&ledger));
+    assert!(
+        why(&ledger).ends_with(" more processes or threads: its limit of 4 was reached"),
+        "{}",
+        why(&ledger)
+    );
 }
 
 #[test]
 fn what_no_number_of_jobs_helps_is_given_up() {
     let recipe = building("ulimit -v 60000\nhead -c 200M /dev/zero | tail");
     let space = critical(&recipe);
-    fails_for(
-        &space,
-        "memory_allocation medium output 1: tail: memory exhausted",
-        &AFTER_SYSTEM_FAILURE,
-    );
+    fails_for(&space, "memory_allocation medium output 1: tail: memory exhausted", &AFTER_SYSTEM_FAILURE);
     assert_eq!(jobs(&space.ledger()), [Some(1), Some(1), None]);
 }
 
@@ -290,7 +292,8 @@ fn a_mirror_that_cannot_be_reached() {
         )),
         "{reason}"
     );
-    let actions = [&AFTER_SYSTEM_FAILURE[..2], &["reset_build_environment: nothing_to_do"], &AFTER_SYSTEM_FAILURE[3..]];
+    let actions =
+        [&AFTER_SYSTEM_FAILURE[..2], &["reset_build_environment: nothing_to_do"], &AFTER_SYSTEM_FAILURE[3..]];
     assert_eq!(ledger.actions("p"), [actions.concat(), actions.concat()].concat());
     assert_eq!(ledger.story("p").last().unwrap(), "gate 1: critical_build_failure");
 }
@@ -308,8 +311,9 @@ fn a_file_that_no_mirror_has() {
     }
     let ended = kiln.wait().exits(0);
     assert!(ended.stdout.contains("p failed at fetch"), "{}", ended.stdout);
-    let reason =
-        format!("network_issues high kiln: `data.txt` is nowhere to be had; {removed}: not found: http status 404");
+    let reason = format!(
+        "network_issues high kiln: `data.txt` is nowhere to be had; {removed}: not found: http status 404"
+    );
     assert_eq!(why(&space.ledger()), reason);
     assert_eq!(failed(&space.ledger(), "p").len(), 3);
 }
@@ -343,7 +347,9 @@ fn a_mirror_that_failed_is_asked_last_the_next_time() {
     let kiln = space.start(&RUN);
     late.answer_not_found();
     drop(late.answer_but(0));
-    kiln.wait().exits(0).says(&format!("check_alternative_sources: `data.txt`: {} is asked first, of 2 mirrors", urls[1]));
+    kiln.wait()
+        .exits(0)
+        .says(&format!("check_alternative_sources: `data.txt`: {} is asked first, of 2 mirrors", urls[1]));
     let ledger = space.ledger();
     assert_eq!(ledger.story("p")[..4], ["fetch 1", "fetch 1: network_issues", "fetch 2", "unpack 1"]);
     assert_eq!(ledger.actions("p"), ["check_alternative_sources: done", "retry_build: done"]);
@@ -360,20 +366,32 @@ fn a_wrong_digest() {
         fs::write(&source.path, "what somebody else put there").unwrap();
         space.run(4).says("gate 1 (security_violation): p needs a person: `data.txt` from ");
         let ledger = space.ledger();
-        assert!(why(&ledger).starts_with("security_violation high kiln: `data.txt` from file:"), "{}", why(&ledger));
-        assert_eq!(ledger.story("p"), ["fetch 1", "fetch 1: security_violation", "gate 1: security_violation"]);
+        assert!(
+            why(&ledger).starts_with("security_violation high kiln: `data.txt` from file:"),
+            "{}",
+            why(&ledger)
+        );
+        assert_eq!(
+            ledger.story("p"),
+            ["fetch 1", "fetch 1: security_violation", "gate 1: security_violation"]
+        );
         assert_eq!(ledger.actions("p"), [""; 0]);
     }
 }
 
 #[test]
 fn a_setuid_file_that_nobody_declared() {
-    let space = critical("package: p\nversion: 1\ntasks: {install: 'cp /bin/true \"$DESTDIR/su\"; chmod 4755 \"$DESTDIR/su\"'}\n");
+    let space = critical(
+        "package: p\nversion: 1\ntasks: {install: 'cp /bin/true \"$DESTDIR/su\"; chmod 4755 \"$DESTDIR/su\"'}\n",
+    );
     let ended = space.run(4).says("gate 1 (security_violation): p needs a person: ");
     let ledger = space.ledger();
     eprintln!("{}\n{}", ended.stderr, why(&ledger));
     assert!(why(&ledger).starts_with("security_violation high kiln: `su`"), "{}", why(&ledger));
-    assert_eq!(ledger.story("p"), ["install 1", "install 1: security_violation", "gate 1: security_violation"]);
+    assert_eq!(
+        ledger.story("p"),
+        ["install 1", "install 1: security_violation", "gate 1: security_violation"]
+    );
     assert_eq!(space.sysroot().files(), [""; 0]);
     // What the recipe says is no violation.
     let recipes = fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
@@ -436,7 +454,8 @@ fn where_nobody_looks_first_the_compiler_misses_it_and_recovery_puts_it_back() {
     space.document(&document.replace("{method: parallel}", normal));
     space.run(0).says("rebuild_dependencies: `lib`: `include/lib.h` is missing; merged again");
     let ledger = space.ledger();
-    let reason = "missing_dependency medium output 1: answer.c:1:10: fatal error: lib.h: No such file or directory";
+    let reason =
+        "missing_dependency medium output 1: answer.c:1:10: fatal error: lib.h: No such file or directory";
     assert_eq!(why(&ledger), reason);
     let actions = [&AFTER_DEPENDENCY_FAILURE[..3], &["rebuild_dependencies: done"]].concat();
     assert_eq!(ledger.actions("p"), actions);
@@ -467,11 +486,18 @@ fn a_source_archive_that_is_damaged_as_its_digest_names_it() {
     eprintln!("{}\n{}", ended.stderr, why(&ledger));
     assert!(why(&ledger).starts_with("broken_dependency high kiln: "), "{}", why(&ledger));
     // It would be as damaged the next time.
-    assert_eq!(ledger.story("p")[1..], ["unpack 1", "unpack 1: broken_dependency", "gate 1: critical_build_failure"]);
+    assert_eq!(
+        ledger.story("p")[1..],
+        ["unpack 1", "unpack 1: broken_dependency", "gate 1: critical_build_failure"]
+    );
     // A build that unpacks it itself says so in other words.
     let recipe = building(&format!("tar -xf {}", half.path.display()));
     let space = critical(&recipe);
-    fails_for(&space, "broken_dependency medium output 2: gzip: stdin: unexpected end of file", &AFTER_DEPENDENCY_FAILURE);
+    fails_for(
+        &space,
+        "broken_dependency medium output 2: gzip: stdin: unexpected end of file",
+        &AFTER_DEPENDENCY_FAILURE,
+    );
 }
 
 // Disks that are full: the state is on a file system of the test's own.
@@ -494,7 +520,7 @@ fn on_a_small_disk(space: &Space, size: &str, script: &str) -> Option<Ended> {
     }
     let kiln = space.bare_command(&[]);
     let script = format!(
-        "kiln() {{ {} \"$@\" {} --state {}; }}\nrun() {{ kiln {}; test $? = $1; }}\n{script}\ncp -a {} {}\n",
+        "kiln() {{ {} \"$@\" {} --state {}; }}\nrun() {{ code=0; kiln {} || code=$?; test $code = $1; }}\n{script}\ncp -a {} {}\n",
         kiln.get_program().to_str().unwrap(),
         space.definition().display(),
         state.display(),
@@ -523,14 +549,22 @@ fn finished_work_and_sources_that_nobody_names_make_room() {
          error_recovery: {automatic_recovery: {delay_between_attempts: 0}}\n",
     );
     let unnamed = space.state().join("sources/sha256/aa/aaaa");
-    let script = format!("kiln fetch\nmkdir {0}\nhead -c 4M /dev/zero > {1}\nrun 0", unnamed.parent().unwrap().display(), unnamed.display());
+    let script = format!(
+        "kiln fetch\nmkdir {0}\nhead -c 4M /dev/zero > {1}\nrun 0",
+        unnamed.parent().unwrap().display(),
+        unnamed.display()
+    );
     let Some(ended) = on_a_small_disk(&space, "64M", &script) else { return };
-    let ended = ended.exits(0).says("p: free_resources: 1 work directory and 1 cached source deleted, 24M freed; ");
+    let ended =
+        ended.exits(0).says("p: free_resources: 1 work directory and 1 cached source deleted, 24M freed; ");
     let ledger = left(&space);
     eprintln!("{}{} {} {:?}", ended.stderr, ended.stdout, why(&ledger), ledger.actions("p"));
     assert!(why(&ledger).starts_with("disk_space high kernel: "), "{}", why(&ledger));
     assert_eq!(ledger.story("p"), ["build 1", "build 1: disk_space", "build 2", "completed"]);
-    assert_eq!(ledger.actions("p"), ["free_resources: done", AFTER_SYSTEM_FAILURE[1], AFTER_SYSTEM_FAILURE[2], AFTER_SYSTEM_FAILURE[3]]);
+    assert_eq!(
+        ledger.actions("p"),
+        ["free_resources: done", AFTER_SYSTEM_FAILURE[1], AFTER_SYSTEM_FAILURE[2], AFTER_SYSTEM_FAILURE[3]]
+    );
 }
 
 #[test]
@@ -540,7 +574,10 @@ fn a_package_that_alone_fills_the_disk_needs_a_person_after_its_attempts() {
     eprintln!("{}{}", ended.stderr, ended.stdout);
     ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
     let ledger = left(&space);
-    assert_eq!(why(&ledger), format!("disk_space high kernel: `{}` had 0 bytes left", space.state().display()));
+    assert_eq!(
+        why(&ledger),
+        format!("disk_space high kernel: `{}` had 0 bytes left", space.state().display())
+    );
     assert_eq!(failed(&ledger, "p").len(), 3);
     assert_eq!(ledger.actions("p"), [AFTER_SYSTEM_FAILURE, AFTER_SYSTEM_FAILURE].concat());
 }
@@ -555,7 +592,10 @@ fn a_disk_that_others_have_filled_needs_a_person_at_once_and_the_run_goes_on_whe
     eprintln!("{}{}", ended.stderr, ended.stdout);
     ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
     let ledger = left(&space);
-    assert_eq!(ledger.story("p"), ["build 1", "build 1: disk_space", "gate 1: system_resource_exhaustion", "gate_answered", "build 2", "completed"]);
+    assert_eq!(
+        ledger.story("p"),
+        ["build 1", "build 1: disk_space", "gate 1: system_resource_exhaustion", "build 2", "completed"]
+    );
     assert_eq!(ledger.actions("p"), ["free_resources: failed"]);
 }
 
@@ -563,8 +603,216 @@ fn a_disk_that_others_have_filled_needs_a_person_at_once_and_the_run_goes_on_whe
 fn a_disk_that_is_full_for_the_tool_alone_is_seen_from_what_it_says() {
     let recipe = building("fallocate -l 900M big");
     let space = with(&recipe, false, "", "");
-    let Some(ended) = on_a_small_disk(&space, "48M", "run 0") else { return };
-    let ended = ended.exits(0);
-    assert!(ended.stdout.contains("p failed at build"), "{}", ended.stdout);
-    assert_eq!(why(&left(&space)), "disk_space medium output 1: fallocate: fallocate failed: No space left on device");
+    let Some(ended) = on_a_small_disk(&space, "48M", "run 4") else { return };
+    // In whichever phase: the next package would meet the same.
+    ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
+    assert_eq!(
+        why(&left(&space)),
+        "disk_space medium output 1: fallocate: fallocate failed: No space left on device"
+    );
+}
+
+#[test]
+fn a_compiler_that_takes_its_half_written_file_away_has_said_why() {
+    let array = "static const char all[40 << 20] = { 1 };";
+    let space = with(
+        &building(&format!("echo '{array}' > array.c\ngcc -pipe -c array.c")),
+        true,
+        ", max_attempts: 1",
+        "",
+    );
+    let Some(ended) = on_a_small_disk(&space, "32M", "run 4") else { return };
+    ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
+    let reason = why(&left(&space));
+    assert!(
+        reason.starts_with("disk_space medium output 1: ") && reason.contains("No space left on device"),
+        "{reason}"
+    );
+}
+
+// What fits no category.
+
+#[test]
+fn a_patch_that_does_not_apply() {
+    let space = critical(&building(
+        "echo here > file\nprintf -- '--- a/file\\n+++ b/file\\n@@ -1 +1 @@\\n-there\\n+gone\\n' > p.diff\npatch -p1 -i p.diff",
+    ));
+    let ended = space.run(4);
+    eprintln!("{}", ended.stderr);
+    assert_eq!(
+        why(&space.ledger()),
+        "compilation_failure low output 2: it fits no category: Hunk #1 FAILED at 1."
+    );
+}
+
+#[test]
+fn a_test_suite_that_fails() {
+    let makefile =
+        "printf 'check:\\n\\t@echo PASS: one; echo FAIL: two\\n\\t@echo \"# FAIL:  1\"; false\\n' > Makefile";
+    let recipe = format!("package: p\nversion: 1\ntasks:\n  check: |\n    {makefile}\n    make check\n");
+    let space = critical(&recipe);
+    let ended = space.run(4);
+    eprintln!("{}", ended.stderr);
+    assert_eq!(why(&space.ledger()), "compilation_failure low output 2: it fits no category: FAIL: two");
+    assert_eq!(space.ledger().actions("p"), [AFTER_BUILD_FAILURE, AFTER_BUILD_FAILURE].concat());
+}
+
+#[test]
+fn what_says_nothing_at_all() {
+    for (task, category) in [
+        ("configure", "configuration_error"),
+        ("build", "compilation_failure"),
+        ("install", "compilation_failure"),
+    ] {
+        let space = critical(&building("exit 3").replace("build:", &format!("{task}:")));
+        space.run(4);
+        assert_eq!(why(&space.ledger()), format!("{category} low exit: exit status 3; it printed nothing"));
+    }
+}
+
+// How often, and what is done between.
+
+#[test]
+fn a_flaky_task_of_a_critical_phase_completes_unattended() {
+    let space = critical(&building(&format!("test $KILN_ATTEMPT != 3 || exit 0\n{UNDEFINED}")));
+    space.run(0);
+    let ledger = space.ledger();
+    let failed = |n: u32| format!("build {n}: link_failure");
+    assert_eq!(ledger.story("p"), ["build 1", &failed(1), "build 2", &failed(2), "build 3", "completed"]);
+    assert_eq!(space.kiln(&["gates", "--json"]).exits(0).json(), serde_json::json!([]));
+}
+
+#[test]
+fn the_same_failure_twice_is_enough_where_the_definition_says_so() {
+    let space = with(&building(COMPILE_ERROR), true, ", stop_on_same_failure: true", "");
+    space.run(4);
+    let ledger = space.ledger();
+    assert_eq!(failed(&ledger, "p").len(), 2, "wasted work: a third attempt");
+    assert_eq!(ledger.actions("p"), AFTER_BUILD_FAILURE);
+    assert_eq!(ledger.story("p").last().unwrap(), "gate 1: critical_build_failure");
+    // Another failure is another matter.
+    let other = "if test $KILN_ATTEMPT = 2; then gcc -c nowhere.c; fi\n";
+    let space = with(&building(&format!("{other}{COMPILE_ERROR}")), true, ", stop_on_same_failure: true", "");
+    space.run(4);
+    assert_eq!(failed(&space.ledger(), "p").len(), 3);
+}
+
+#[test]
+fn one_attempt_and_no_recovery_where_the_definition_says_so() {
+    for automatic in [", max_attempts: 1", ", enabled: false"] {
+        for (critical, code, last) in [(true, 4, "gate 1: critical_build_failure"), (false, 0, "failed")] {
+            let space = with(&building(COMPILE_ERROR), critical, automatic, "");
+            space.run(code).says("not tried again");
+            let ledger = space.ledger();
+            assert_eq!(ledger.story("p"), ["build 1", "build 1: compilation_failure", last], "{automatic}");
+            assert_eq!(ledger.actions("p"), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn procedures_have_the_order_that_the_definition_says() {
+    let procedure =
+        "recovery_procedures: {build_failure: [verify_system_health, retry_build, cleanup_failed_build]}\n";
+    let space = with(&building(COMPILE_ERROR), true, ", max_attempts: 2", procedure);
+    space.run(4);
+    let expected = ["verify_system_health: done", "retry_build: done", "cleanup_failed_build: done"];
+    assert_eq!(space.ledger().actions("p"), expected);
+
+    let space = with(&building(COMPILE_ERROR), true, "", "recovery_procedures: {build_failure: []}\n");
+    space.run(4);
+    assert_eq!(space.ledger().actions("p"), [""; 0]);
+    assert_eq!(failed(&space.ledger(), "p").len(), 3, "it is tried again all the same");
+}
+
+#[test]
+fn a_script_takes_an_actions_place_and_its_exit_status_says_what_follows() {
+    let all = |status: &str, end: &str| {
+        let script = format!(
+            "echo noise; echo $KILN_ACTION after $KILN_PACKAGE $KILN_TASK $KILN_ATTEMPT: $KILN_CATEGORY; exit {status}"
+        );
+        let more = format!("recovery_actions: {{check_resources: '{script}'}}\n");
+        let space = with(&building(COMPILE_ERROR), true, ", max_attempts: 2", &more);
+        let ended = space.run(4);
+        let ledger = space.ledger();
+        let acted =
+            ledger.of("action_finished").find(|record| record["action"] == "check_resources").unwrap();
+        assert_eq!(acted["examined"], "check_resources after p build 1: compilation_failure");
+        assert_eq!(ledger.story("p").last().unwrap(), &format!("gate 1: {end}"), "{status}");
+        let then = acted["then"].as_str().unwrap_or("go_on").to_owned();
+        (ended.stderr, ledger.actions("p")[2].clone(), then, failed(&ledger, "p").len())
+    };
+    for (status, result, then, attempts, end) in [
+        ("0", "done", "go_on", 2, "critical_build_failure"),
+        ("10", "nothing_to_do", "go_on", 2, "critical_build_failure"),
+        ("20", "failed", "pointless", 1, "critical_build_failure"),
+        ("30", "failed", "person", 1, "system_resource_exhaustion"),
+        ("1", "failed", "go_on", 2, "critical_build_failure"),
+    ] {
+        let (stderr, acted, followed, tried) = all(status, end);
+        assert_eq!(
+            (&*acted, &*followed, tried),
+            (&*format!("check_resources: {result}"), then, attempts),
+            "{status}"
+        );
+        eprintln!("{stderr}");
+    }
+}
+
+#[test]
+fn a_script_in_an_actions_place_can_mend_what_failed() {
+    let space = Space::new();
+    let more = "recovery_actions:\n  verify_dependencies: |\n    mkdir -p \"$SYSROOT/include/nosuch\"\n    touch \"$SYSROOT/include/nosuch/header.h\" \"$KILN_STATE/mended\"\n    grep -o 'answer.c:[0-9]*' \"$KILN_LOG\"\n  retry_build: 'exit 10'\n";
+    put(
+        &space,
+        &building(&format!("test -e {}/mended || {{ {COMPILE_ERROR}\n}}", space.state().display())),
+        true,
+        "",
+        more,
+    );
+    space.run(0).says("p: verify_dependencies: answer.c:3");
+    let ledger = space.ledger();
+    assert_eq!(ledger.story("p"), ["build 1", "build 1: compilation_failure", "build 2", "completed"]);
+    assert_eq!(
+        ledger.actions("p"),
+        [
+            "cleanup_failed_build: done",
+            "verify_dependencies: done",
+            "check_resources: done",
+            "retry_build: nothing_to_do"
+        ]
+    );
+}
+
+// A phase that is not critical.
+
+#[test]
+fn in_a_phase_that_is_not_critical_all_are_named_and_the_run_completes() {
+    let scripts = [
+        ("compilation_failure", COMPILE_ERROR),
+        ("link_failure", UNDEFINED),
+        ("missing_dependency", MISSING_HEADER),
+        ("version_conflict", TOO_OLD),
+        ("circular_dependency", CYCLE),
+        ("memory_allocation", "ulimit -v 60000; head -c 200M /dev/zero | tail"),
+        ("broken_dependency", "echo no archive > x.tar.gz; tar -xf x.tar.gz"),
+    ];
+    let mut recipes = String::new();
+    for (category, script) in scripts {
+        recipes += &building(script).replace("package: p", &format!("package: {category}"));
+        recipes += "---\n";
+    }
+    recipes += "package: well\nversion: 1\ntasks: {install: 'echo > \"$DESTDIR/well\"'}\n";
+    let space = with(&recipes, false, ", max_attempts: 2", "");
+    let ended = space.run(0);
+    let ledger = space.ledger();
+    for (category, _) in scripts {
+        let both = [format!("build 1: {category}"), format!("build 2: {category}")];
+        assert_eq!(ledger.story(category), ["build 1", &both[0], "build 2", &both[1], "failed"]);
+        let said = format!("{category} failed at build ({category})");
+        assert!(ended.stdout.contains(&said), "{said}: {}", ended.stdout);
+    }
+    assert_eq!(ledger.last()["missing"].as_array().unwrap().len(), scripts.len());
+    assert_eq!(space.sysroot().files(), ["well"]);
+    assert_eq!(space.kiln(&["gates", "--json"]).exits(0).json(), serde_json::json!([]));
 }
