@@ -148,6 +148,13 @@ fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
     }
     out.push(total);
     out.extend(snapshot.phases.iter().map(phase));
+    for gate in &snapshot.gates {
+        let about = gate.package.as_ref().unwrap_or(&gate.phase);
+        let number = gate.number;
+        out.push(format!(
+            "  \x1b[31m! {about} needs a person\x1b[0m: kiln resolve {number} retry (or skip, abort)"
+        ));
+    }
     for task in snapshot.running.iter().take(TASKS_MOST) {
         out.push(running(task, snapshot.now));
     }

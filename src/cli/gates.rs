@@ -18,6 +18,7 @@ use crate::observe::human::{self, plain};
 use crate::observe::observer;
 use crate::observe::snapshot::GateView;
 use crate::observe::{Progress, Snapshot};
+use crate::plan::{Plan, TaskKind};
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -56,7 +57,7 @@ struct Shown<'a> {
     package: Option<&'a str>,
     task: Option<&'static str>,
     category: Option<&'static str>,
-    evidence: Option<&'a Evidence>,
+    evidence: Option<Evidence>,
     opened_at: String,
     answers: [Answer; 3],
 }
@@ -79,7 +80,7 @@ impl Gates {
             output::answer("no gate is open\n");
         } else {
             let texts: Vec<String> =
-                snapshot.gates.iter().map(|gate| text(gate, &snapshot, &self.target)).collect();
+                snapshot.gates.iter().map(|gate| text(gate, &snapshot, &job.plan, &self.target)).collect();
             output::answer(&texts.join("\n"));
         }
         Ok(Exit::Completed)
@@ -109,9 +110,12 @@ impl<'a> Shown<'a> {
             reason: gate.reason,
             phase: &gate.phase,
             package: gate.package.as_deref(),
-            task: gate.task.map(crate::plan::TaskKind::name),
+            task: gate.task.map(TaskKind::name),
             category: failure.map(|failure| failure.category.name()),
-            evidence: failure.map(|failure| &failure.evidence),
+            evidence: failure.map(|failure| failure.evidence.clone()).or_else(|| {
+                let text = gate.why.clone()?;
+                Some(Evidence { source: "kiln".into(), line: None, text })
+            }),
             opened_at: human::timestamp(gate.opened),
             answers: ANSWERS,
         }
@@ -119,7 +123,7 @@ impl<'a> Shown<'a> {
 }
 
 /// What a person has to know to answer, and how to.
-fn text(gate: &GateView, snapshot: &Snapshot, target: &StateTarget) -> String {
+fn text(gate: &GateView, snapshot: &Snapshot, plan: &Plan, target: &StateTarget) -> String {
     let number = gate.number.to_string();
     let since = human::duration(human::between(gate.opened, snapshot.now));
     let about = match (&gate.package, gate.task) {
@@ -134,8 +138,16 @@ fn text(gate: &GateView, snapshot: &Snapshot, target: &StateTarget) -> String {
             text.push_str(&format!("  hint: {}\n", plain(hint)));
         }
     }
-    if let Some(package) = &gate.package {
+    if let Some(why) = &gate.why {
+        text.push_str(&format!("  {}\n", plain(why)));
+    }
+    if let Some(package) = gate.package.as_deref().filter(|package| plan.find(package).is_some()) {
         text.push_str(&format!("  why:    {}\n", target.command("why", &[package])));
+    }
+    // What kiln does itself has no environment of its own.
+    if gate.package.as_deref().is_some_and(|package| plan.find(package).is_some())
+        && gate.task.is_some_and(TaskKind::is_script)
+    {
         text.push_str(&format!("  shell:  {}\n", target.command("gates", &["shell", &number])));
     }
     let answer = target.command("resolve", &[&number, Answer::Retry.name()]);

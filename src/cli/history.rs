@@ -23,7 +23,7 @@ pub(super) struct History {
     /// Also every task
     #[arg(long, conflicts_with = "gates")]
     all: bool,
-    /// Answer in JSON, a line for each event: `{"at", "build_id", "text", …}` and all that was recorded
+    /// Answer in JSON, a line for each event: `{"at", "build_id", "text", "event": {"record", …}}`, the last being what was recorded
     #[arg(long)]
     json: bool,
 }
@@ -33,8 +33,7 @@ struct Line<'a> {
     at: String,
     build_id: &'a str,
     text: &'a str,
-    #[serde(flatten)]
-    record: &'a Record,
+    event: &'a Record,
 }
 
 impl History {
@@ -90,7 +89,7 @@ impl History {
         let told = events::tell(entry, before);
         let at = human::timestamp(entry.wall);
         if self.json {
-            let line = Line { at, build_id: &told.build_id, text: &told.text, record: &entry.record };
+            let line = Line { at, build_id: &told.build_id, text: &told.text, event: &entry.record };
             output::answer(&format!("{}\n", serde_json::to_string(&line)?));
         } else {
             output::answer(&format!("{at}  {}\n", told.text));

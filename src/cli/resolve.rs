@@ -1,7 +1,7 @@
 //! `kiln resolve`: answers a gate, through the runner's control socket or, where there is no runner, in the ledger.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -15,10 +15,13 @@ use super::{Exit, output};
 use crate::driver::{DriverError, answer};
 use crate::engine::gate;
 use crate::engine::message::Answer;
-use crate::web::control::{self, COMMAND, COMPONENT, Command};
+use crate::web::control::{self, COMMAND, COMPONENT, Command, OVER};
 
 /// How long a runner may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long something may stand between an answer and the run.
+const BETWEEN: Duration = Duration::from_secs(10);
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -68,39 +71,58 @@ impl Resolve {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let request = gate::Request {
+        // A runner that has just begun has no socket yet, one that is about to end none any more, and another answer takes a
+        // moment.
+        let until = Instant::now() + BETWEEN;
+        loop {
+            let held = match answer::answer(&job, self.request()) {
+                Ok(reply) => return Ok(self.at_rest(reply)),
+                Err(DriverError::Lock(held)) => held,
+                Err(error) => return Err(error.into()),
+            };
+            let sockets = control::places(&job.state).into_iter().filter(|path| path.exists());
+            let asked = sockets.map(|socket| self.ask(&socket)).next();
+            match asked {
+                Some(Ok(Some(exit))) => return Ok(exit),
+                Some(Err(error)) if Instant::now() > until => return Err(error),
+                Some(Ok(None)) | None if Instant::now() > until => {
+                    return Err(anyhow::Error::new(held).context("it does not answer"));
+                }
+                Some(Ok(None) | Err(_)) | None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    fn request(&self) -> gate::Request {
+        gate::Request {
             gate: Some(self.gate.clone()),
             answer: self.answer.word(),
             jobs: self.jobs,
             by: control::name(rustix::process::getuid().as_raw()),
             note: self.note.clone(),
-        };
-        match answer::answer(&job, request) {
-            Ok(Ok(number)) => {
+        }
+    }
+
+    /// Where no runner was.
+    fn at_rest(&self, reply: Result<u32, gate::Refusal>) -> Exit {
+        match reply {
+            Ok(number) => {
                 let next = match self.answer {
                     Said::Abort => "the run has ended in error".to_owned(),
                     Said::Retry | Said::Skip => format!("`{}` goes on", self.target.command("run", &[])),
                 };
                 output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
-                Ok(Exit::Completed)
+                Exit::Completed
             }
-            Ok(Err(refusal)) => {
+            Err(refusal) => {
                 output::say(&format!("kiln: {refusal}"));
-                Ok(Exit::Usage)
+                Exit::Usage
             }
-            Err(DriverError::Lock(held)) => {
-                let places = control::places(&job.state);
-                let Some(socket) = places.iter().find(|path| path.exists()) else {
-                    return Err(anyhow::Error::new(held).context("its control socket is not there"));
-                };
-                self.ask(socket)
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
-    /// Through the runner.
-    fn ask(&self, socket: &Path) -> anyhow::Result<Exit> {
+    /// Through the runner. `None`: it is about to end.
+    fn ask(&self, socket: &Path) -> anyhow::Result<Option<Exit>> {
         let command = Command {
             component: COMPONENT.into(),
             operation: self.answer.word().name().into(),
@@ -118,10 +140,13 @@ impl Resolve {
                 Said::Retry | Said::Skip => "the run goes on",
             };
             output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
-            return Ok(Exit::Completed);
+            return Ok(Some(Exit::Completed));
+        }
+        if outcome.error.as_deref() == Some(OVER) {
+            return Ok(None);
         }
         output::say(&format!("kiln: {}", outcome.error.unwrap_or_else(|| status.to_string())));
-        Ok(Exit::Usage)
+        Ok(Some(Exit::Usage))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::driver::run::Driver;
 use crate::driver::spawn;
 use crate::engine::message::Ending;
 use crate::failure::Category;
+use crate::observe::events::names;
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::{self, Observer, Runner};
@@ -117,7 +118,19 @@ impl Run {
         let linger = job.settings.linger.0;
         let state = job.state.clone();
         let sysroot = state.sysroot();
+        let forced: Vec<String> =
+            job.forced.iter().map(|id| job.plan.package(*id).name.to_string()).collect();
         let driver = Driver::open(job, |entry| progress.fold(entry))?;
+        for gate in
+            progress.state().gates.iter().filter(|(_, gate)| forced.contains(&gate.about().to_owned()))
+        {
+            let answer = self.target.command("resolve", &[&gate.0.to_string(), "retry"]);
+            output::say(&format!(
+                "kiln: gate {} is open for `{}`: to build it, {answer}",
+                gate.0,
+                gate.1.about()
+            ));
+        }
         let expected = progress.expected();
         let memory = progress.expected_memory();
         let observer = Observer::new(progress, state.clone(), Runner::Here);
@@ -281,14 +294,8 @@ fn summary(snapshot: &Snapshot, ending: Ending, sysroot: &Path, target: &StateTa
         Ending::Stopped => format!("PAUSED after {took}, {done}; run it again to go on"),
         Ending::Gates => format!("PAUSED after {took}, {done}: a person is needed"),
     });
-    let missing: Vec<&str> =
-        snapshot.failed.iter().filter(|failed| failed.level > 0).map(|failed| &*failed.package).collect();
-    if ending == Ending::Completed && packages.failed + packages.skipped > 0 {
-        text.push_str(&format!("; missing: {}", missing.join(", ")));
-        if packages.skipped > 0 {
-            let need = if packages.skipped == 1 { "needs" } else { "need" };
-            text.push_str(&format!(" and {} that {need} them", packages.skipped));
-        }
+    if ending == Ending::Completed && !snapshot.run.missing.is_empty() {
+        text.push_str(&format!("; missing: {}", names(&snapshot.run.missing)));
     }
     if ending == Ending::Completed {
         text.push_str(&format!("\nsysroot: {}", sysroot.display()));

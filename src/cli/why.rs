@@ -13,6 +13,7 @@ use super::{Exit, output};
 use crate::driver::Job;
 use crate::driver::look::{self, Decision};
 use crate::engine::message::Record;
+use crate::engine::recovery::procedure;
 use crate::engine::state::{State, TaskState};
 use crate::failure::Failure;
 use crate::ledger::Entry;
@@ -116,7 +117,30 @@ impl Why {
             let answer = self.target.command("resolve", &[&number.to_string(), "retry"]);
             return Some(format!("gate {number} waits for a person: {answer} (or skip, abort)"));
         }
+        let waits = state.gates.iter().find(|(_, gate)| {
+            let about = gate.package.as_deref().and_then(|name| job.plan.find(name));
+            about.is_some_and(|about| !state.package(id).state.is_final() && job.plan.needs(id, about))
+        });
+        if let Some((number, gate)) = waits {
+            return Some(format!(
+                "it waits for {}: gate {number}, {}",
+                gate.about(),
+                self.target.command("gates", &[])
+            ));
+        }
         let most = job.plan.document.error_recovery.automatic_recovery.max_attempts;
+        if let Some((recovery, action)) = state
+            .recoveries
+            .get(&id)
+            .and_then(|recovery| Some((recovery, recovery.next(&job.plan.document)?)))
+        {
+            let steps = procedure(&job.plan.document, recovery.category).len();
+            let step = recovery.step + 1;
+            return Some(format!(
+                "{action}, step {step} of {steps} of its recovery, then {} again",
+                recovery.task.name()
+            ));
+        }
         job.plan.tasks_of(id).find_map(|task| match state.task(task).state {
             TaskState::Backoff { .. } => {
                 let failures = state.task(task).failures;

@@ -22,6 +22,7 @@ pub mod path;
 mod recover;
 pub mod run;
 mod script;
+mod space;
 mod spares;
 pub mod spawn;
 pub mod stage;

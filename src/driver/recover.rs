@@ -9,12 +9,13 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::config::document::RecoveryAction;
 use crate::config::recipe::Recipe;
 use crate::engine::message::{Act, Acted, ActionResult, Then};
-use crate::failure::Category;
+use crate::failure::{Category, line};
 use crate::host::{self, Free};
 use crate::words::{count, size};
 
@@ -29,6 +30,8 @@ use super::{DriverError, verdict};
 /// With less free than this a file system is as good as full, whatever was asked for.
 const ROOM_BYTES: u64 = 16 * 1024 * 1024;
 const ROOM_INODES: u64 = 64;
+/// How long a script may take: nobody should wait for one that hangs.
+const SCRIPT_MOST: Duration = Duration::from_mins(10);
 /// 2020-01-01, nanoseconds since 1970: a clock that is earlier was never set.
 const SET_CLOCK: i64 = 1_577_836_800_000_000_000;
 /// Part of the last ten seconds, in per cent, in which somebody waited.
@@ -323,12 +326,32 @@ impl Recoverer {
             .env("KILN_STATE", state.root())
             .env("SYSROOT", state.sysroot())
             .env("SRC", self.work(act).src());
-        let ended = self.helpers.run(&command, state.root(), cancel, &mut || {});
-        let ended = ended.map_err(|stop| DriverError::Prepare {
-            what: "run a script of `recovery_actions`",
-            source: stop.to_string().into(),
-        })?;
-        let said = ended.said().unwrap_or_else(|| format!("its script said nothing; {}", ended.how()));
+        tracing::info!(package = &*recipe.package, "{}: its script runs", act.action);
+        let began = Instant::now();
+        let mut watch = || {
+            if began.elapsed() > SCRIPT_MOST {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        };
+        let ended = self.helpers.run(&command, state.root(), cancel, &mut watch);
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(_) if began.elapsed() > SCRIPT_MOST => {
+                let examined =
+                    format!("its script was ended: it took longer than {} min", SCRIPT_MOST.as_secs() / 60);
+                return Ok(Acted {
+                    result: ActionResult::Failed,
+                    examined: examined.into(),
+                    then: Then::GoOn,
+                });
+            }
+            Err(stop) => {
+                let what = "run a script of `recovery_actions`";
+                return Err(DriverError::Prepare { what, source: Box::new(stop) });
+            }
+        };
+        let said = ended.said().map(|said| line::shown(said.as_bytes()));
+        let said = said.unwrap_or_else(|| format!("its script said nothing; {}", ended.how()));
         let (result, then) = match ended.exit {
             Exit::Code(0) => (ActionResult::Done, Then::GoOn),
             Exit::Code(10) => (ActionResult::NothingToDo, Then::GoOn),

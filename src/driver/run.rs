@@ -9,20 +9,17 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use crate::config::document::RecoveryAction;
 use crate::config::scalar::Switch;
 use crate::engine::gate::{Refusal, Request};
 use crate::engine::message::{
-    Act, Acted, ActionResult, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Then, Time,
-    Usage,
+    Acted, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
-use crate::host;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
@@ -35,6 +32,7 @@ use super::identity::{build_user, new_build_id, state_id, wall_now};
 use super::look::Past;
 use super::recover::Recoverer;
 use super::script::Scripts;
+use super::space::Space;
 use super::spares::Spares;
 use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
@@ -42,7 +40,11 @@ use super::store::{Replaces, Store};
 use super::work::Work;
 use super::{DriverError, Job, ahead, leftover, prepare, verdict};
 
+mod acting;
+mod answers;
 mod before;
+
+use answers::memory_available;
 
 /// What reaches the loop.
 enum Message {
@@ -221,6 +223,7 @@ impl Driver {
         };
         let scripts = Scripts { state: self.job.state.clone(), build_id, user };
         let spares = Spares::new(self.job.state.work());
+        let space = Space::watch(self.job.state.work()).map_err(prepare("start a thread"))?;
         let mut shift = Shift {
             driver: &mut self,
             engine,
@@ -231,6 +234,8 @@ impl Driver {
             in_flight: BTreeMap::new(),
             look: None,
             acting: BTreeMap::new(),
+            space,
+            replies: Vec::new(),
             discarder,
             spares,
             base,
@@ -265,6 +270,9 @@ struct Shift<'a> {
     recoverer: Arc<Recoverer>,
     /// Recovery actions under way, and what ends them.
     acting: BTreeMap<PackageId, Arc<AtomicBool>>,
+    space: Space,
+    /// What is said to those who answered gates, once that is committed.
+    replies: Vec<(Sender<Reply>, Reply)>,
     discarder: Discarder,
     spares: Spares,
     base: Time,
@@ -296,6 +304,10 @@ impl Shift<'_> {
                     Some(Arc::clone(package))
                 }));
                 observe(self.driver.commit(now, records)?);
+            }
+            for (reply, said) in self.replies.drain(..) {
+                // Who does not wait for the reply has been heard all the same.
+                let _ = reply.send(said);
             }
             let mut ended = None;
             for deed in deeds {
@@ -358,9 +370,16 @@ impl Shift<'_> {
                 events.push(Event::Acted { package, acted });
             }
             Message::Answer { request, reply } => {
-                let taken = self.engine.state().take(request);
-                // Who does not wait for the reply has been heard all the same.
-                let _ = reply.send(taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone));
+                let mut taken = self.engine.take(request);
+                // Another answer to it may have come in the same moment.
+                let answered = |gate: u32| self.replies.iter().any(|(_, reply)| *reply == Ok(gate));
+                if let Ok(gate) = taken.as_ref().map(|answered| answered.gate)
+                    && answered(gate)
+                {
+                    taken = Err(Refusal::NoSuch { asked: gate.to_string(), open: Vec::new() });
+                }
+                self.replies
+                    .push((reply, taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone)));
                 events.extend(taken.ok().map(Event::Answered));
             }
             Message::Done { task, outcome, usage } => {
@@ -421,6 +440,7 @@ impl Shift<'_> {
         }
         let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
         let succeeded = exit == Exit::Code(0);
+        let least = self.space.end(task, !succeeded);
         // Nobody needs an empty file.
         if succeeded && std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
             self.spares.keep_file(&log);
@@ -432,13 +452,15 @@ impl Shift<'_> {
         flying.usage = usage;
         let before = flying.before.take();
         let chores = Arc::clone(&self.chores);
+        let path = self.space.path();
         // What `install` staged is packed; what a direct one changed is taken back if it failed. All of the output is
         // read to say why, which may be hundreds of megabytes.
         self.on_a_thread(start, move |_| {
             let outcome = if succeeded {
                 chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
             } else {
-                let facts = verdict::facts(&group, &chores.recipe(&start).limits, chores.state.root());
+                let mut facts = verdict::facts(&group, &chores.recipe(&start).limits);
+                facts.extend(least.map(|least| verdict::space(&path, least)));
                 let output = std::fs::File::open(&log).and_then(Output::read_from).unwrap_or_default();
                 Outcome::Failure(verdict::script(start.kind, exit, &facts, output))
             };
@@ -491,6 +513,7 @@ impl Shift<'_> {
                 match prepared {
                     Ok(job) => {
                         self.in_flight.insert(start.task, flying);
+                        self.space.begin(start.task);
                         self.spawner.spawn(job);
                     }
                     Err(failure) => events.push(Event::Finished {
@@ -521,58 +544,6 @@ impl Shift<'_> {
         }
     }
 
-    /// Looks at packages' files, on a thread: there may be gigabytes.
-    fn verify(&mut self, task: TaskId, packages: Vec<PackageId>) {
-        let chores = Arc::clone(&self.chores);
-        let cancel = Arc::new(AtomicBool::new(false));
-        self.look = Some((task, Arc::clone(&cancel)));
-        let sender = self.driver.remote.0.clone();
-        let spawned = std::thread::Builder::new().name("verify".into()).spawn(move || {
-            let _ = sender.send(Message::Verified { task, findings: chores.verify(&packages, &cancel) });
-        });
-        if let Err(error) = spawned {
-            let findings = Err(no_thread(&error));
-            let _ = self.driver.remote.0.send(Message::Verified { task, findings });
-        }
-    }
-
-    /// Does a recovery action, on a thread.
-    fn act(&mut self, act: Act) {
-        let cancel = Arc::new(AtomicBool::new(false));
-        self.acting.insert(act.package, Arc::clone(&cancel));
-        let frees = act.action == RecoveryAction::FreeResources;
-        let idle = if frees { self.idle_work() } else { Vec::new() };
-        let recoverer = Arc::clone(&self.recoverer);
-        let sender = self.driver.remote.0.clone();
-        let package = act.package;
-        let spawned = std::thread::Builder::new().name("recover".into()).spawn(move || {
-            let acted = recoverer.act(&act, &idle, &cancel);
-            let _ = sender.send(Message::Acted { package, acted });
-        });
-        if let Err(error) = spawned {
-            let examined = no_thread(&error).evidence.text.into();
-            let acted = Acted { result: ActionResult::Failed, examined, then: Then::GoOn };
-            let _ = self.driver.remote.0.send(Message::Acted { package, acted });
-        }
-    }
-
-    fn cancel_act(&self, package: PackageId) {
-        let flags = self.acting.get(&package).into_iter();
-        let looks = self.look.iter().filter(|(task, _)| self.engine.plan().package_of(*task) == package);
-        flags.chain(looks.map(|(_, flag)| flag)).for_each(|flag| chores::cancel(flag));
-    }
-
-    /// Packages with a work directory that nobody needs any more: nothing more is done for them, and no person is asked
-    /// to look at it.
-    fn idle_work(&self) -> Vec<Arc<str>> {
-        let (plan, state) = (self.engine.plan(), self.engine.state());
-        let asked = |name: &str| state.gates.values().any(|gate| gate.package.as_deref() == Some(name));
-        let there = std::fs::read_dir(self.scripts.state.work()).into_iter().flatten().flatten();
-        let found = there.filter_map(|entry| plan.find(entry.file_name().to_str()?));
-        let idle = found.filter(|id| state.package(*id).state.is_final());
-        idle.map(|id| Arc::clone(&plan.package(id).name)).filter(|name| !asked(name)).collect()
-    }
-
     fn kill(&self, task: TaskId, at_once: bool) {
         let Some(flying) = self.in_flight.get(&task) else {
             if let Some((_, cancel)) = self.look.iter().find(|(waiting, _)| *waiting == task) {
@@ -590,49 +561,6 @@ impl Shift<'_> {
         }
     }
 
-    fn last_output(&self, task: TaskId) -> Event {
-        let now = self.now();
-        let quiet = self.in_flight.get(&task).and_then(|flying| {
-            let start = flying.start;
-            let package = &self.engine.plan().package(start.package).name;
-            let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
-            let modified = std::fs::metadata(log).and_then(|m| m.modified()).ok()?;
-            // A clock that was set back makes the output younger than now: it is taken for now.
-            Some(SystemTime::now().duration_since(modified).unwrap_or_default())
-        });
-        let quiet = u64::try_from(quiet.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
-        Event::Output { task, last: Time(now.0.saturating_sub(quiet)) }
-    }
-
-    /// What there is for a phase. On a thread where archives have to be read.
-    fn measure(&mut self, phase: PhaseId) -> Result<(), DriverError> {
-        let root = self.driver.job.state.root().to_owned();
-        let disk = host::disk_available(&root).map_err(|source| DriverError::State { path: root, source })?;
-        let memory = memory_available()?;
-        let plan = Arc::clone(self.engine.plan());
-        let sender = self.driver.remote.0.clone();
-        let send = move |toolchain_verified| {
-            let resources = Resources { disk, memory, toolchain_verified };
-            let _ = sender.send(Message::Measured { phase, resources });
-        };
-        let toolchain = plan.find_phase("toolchain").filter(|_| plan.phase(phase).toolchain);
-        match toolchain {
-            Some(toolchain) => {
-                let chores = Arc::clone(&self.chores);
-                std::thread::Builder::new()
-                    .name("verify".into())
-                    .spawn(move || {
-                        let names = plan.phase(toolchain).packages.iter();
-                        let names = names.map(|id| &*plan.package(*id).name);
-                        send(chores.store().archives_verify(names));
-                    })
-                    .map_err(prepare("start a thread"))?;
-            }
-            None => send(true),
-        }
-        Ok(())
-    }
-
     /// A completed package's work directory is not needed any more.
     fn clear_work(&mut self, package: &str) {
         let work = Work::of(&self.scripts.state, package);
@@ -640,10 +568,6 @@ impl Shift<'_> {
             self.discarder.discard(work.root());
         }
     }
-}
-
-fn memory_available() -> Result<u64, DriverError> {
-    host::memory_available().map_err(prepare("read the available memory"))
 }
 
 fn no_thread(error: &io::Error) -> Failure {

@@ -39,8 +39,15 @@ impl Scripts {
     fn open_log(&self, package: &str, start: &Start, spares: &mut Spares) -> io::Result<File> {
         let path = self.state.log(&self.build_id, package, start.kind, start.attempt);
         let mut open = OpenOptions::new();
-        open.create(true).append(true).read(true);
+        open.create(true).read(true);
         let spare = !start.restore && !path.exists() && spares.take_file(&path);
+        if start.restore {
+            open.append(true);
+        } else {
+            // What a definition that has changed since has printed is no output of this attempt. What is spare is empty, and
+            // keeps the room that it has.
+            open.write(true).truncate(!spare);
+        }
         let log = match open.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(path.parent().unwrap_or(&path))?;

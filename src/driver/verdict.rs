@@ -4,7 +4,6 @@
 
 use std::error::Error;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::config::recipe::Limits;
@@ -13,7 +12,7 @@ use crate::failure::classify::{Case, End};
 use crate::failure::fact::Fact;
 use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
-use crate::host;
+use crate::host::Free;
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
@@ -58,15 +57,9 @@ fn fact(category: Category, error: &dyn Error) -> Failure {
     Failure::fact(category, KILN, chain(error))
 }
 
-/// What the kernel says of a script that failed, in its `state`'s file system as in its control group.
-pub(super) fn facts(group: &Ended, limits: &Limits, state: &Path) -> Vec<Fact> {
+/// What the kernel says of a script that failed.
+pub(super) fn facts(group: &Ended, limits: &Limits) -> Vec<Fact> {
     let mut facts = Vec::new();
-    // What it printed of a full disk may not have found room there either.
-    facts.extend(host::filesystem(state).ok().map(|free| Fact::Space {
-        path: state.display().to_string(),
-        free_bytes: free.bytes,
-        free_inodes: free.inodes,
-    }));
     if group.oom_kills > 0 {
         facts.push(Fact::OutOfMemory {
             killed: group.oom_kills,
@@ -78,6 +71,11 @@ pub(super) fn facts(group: &Ended, limits: &Limits, state: &Path) -> Vec<Fact> {
         facts.push(Fact::ProcessLimit { refused: group.pids_refused, limit: limits.pids });
     }
     facts
+}
+
+/// The least that was left while a script ran.
+pub(super) fn space(path: &str, least: Free) -> Fact {
+    Fact::Space { path: path.to_owned(), free_bytes: least.bytes, free_inodes: least.inodes }
 }
 
 /// A script ended otherwise than with exit code 0.

@@ -17,7 +17,7 @@ use crate::failure::Category;
 use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
 use super::Engine;
-use super::message::{Answer, Answered, Effect, Ending, Facts, Record, Time};
+use super::message::{Answer, Answered, Effect, Ending, Facts, Record, RunEnd, Time};
 use super::state::{RunState, State};
 
 /// One that is open.
@@ -63,6 +63,9 @@ pub enum Refusal {
         /// What is open.
         open: Vec<String>,
     },
+    /// The run is being ended.
+    #[error("the run is ending: answer once it has")]
+    Ending,
     /// It was not said which, and not exactly one is open.
     #[error("{}", which(.open))]
     Which {
@@ -119,7 +122,14 @@ impl State {
     /// What is to be recorded for an answer while no engine runs: with `abort` the run is over.
     pub fn answer_at_rest(&self, plan: &Plan, answered: Answered) -> Vec<Record> {
         let over = answered.answer == Answer::Abort && self.run.goes_on();
-        let ended = over.then(|| self.ended_in_error(plan));
+        let ended = over.then(|| {
+            if self.digest() == &*plan.digest {
+                return self.ended_in_error(plan);
+            }
+            // Of another definition's run only this is known of what is missing.
+            let missing = self.gates.values().filter_map(|gate| gate.package.clone()).collect();
+            Record::RunEnded { state: RunEnd::Error, missing }
+        });
         std::iter::once(record(answered)).chain(ended).collect()
     }
 }
@@ -179,7 +189,7 @@ impl Engine {
     /// A later phase's requirements are not met. False: nobody is to be asked.
     pub(super) fn ask_for_phase(&mut self, now: Time, id: PhaseId, out: &mut Vec<Effect>) -> bool {
         let reason = GateReason::SystemResourceExhaustion;
-        if !self.asks_for(reason) || !self.state.has_built_before(&self.plan, id) {
+        if !self.asks_for(reason) || id == PhaseId(0) {
             return false;
         }
         let phase = Arc::clone(&self.plan.phase(id).key);
@@ -191,6 +201,14 @@ impl Engine {
 
     fn asks_for(&self, reason: GateReason) -> bool {
         self.plan.document.error_recovery.manual_intervention.required_for.contains(&reason)
+    }
+
+    /// Which gate a request answers, if it can be answered now.
+    pub fn take(&self, request: Request) -> Result<Answered, Refusal> {
+        if self.closing.is_some() || self.ended {
+            return Err(Refusal::Ending);
+        }
+        self.state.take(request)
     }
 
     /// A person has answered.
@@ -208,6 +226,10 @@ impl Engine {
     /// The definition has changed: what was asked about something that has changed with it is not asked any more.
     pub(super) fn close_moot_gates(&mut self, now: Time, facts: &Facts, out: &mut Vec<Effect>) {
         let stands = |gate: &Gate| {
+            if gate.package.is_none() {
+                let phase = self.plan.find_phase(&gate.phase).map(|id| self.plan.phase(id));
+                return phase.is_some_and(|p| p.toolchain || p.memory.is_some() || p.disk_space.is_some());
+            }
             gate.subject(&self.plan).is_some_and(|(id, _)| {
                 facts.have(id).is_work() && gate.key.as_ref() == Some(&self.plan.package(id).key)
             })

@@ -66,7 +66,7 @@ pub enum Event {
         /// What came of it.
         acted: Acted,
     },
-    /// A person answers a gate. What `State::answers` refuses must not come here.
+    /// A person answers a gate. What `Engine::take` refuses must not come here.
     Answered(Answered),
     /// A person or the system wants the run to end; the second time, at once.
     Stop,

@@ -204,6 +204,10 @@ impl Engine {
         let have = |id: PackageId| facts.have(id);
         match self.state.run {
             RunState::Idle | RunState::Completed | RunState::Error => {
+                // A part of the definition is a run of its own, whatever a paused run asks.
+                for gate in self.state.gates.keys().copied().collect::<Vec<_>>() {
+                    self.record(now, Record::GateClosed { gate }, out);
+                }
                 let record = Record::RunStarted {
                     build_id: Arc::clone(&self.info.build_id),
                     definition: Arc::clone(&self.plan.definition),

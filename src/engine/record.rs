@@ -122,7 +122,7 @@ pub enum Record {
         by: Arc<str>,
         note: Arc<str>,
     },
-    /// What a gate was about is not there any more: the definition has changed.
+    /// What a gate was about is not there any more: the definition has changed, or another run begins.
     GateClosed { gate: u32 },
     /// An attempt was cut off by kiln's own end. It counts as nothing.
     TaskInterrupted { package: Arc<str>, task: TaskKind, attempt: u32 },

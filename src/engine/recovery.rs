@@ -120,7 +120,8 @@ impl Engine {
             Some(jobs) => format!(", with at most {}", count(u64::from(jobs), "job")),
             None => String::new(),
         };
-        format!("attempt {} of {most} in {} s{jobs}", failures + 1, in_.as_secs())
+        let left = most.saturating_sub(failures);
+        format!("it is tried again in {} s, {} left{jobs}", in_.as_secs(), count(left, "attempt"))
     }
 
     /// What a package needs, directly or not, that is in the sysroot.

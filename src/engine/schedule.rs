@@ -212,6 +212,7 @@ impl Engine {
 
     fn advance_phases(&mut self, now: Time, out: &mut Vec<Effect>) {
         let plan = Arc::clone(&self.plan);
+        let mut finished = true;
         for phase in plan.phase_ids() {
             match self.state.phase(phase) {
                 PhaseState::Finished(outcome) => {
@@ -237,7 +238,12 @@ impl Engine {
                 }
             }
             if self.has_work(phase) || self.state.has_open_gate(&plan, phase) {
-                return;
+                if plan.phase(phase).critical || !self.waits_for_answers_only(phase) {
+                    return;
+                }
+                // What is not critical holds nobody up.
+                finished = false;
+                continue;
             }
             let outcome = self.outcome(phase);
             let key = Arc::clone(&plan.phase(phase).key);
@@ -246,7 +252,16 @@ impl Engine {
                 return self.close(now, Ending::Error, out);
             }
         }
-        self.close(now, Ending::Completed, out);
+        if finished {
+            self.close(now, Ending::Completed, out);
+        }
+    }
+
+    /// Whether nothing happens in a phase before a person answers.
+    fn waits_for_answers_only(&self, phase: PhaseId) -> bool {
+        let mut packages = self.plan.phase(phase).packages.iter();
+        let moves = |id: &PackageId| !self.state.package(*id).state.is_final() && self.state.is_next(*id);
+        self.state.has_open_gate(&self.plan, phase) && !packages.any(moves)
     }
 
     fn ends_run(&self, phase: PhaseId, outcome: PhaseOutcome) -> bool {
@@ -332,7 +347,8 @@ impl Engine {
         let kind = self.plan.kind(task);
         let history = *self.state.task(task);
         let restore = history.done;
-        let attempt = if restore { history.attempts.max(1) } else { history.attempts + 1 };
+        let last = self.state.last_attempt(&self.plan, task);
+        let attempt = if restore { history.attempts.max(1) } else { last + 1 };
         self.queues.occupy(&self.plan, task);
         let plan = Arc::clone(&self.plan);
         let package = plan.package(id);

@@ -78,8 +78,12 @@ pub struct State {
     pub recoveries: BTreeMap<PackageId, Recovery>,
     /// Fingerprints of the evidence of tasks' last failures.
     pub evidence: BTreeMap<TaskId, Arc<str>>,
+    /// Numbers of the last attempts that did not succeed, of any definition of this run: their output is kept.
+    vain: BTreeMap<(Arc<str>, TaskKind), u32>,
     /// Gates that are open, by number.
     pub gates: BTreeMap<u32, Gate>,
+    /// Packages that a person goes on without, by name, with their keys: of another recipe that says nothing.
+    pub waived: BTreeMap<Arc<str>, Arc<str>>,
     /// How many have been opened, in all runs.
     pub gates_opened: u32,
     /// A person has said so: the run ends.
@@ -108,7 +112,9 @@ impl State {
             kept: BTreeSet::new(),
             recoveries: BTreeMap::new(),
             evidence: BTreeMap::new(),
+            vain: BTreeMap::new(),
             gates: BTreeMap::new(),
+            waived: BTreeMap::new(),
             gates_opened: 0,
             aborted: false,
             digest: "".into(),
@@ -217,19 +223,16 @@ impl State {
 
     /// Whether a person is asked about this phase or one of its packages.
     pub(super) fn has_open_gate(&self, plan: &Plan, phase: PhaseId) -> bool {
-        self.gates.values().any(|gate| gate.phase == plan.phase(phase).key)
+        self.gates.values().any(|gate| match gate.package.as_ref().and_then(|name| plan.find(name)) {
+            Some(package) => plan.package(package).phase == phase,
+            None => gate.phase == plan.phase(phase).key,
+        })
     }
 
     /// Whether a person is asked because this phase's requirements are not met.
     pub(super) fn requirements_are_asked(&self, plan: &Plan, phase: PhaseId) -> bool {
         let of_phase = |gate: &Gate| gate.package.is_none() && gate.phase == plan.phase(phase).key;
         self.gates.values().any(of_phase)
-    }
-
-    /// Whether something has been built in an earlier phase than this.
-    pub(super) fn has_built_before(&self, plan: &Plan, phase: PhaseId) -> bool {
-        let earlier = plan.packages.iter().zip(&self.packages).filter(|(package, _)| package.phase < phase);
-        earlier.into_iter().any(|(_, package)| package.state == PackageState::Completed { reused: false })
     }
 
     /// Packages that were wanted and are not there.
@@ -267,15 +270,32 @@ impl State {
         }
     }
 
+    /// The number of the last attempt of a task in this run; 0 before the first.
+    pub fn last_attempt(&self, plan: &Plan, id: TaskId) -> u32 {
+        let attempts = self.task(id).attempts;
+        if self.vain.is_empty() {
+            return attempts;
+        }
+        let name = Arc::clone(&plan.package(plan.package_of(id)).name);
+        self.vain.get(&(name, plan.kind(id))).copied().unwrap_or(0).max(attempts)
+    }
+
     /// One record, at its time. Packages that it lets begin something, or that can no longer be built, are
     /// added to `touched`. Records about what the plan does not have change nothing.
     pub fn apply(&mut self, plan: &Plan, at: Time, record: &Record, touched: &mut Vec<PackageId>) {
+        if let Record::TaskFailed { package, task, attempt, .. }
+        | Record::TaskInterrupted { package, task, attempt } = record
+        {
+            self.vain.insert((Arc::clone(package), *task), *attempt);
+        }
         match record {
             Record::RunStarted { build_id, digest, .. } => {
                 self.run = RunState::Running;
                 self.build_id = Arc::clone(build_id);
                 self.digest = Arc::clone(digest);
+                self.vain.clear();
                 self.gates.clear();
+                self.waived.clear();
                 self.aborted = false;
                 self.reset(plan);
             }
@@ -288,6 +308,7 @@ impl State {
             }
             Record::RunPaused { .. } => self.run = RunState::Paused,
             Record::RunEnded { state, .. } => {
+                self.gates.clear(); // nobody waits for an answer any more
                 self.run = match state {
                     RunEnd::Completed => RunState::Completed,
                     RunEnd::Error => RunState::Error,
@@ -323,6 +344,7 @@ impl State {
                 for gate in self.gates.keys().copied().collect::<Vec<_>>() {
                     self.hold(plan, gate);
                 }
+                self.waive(plan, touched);
             }
             Record::PhaseStarted { phase } => {
                 if let Some(id) = plan.find_phase(phase) {

@@ -110,7 +110,8 @@ impl Case<'_> {
         let end = output.last.as_ref().map_or(0, |(line, _)| *line);
         let alone = |(score, find): &(i32, &Find)| {
             let last = find.line >= end && !output.is_generic(find);
-            *score >= ALONE_LEAST || output.means(find) == Means::Mark(Mark::Other) || last
+            let says_failed = *score >= ALONE_LEAST || output.means(find) == Means::Mark(Mark::Other) || last;
+            says_failed && !output.is_warning(find)
         };
         if !certain && !scored.iter().any(alone) {
             return None;
@@ -179,8 +180,9 @@ fn ended(output: &Output) -> bool {
 
 /// Whether what went wrong there did not end the work: it ended well after that, or went on for long.
 fn overcome(output: &Output, find: &Find, failed: bool) -> bool {
-    // An ending may stand just above what it is about.
-    match output.endings.iter().find(|ending| ending.line + NEAR_LINES >= find.line) {
+    // An ending may stand just above what it is about. They are in the order of their lines.
+    let at = output.endings.partition_point(|ending| ending.line + NEAR_LINES < find.line);
+    match output.endings.get(at) {
         Some(ending) => {
             let ended_well = output.success.is_some_and(|well| find.line < well && well < ending.line);
             ended_well || ending.line.saturating_sub(find.line) > FAR_LINES
@@ -195,12 +197,7 @@ fn went_on(output: &Output, find: &Find, failed: bool) -> bool {
     if find.line + FAR_LINES < first + lines.len() as u64 {
         return true;
     }
-    if failed {
-        return false;
-    }
-    let below = usize::try_from((find.line + 1).saturating_sub(*first)).unwrap_or(usize::MAX);
-    let working = lines.iter().skip(below).filter(|line| output.is_work(line)).count();
-    working >= WORK_LINES
+    !failed && output.work_below(find.line) >= WORK_LINES
 }
 
 /// What an exit status or a signal says by itself, and how much that counts.

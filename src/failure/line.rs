@@ -53,8 +53,14 @@ impl Line {
         }
         let text = rest.trim_ascii_start();
         let indent = rest.len() - text.len();
-        Self { indent, text: quotes(text.trim_ascii_end()) }
+        Self { indent, text: quotes(unquoted(text.trim_ascii_end())) }
     }
+}
+
+/// Without the backticks around a whole line: so it is where people quote it in a thread, line by line.
+fn unquoted(text: &[u8]) -> &[u8] {
+    let inner = text.strip_prefix(b"`").and_then(|text| text.strip_suffix(b"`"));
+    inner.filter(|inner| !inner.contains(&b'`')).unwrap_or(text)
 }
 
 /// Quotes of ASCII and the typographic ones, also where their UTF-8 was taken for Latin-1, become one.
@@ -157,6 +163,13 @@ mod tests {
         check("E: Unable", 0, "E: Unable");
         check("\tx  \r", 1, "x");
         check("", 0, "");
+    }
+
+    #[test]
+    fn a_quoted_line_is_read_without_its_quotes() {
+        check("`npm ERR! code 1`", 0, "npm ERR! code 1");
+        check("`a` and `b`", 0, "`a` and `b`");
+        check("`", 0, "`");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns: lines and their numbers, which of them mean anything. Does not know: where the bytes come from, what follows
 //! from what was found (`classify`). Memory is bounded whatever comes, lines of gigabytes and of no bytes included.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -22,6 +23,8 @@ const PARENT_LINES_MOST: usize = 25;
 const FINDS_MOST: usize = 32;
 /// So many lines that say that something failed are kept.
 const ENDINGS_MOST: usize = 10_000;
+
+const ENDING: Means = Means::Mark(Mark::Ending);
 
 /// A line that means something.
 #[derive(Debug, Clone)]
@@ -52,6 +55,8 @@ pub struct Output {
     pub(super) last: Option<(u64, String)>,
     /// The last lines and the number of the first of them.
     pub(super) tail: (u64, Vec<Vec<u8>>),
+    /// Of each of them, how many lines from it on are of a tool at work. Asking is dear, and many finds ask.
+    work: OnceCell<Vec<usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +84,7 @@ impl Output {
             success: None,
             last: None,
             tail: (1, Vec::new()),
+            work: OnceCell::new(),
         }
     }
 
@@ -129,9 +135,21 @@ impl Output {
         self.rules.rule(find.pattern).means
     }
 
-    /// Whether a line is of a tool at work. Such lines are many, so only the last ones are asked.
-    pub(super) fn is_work(&self, text: &[u8]) -> bool {
-        self.rules.is(Mark::Work, text)
+    /// How many of the last lines, below this one, are of a tool at work.
+    pub(super) fn work_below(&self, line: u64) -> usize {
+        let (first, lines) = &self.tail;
+        let work = self.work.get_or_init(|| {
+            let mut count = 0;
+            let from_end = lines.iter().rev().map(|line| {
+                count += usize::from(self.rules.is(Mark::Work, line));
+                count
+            });
+            let mut counts: Vec<usize> = from_end.collect();
+            counts.reverse();
+            counts
+        });
+        let below = usize::try_from((line + 1).saturating_sub(*first)).unwrap_or(usize::MAX);
+        work.get(below).copied().unwrap_or(0)
     }
 
     pub(super) fn is_generic(&self, find: &Find) -> bool {
@@ -140,6 +158,10 @@ impl Output {
 
     pub(super) fn is_heading(&self, find: &Find) -> bool {
         self.rules.rule(find.pattern).heading
+    }
+
+    pub(super) fn is_warning(&self, find: &Find) -> bool {
+        self.rules.rule(find.pattern).warning
     }
 
     pub(super) fn weight(&self, find: &Find) -> u8 {
@@ -202,10 +224,7 @@ impl Output {
             }
             true
         });
-        let is_generic = |pattern: &usize| self.rules.rule(*pattern).generic;
-        if !patterns.iter().all(is_generic) {
-            patterns.retain(|pattern| !is_generic(pattern));
-        }
+        self.give_way(&mut patterns);
         let is_success = |pattern: &usize| self.rules.rule(*pattern).means == Means::Mark(Mark::Success);
         if patterns.iter().any(is_success) {
             self.success = Some(number);
@@ -219,7 +238,7 @@ impl Output {
             let rule = self.rules.rule(pattern);
             let hint = rule.hint.as_ref().map(|hint| expand(&self.rules.patterns[pattern], hint, &line.text));
             let find = Find { line: number, pattern, text: line::shown(&self.buffer[span.clone()]), hint };
-            if rule.means == Means::Mark(Mark::Ending) {
+            if rule.means == ENDING {
                 if self.endings.len() >= ENDINGS_MOST {
                     self.endings.pop();
                 }
@@ -228,6 +247,19 @@ impl Output {
                 self.finds.entry(pattern).or_default().push(find);
             }
         }
+    }
+
+    /// Generic rules give way to what says more on the same line. That something failed before says no more than what
+    /// failed there, but as much as a failure that fits no category.
+    fn give_way(&self, patterns: &mut Vec<usize>) {
+        let rule = |pattern: &usize| self.rules.rule(*pattern);
+        let says_more = |pattern: &usize| !rule(pattern).generic && rule(pattern).means != ENDING;
+        let ends = patterns.iter().any(|pattern| rule(pattern).means == ENDING);
+        let any_says_more = patterns.iter().any(says_more);
+        patterns.retain(|pattern| {
+            let rule = rule(pattern);
+            !rule.generic || !(any_says_more || ends && rule.means == Means::Mark(Mark::Other))
+        });
     }
 
     fn remember_last(&mut self, end: usize) {

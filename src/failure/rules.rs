@@ -7,7 +7,8 @@
 //! line without prefix, colours and outer white space, in which quotes of every kind are a backtick. `prints` is
 //! what tools print: each of its lines is matched by one of the patterns, which the tests see to. `under` is asked of
 //! the line above that is indented less. `generic` rules give way to others on the same line,
-//! `heading` ones to what is below them. `hint` may name what a pattern captured: `$1`.
+//! `heading` ones to what is below them. `warning` ones say why if something failed, and not that it did. `hint` may
+//! name what a pattern captured: `$1`.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
@@ -60,6 +61,9 @@ pub(super) struct Rule {
     /// What is below it says more.
     #[serde(default)]
     pub(super) heading: bool,
+    /// It is printed too when all goes well.
+    #[serde(default)]
+    pub(super) warning: bool,
     under: Option<String>,
     #[serde(skip)]
     under_regex: OnceLock<Regex>,

@@ -89,8 +89,8 @@ impl StateDir {
     /// Everything that kiln makes in it, but for the lock. The ledger last: as long as it is there, this is a state
     /// directory.
     pub fn everything(&self) -> Vec<PathBuf> {
-        let mut all =
-            vec![self.work(), self.packages(), self.sysroot(), self.logs(), self.sources(), self.id()];
+        let mut all = vec![self.work(), self.packages(), self.sysroot(), self.logs(), self.sources()];
+        all.extend([self.control(), self.id()]);
         all.extend(["-wal", "-shm", ""].map(|end| self.root.join(format!("ledger.sqlite{end}"))));
         all
     }
@@ -98,6 +98,11 @@ impl StateDir {
     /// The directory's own id.
     pub fn id(&self) -> PathBuf {
         self.root.join("id")
+    }
+
+    /// The runner's control socket, where there is no better place for it.
+    pub fn control(&self) -> PathBuf {
+        self.root.join("control.sock")
     }
 
     /// The source cache.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::document::{RECOVERY_ACTIONS, RecoveryAction};
+use crate::config::document::{NotificationChannel, RECOVERY_ACTIONS, RecoveryAction};
 use crate::engine::message::{ActionResult, Usage};
 use crate::failure::{CATEGORIES, Category};
 use crate::plan::{TASK_KINDS, TaskKind};
@@ -34,6 +34,8 @@ pub struct Counters {
     pub actions: [u64; RECOVERY_ACTIONS.len()],
     /// Of these, those that failed.
     pub failed_actions: [u64; RECOVERY_ACTIONS.len()],
+    /// How often a channel was told of a higher escalation level: `system_log`, `dashboard`.
+    pub notifications: [u64; 2],
     /// Seconds that counted attempts took.
     pub durations: ByTask<Histogram>,
     /// Seconds that tasks could have run and did not.
@@ -73,6 +75,7 @@ impl Default for Counters {
             errors: [0; CATEGORIES.len()],
             actions: [0; RECOVERY_ACTIONS.len()],
             failed_actions: [0; RECOVERY_ACTIONS.len()],
+            notifications: [0; 2],
             durations: std::array::from_fn(|_| Histogram::new(DURATION_SECONDS)),
             queued: std::array::from_fn(|_| Histogram::new(QUEUE_SECONDS)),
             fetched: 0,
@@ -129,6 +132,14 @@ impl Counters {
     pub fn acted(&mut self, action: RecoveryAction, result: ActionResult) {
         self.actions[action as usize] += 1;
         self.failed_actions[action as usize] += u64::from(result == ActionResult::Failed);
+    }
+
+    /// A package's escalation level has risen to this. The log has an entry of it from 2 on; the dashboard shows every one.
+    pub fn escalated(&mut self, level: u8, channels: &[NotificationChannel]) {
+        let told =
+            |channel: NotificationChannel, from: u8| u64::from(level >= from && channels.contains(&channel));
+        self.notifications[0] += told(NotificationChannel::SystemLog, 2);
+        self.notifications[1] += told(NotificationChannel::Dashboard, 1);
     }
 
     /// What an execution used, whether or not it counts as an attempt.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::config::document::RecoveryAction;
-use crate::engine::message::{ActionResult, Answer, PhaseOutcome, Record, Requirement, RunEnd, Then, Time};
+use crate::engine::message::{ActionResult, Answer, PhaseOutcome, Record, RunEnd, Then, Time};
 use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
 use crate::plan::TaskKind;
@@ -223,7 +223,7 @@ impl Told {
             Record::RequirementUnmet { phase, requirement, required, available } => {
                 self.phase = Some(Arc::clone(phase));
                 self.level = Level::ERROR;
-                self.text = unmet(phase, *requirement, *required, *available);
+                self.text = human::unmet(phase, *requirement, *required, *available);
             }
             Record::TaskStarted { phase, package, task, attempt, restore, .. } => {
                 self.about(package, *task, *attempt, before);
@@ -247,7 +247,10 @@ impl Told {
                     None => ", not tried again".to_owned(),
                 };
                 // A person may have granted more than the rule.
-                let most = if *attempt <= most { format!(" of {most}") } else { String::new() };
+                let plan = before.plan();
+                let task_id = plan.find(package).and_then(|id| plan.task(id, *task));
+                let failures = task_id.map_or(0, |id| before.state().task(id).failures) + 1;
+                let most = if *attempt == failures { format!(" of {most}") } else { String::new() };
                 self.text = format!(
                     "{package}: {} failed ({}, attempt {attempt}{most}{next}): {}",
                     task.name(),
@@ -306,7 +309,7 @@ impl Told {
                         format!("{package} needs a person{}", why.unwrap_or_default())
                     },
                 );
-                self.text = format!("gate {gate} ({reason}): {about}; kiln resolve {gate} retry|skip|abort");
+                self.text = format!("gate {gate} ({reason}): {about}; `kiln gates` says how to answer");
             }
             Record::GateAnswered { gate, answer, jobs, by, note } => {
                 self.gate = Some(*gate);
@@ -329,7 +332,8 @@ impl Told {
             }
             Record::GateClosed { gate } => {
                 self.gate = Some(*gate);
-                self.text = format!("gate {gate}: closed, since the definition has changed");
+                self.text =
+                    format!("gate {gate}: closed, since the definition has changed or another run begins");
             }
             Record::PackageFailed { package, task } => self.package_failed(package, *task, before),
             Record::Verified { packages, .. } => {
@@ -416,7 +420,8 @@ impl Told {
     }
 }
 
-fn names(all: &[Arc<str>]) -> String {
+/// The first of them, and how many more there are.
+pub fn names(all: &[Arc<str>]) -> String {
     let mut out = all.iter().take(NAMES_MOST).map(|name| &**name).collect::<Vec<_>>().join(", ");
     if all.len() > NAMES_MOST {
         let _ = write!(out, " and {} more", all.len() - NAMES_MOST);
@@ -433,29 +438,6 @@ fn evidence(failure: &Failure) -> String {
 fn took(package: &Arc<str>, task: TaskKind, at: Time, before: &Progress) -> String {
     let open = before.running(package, task);
     open.map(|open| format!(", after {}", human::duration(at.since(open.at)))).unwrap_or_default()
-}
-
-fn unmet(phase: &str, requirement: Requirement, required: u64, available: u64) -> String {
-    let sizes = (human::size(required), human::size(available));
-    match requirement {
-        Requirement::DiskSpace => {
-            format!(
-                "phase {phase} cannot start: it requires {} of free disk space, there are {}",
-                sizes.0, sizes.1
-            )
-        }
-        Requirement::Memory => {
-            format!(
-                "phase {phase} cannot start: it requires {} of available memory, there are {}",
-                sizes.0, sizes.1
-            )
-        }
-        Requirement::Toolchain => {
-            format!(
-                "phase {phase} cannot start: the phase toolchain is not completed, or its archives do not verify"
-            )
-        }
-    }
 }
 
 /// `60 s`, and larger units from two minutes on.

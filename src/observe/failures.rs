@@ -77,8 +77,8 @@ impl Failures {
         self.list.iter().map(|failed| failed.level).max().unwrap_or(0)
     }
 
-    /// An attempt failed.
-    pub fn failed(&mut self, failed: &Failed<'_>, threshold: u32, wall: i64) {
+    /// An attempt failed. Returns the package's level if that has risen.
+    pub fn failed(&mut self, failed: &Failed<'_>, threshold: u32, wall: i64) -> Option<u8> {
         let at = *self.by_name.entry(Arc::clone(failed.package)).or_insert_with(|| {
             self.list.push(FailedPackage {
                 phase: Arc::clone(failed.phase),
@@ -101,7 +101,7 @@ impl Failures {
         entry.failure = failed.failure.clone();
         entry.failures += 1;
         let level = if entry.failures >= threshold { 2 } else { 1 };
-        entry.set_level(level, wall);
+        entry.set_level(level, wall).then_some(level)
     }
 
     /// A task succeeded; if it is the one that had failed, its package is well again.
@@ -155,6 +155,14 @@ impl Failures {
         Some(Arc::clone(&entry.package))
     }
 
+    /// The run is over: nobody is asked any more.
+    pub fn end_gates(&mut self, wall: i64) {
+        for entry in self.list.iter_mut().filter(|entry| entry.gate.is_some()) {
+            entry.gate = None;
+            entry.set_level(2, wall);
+        }
+    }
+
     /// Packages are decided again, and have all their attempts again; what a person is asked stays asked.
     pub fn afresh(&mut self, wall: i64) {
         for entry in self.list.iter_mut().filter(|entry| entry.gate.is_none()) {
@@ -179,10 +187,12 @@ impl FailedPackage {
         self.set_level(0, wall);
     }
 
-    fn set_level(&mut self, level: u8, wall: i64) {
-        if self.level != level {
-            self.level = level;
+    /// Whether that is a higher one than before.
+    fn set_level(&mut self, level: u8, wall: i64) -> bool {
+        let before = std::mem::replace(&mut self.level, level);
+        if before != level {
             self.changed = wall;
         }
+        before < level
     }
 }

@@ -125,6 +125,8 @@ families! {
         "Records in the ledger.";
     ChannelEnabled GAUGE "kiln_notification_channel_enabled" ["channel"]
         "Whether notification_channels of the definition names the channel.";
+    Notifications COUNTER "kiln_notifications_total" ["channel"]
+        "Rises of a package's escalation level that this channel was told of: the log from level 2 on, the dashboard all. Mail is Alertmanager's to count.";
     RunnerUp GAUGE "kiln_runner_up" []
         "Whether a runner holds the state directory; always 1 where the runner itself answers.";
     CollectorDuration GAUGE "kiln_collector_duration_seconds" ["collector"]

@@ -1,8 +1,10 @@
-//! Times and sizes for people.
+//! Times, sizes and what is missing, for people.
 //!
 //! Owns: how they are written. Does not know: what they are of.
 
 use std::time::Duration;
+
+use crate::engine::message::Requirement;
 
 pub use crate::words::size;
 
@@ -15,6 +17,30 @@ pub fn duration(span: Duration) -> String {
         60..3600 => format!("{}m", seconds / 60),
         3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         86_400.. => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// What a phase requires and is not there.
+pub fn unmet(phase: &str, requirement: Requirement, required: u64, available: u64) -> String {
+    let sizes = (size(required), size(available));
+    match requirement {
+        Requirement::DiskSpace => {
+            format!(
+                "phase {phase} cannot start: it requires {} of free disk space, there are {}",
+                sizes.0, sizes.1
+            )
+        }
+        Requirement::Memory => {
+            format!(
+                "phase {phase} cannot start: it requires {} of available memory, there are {}",
+                sizes.0, sizes.1
+            )
+        }
+        Requirement::Toolchain => {
+            format!(
+                "phase {phase} cannot start: the phase toolchain is not completed, or its archives do not verify"
+            )
+        }
     }
 }
 

@@ -250,6 +250,9 @@ impl Sheet {
             self.counter(Family::RecoveryActions, &[action.as_str()], ended as f64);
             self.counter(Family::RecoveryFailures, &[action.as_str()], failed as f64);
         }
+        for (channel, count) in ["system_log", "dashboard"].into_iter().zip(counters.notifications) {
+            self.counter(Family::Notifications, &[channel], count as f64);
+        }
         self.counter(Family::FetchedBytes, &[], counters.fetched as f64);
         self.counter(Family::CacheRequests, &[], counters.cache_requests as f64);
         self.counter(Family::CacheHits, &[], counters.cache_hits as f64);

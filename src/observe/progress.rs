@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::engine::Limits;
 use crate::engine::message::{Answer, Record, RunEnd, Time, Usage};
-use crate::engine::state::{RunState, State};
+use crate::engine::state::{PackageState, RunState, Skip, State};
 use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
 use crate::plan::{PackageId, Plan, TaskKind};
@@ -73,13 +73,16 @@ pub(super) struct Run {
     pub(super) unwanted: u64,
     /// Once it has ended: packages that were wanted and are not there.
     pub(super) missing: u64,
+    pub(super) missing_packages: Vec<Arc<str>>,
     /// Packages built, and the nanoseconds that their tasks ran.
     pub(super) built: (u64, u64),
     pub(super) failures: Failures,
     /// Packages that were completed, were damaged since and are being merged again.
     mending: BTreeSet<Arc<str>>,
-    /// When gates opened, nanoseconds since 1970.
-    pub(super) asked: BTreeMap<u32, i64>,
+    /// Gates of this run.
+    pub(super) asked: BTreeMap<u32, Asked>,
+    /// By phase: what it requires and is not there.
+    unmet: BTreeMap<Arc<str>, String>,
     /// CPU time, nanoseconds.
     pub(super) cpu: u64,
     /// By package that is not complete: nanoseconds that its tasks ran.
@@ -87,6 +90,17 @@ pub(super) struct Run {
     /// Counted failures of tasks.
     tried: BTreeMap<Work, u32>,
     decided: Time,
+}
+
+/// What a person is or was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Asked {
+    /// When, nanoseconds since 1970.
+    pub(super) wall: i64,
+    /// Whose requirements are not met, if it is about that.
+    phase: Option<Arc<str>>,
+    /// Which, in words.
+    pub(super) why: Option<String>,
 }
 
 /// When a phase of the current run started and finished.
@@ -260,7 +274,7 @@ impl Progress {
                 self.run.unwanted = skipped.len() as u64;
                 // What a person is asked about stays failed.
                 let asked = self.state.gates.values().filter(|gate| gate.package.is_some()).count();
-                (self.run.failed, self.run.skipped) = (asked as u64, 0);
+                (self.run.failed, self.run.skipped) = (asked as u64, self.waived(None));
                 self.run.mending.clear();
                 self.run.decided = at;
                 self.outlook.invalidate();
@@ -302,7 +316,8 @@ impl Progress {
                     let phase = &open.phase;
                     let failed = Failed { phase, package, task: *task, attempt: *attempt, failure };
                     let rule = &self.plan.document.error_recovery.automatic_recovery;
-                    self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    let risen = self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    self.escalated(risen);
                 }
                 match retry_at {
                     Some(retry_at) => self.ready.insert(Arc::clone(package), *retry_at),
@@ -333,14 +348,22 @@ impl Progress {
             }
             Record::ActionFinished { action, result, .. } => self.counters.acted(*action, *result),
             Record::GateOpened { gate, reason, phase, package, task, .. } => {
-                self.run.asked.insert(*gate, wall);
+                let of_phase = package.is_none().then(|| Arc::clone(phase));
+                let why = self.run.unmet.remove(phase).filter(|_| of_phase.is_some());
+                self.run.asked.insert(*gate, Asked { wall, phase: of_phase, why });
                 let Some(package) = package else { return };
                 self.run.failed += 1;
                 let (gate, task) = ((*gate, *reason), task.unwrap_or(TaskKind::Build));
                 self.run.failures.gate_opened(phase, package, task, gate, wall);
+                self.escalated(Some(3));
                 self.ready.remove(package);
             }
             Record::GateAnswered { gate, answer, .. } => {
+                if let Some(phase) = self.run.asked.get(gate).and_then(|asked| asked.phase.clone())
+                    && *answer == Answer::Skip
+                {
+                    self.run.skipped += self.waived(Some(&phase));
+                }
                 let threshold = self.plan.document.error_recovery.automatic_recovery.escalation_threshold;
                 if let Some(package) = self.run.failures.gate_ended(*gate, threshold, wall) {
                     self.run.failed = self.run.failed.saturating_sub(u64::from(*answer != Answer::Abort));
@@ -378,7 +401,8 @@ impl Progress {
                     let failure = &Failure::fact(Category::BrokenDependency, "kiln", text);
                     let failed = Failed { phase, package, task: TaskKind::Merge, attempt: 1, failure };
                     let rule = &self.plan.document.error_recovery.automatic_recovery;
-                    self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    let risen = self.run.failures.failed(&failed, rule.escalation_threshold, wall);
+                    self.escalated(risen);
                 }
             }
             Record::PackageSkipped { package, .. } => {
@@ -392,15 +416,39 @@ impl Progress {
                     RunEnd::Completed => self.counters.runs_completed += 1,
                     RunEnd::Error => self.counters.runs_error += 1,
                 }
+                self.run.failures.end_gates(wall);
                 self.run.ended = Some(wall);
                 self.run.missing = missing.len() as u64;
+                self.run.missing_packages.clone_from(missing);
                 self.outlook.invalidate();
             }
+            Record::RequirementUnmet { phase, requirement, required, available } => {
+                let text = human::unmet(phase, *requirement, *required, *available);
+                let all = self.run.unmet.entry(Arc::clone(phase)).or_default();
+                let and = if all.is_empty() { "" } else { "; " };
+                all.push_str(&format!("{and}{text}"));
+            }
             Record::WorkLost { .. }
-            | Record::RequirementUnmet { .. }
             | Record::Verified { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
+        }
+    }
+
+    /// Packages, of a phase or all, that a person goes on without and that were not reported as skipped one by one.
+    fn waived(&self, phase: Option<&str>) -> u64 {
+        let of_phase = |id: &PackageId| {
+            phase.is_none_or(|phase| *self.plan.phase(self.plan.package(*id).phase).key == *phase)
+        };
+        let waived = |id: &PackageId| self.state.package(*id).state == PackageState::Skipped(Skip::Waived);
+        self.plan.package_ids().filter(|id| waived(id) && of_phase(id)).count() as u64
+    }
+
+    /// Whoever is to be told of a package's escalation has been: by the record's own entry, and by the metrics.
+    fn escalated(&mut self, risen: Option<u8>) {
+        if let Some(level) = risen {
+            let channels = &self.plan.document.error_recovery.manual_intervention.notification_channels;
+            self.counters.escalated(level, channels);
         }
     }
 

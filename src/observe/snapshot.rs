@@ -86,6 +86,8 @@ pub struct RunView {
     pub average_package_time: Duration,
     /// CPU time of its executions.
     pub cpu: Duration,
+    /// Once it has ended: packages that were wanted and are not there.
+    pub missing: Vec<Arc<str>>,
 }
 
 /// What became of the packages of this run.
@@ -137,6 +139,8 @@ pub struct GateView {
     pub task: Option<TaskKind>,
     /// Since when, nanoseconds since 1970.
     pub opened: i64,
+    /// Which requirements are not met.
+    pub why: Option<String>,
 }
 
 /// A running task.
@@ -187,12 +191,14 @@ impl Progress {
             phase: self.run.phase.clone().unwrap_or_else(first_phase),
             // What another definition's run did cannot be weighed; its packages can be counted.
             ratio: if self.is_foreign() { self.counted_ratio() } else { ratio },
-            remaining: self.outlook.estimate(clock),
+            // A person takes as long as a person takes.
+            remaining: self.outlook.estimate(clock).filter(|_| !self.waits_for_a_person()),
             attempts: self.run.attempts,
             failed_attempts: self.run.failed_attempts,
             retries: self.run.retries,
             average_package_time: mean(self.run.built.1, self.run.built.0),
             cpu: Duration::from_nanos(self.run.cpu),
+            missing: self.run.missing_packages.clone(),
         };
         let manual = &self.plan.document.error_recovery.manual_intervention;
         Snapshot {
@@ -218,6 +224,10 @@ impl Progress {
         }
     }
 
+    fn waits_for_a_person(&self) -> bool {
+        self.state.run == RunState::Paused && !self.state.gates.is_empty()
+    }
+
     fn gates(&self) -> Vec<GateView> {
         let view = |(number, gate): (&u32, &Gate)| GateView {
             number: *number,
@@ -225,7 +235,8 @@ impl Progress {
             phase: Arc::clone(&gate.phase),
             package: gate.package.clone(),
             task: gate.task,
-            opened: self.run.asked.get(number).copied().unwrap_or(self.last.wall),
+            opened: self.run.asked.get(number).map_or(self.last.wall, |asked| asked.wall),
+            why: self.run.asked.get(number).and_then(|asked| asked.why.clone()),
         };
         self.state.gates.iter().map(view).collect()
     }

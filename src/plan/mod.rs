@@ -293,6 +293,17 @@ impl Plan {
         out
     }
 
+    /// Whether one package needs another, directly or not.
+    pub fn needs(&self, id: PackageId, other: PackageId) -> bool {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut stack = vec![id];
+        while let Some(package) = stack.pop() {
+            let below = &self.package(package).depends_on;
+            stack.extend(below.iter().filter(|dependency| seen.insert(**dependency)));
+        }
+        seen.contains(&other)
+    }
+
     /// The package that a node is, unless it is a closure.
     pub fn as_package(&self, node: NodeId) -> Option<PackageId> {
         ((node.0 as usize) < self.packages.len()).then_some(PackageId(node.0))

@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -37,6 +38,9 @@ pub const COMMAND: &str = "/api/v1/command";
 pub const COMPONENT: &str = "BUILD_PROCESS";
 /// What a refused command comes back with.
 pub const REJECTED: &str = "REJECTED";
+
+/// Why a command is refused once a run has ended, or is about to.
+pub const OVER: &str = "the run is ending: answer once it has";
 
 /// Bytes of a command.
 const COMMAND_BYTES_MOST: usize = 64 * 1024;
@@ -97,8 +101,7 @@ pub fn places(state: &StateDir) -> Vec<PathBuf> {
     let name = format!("{}.sock", id.trim());
     let system = rustix::process::geteuid().is_root().then(|| PathBuf::from("/run/kiln"));
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("kiln"));
-    let places =
-        system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.root().join("control.sock")]);
+    let places = system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.control()]);
     places.filter(|path| path.is_absolute() && path.as_os_str().len() <= PATH_BYTES_MOST).collect()
 }
 
@@ -109,7 +112,8 @@ pub fn serve(state: &StateDir, observer: Arc<Observer>, answering: Answering) ->
     for path in places(state) {
         match bind(&path) {
             Ok(listener) => {
-                let bounds = Bounds { connections: 16, ..Bounds::default() };
+                // Whoever says nothing is not waited for: somebody may want to answer.
+                let bounds = Bounds { read: Duration::from_secs(5), ..Bounds::default() };
                 let routes = Arc::new(Routes { observer, answering, limits: bounds });
                 let server: Server<tokio::net::UnixListener, Routes> =
                     Server::new(listener, routes, bounds).map_err(WebError::Start)?;
@@ -120,7 +124,7 @@ pub fn serve(state: &StateDir, observer: Arc<Observer>, answering: Answering) ->
         }
     }
     let nowhere = || WebError::Control {
-        path: state.root().join("control.sock"),
+        path: state.control(),
         source: io::Error::from(io::ErrorKind::InvalidFilename),
     };
     Err(failed.unwrap_or_else(nowhere))
@@ -233,8 +237,8 @@ impl Routes {
                     &self.filled(Command { phase, status: status.into(), gate_id, ..command }),
                 )
             }
+            None | Some(Err(Refusal::Ending)) => conflict(command, OVER),
             Some(Err(refusal)) => conflict(command, &refusal.to_string()),
-            None => conflict(command, "the run is over"),
         }
     }
 

@@ -183,6 +183,18 @@ impl State {
         }
     }
 
+    /// What a person goes on without, is not asked about again.
+    pub(super) fn waive(&mut self, plan: &Plan, touched: &mut Vec<PackageId>) {
+        let same =
+            |(name, key): (&Arc<str>, &Arc<str>)| plan.find(name).filter(|id| plan.package(*id).key == *key);
+        let waived: Vec<PackageId> = self.waived.iter().filter_map(same).collect();
+        for id in waived {
+            if !self.package(id).state.is_final() {
+                self.give_up(plan, id, PackageState::Skipped(Skip::Waived), touched);
+            }
+        }
+    }
+
     /// What a person's answer changes.
     pub(super) fn answer(
         &mut self,
@@ -193,6 +205,9 @@ impl State {
         touched: &mut Vec<PackageId>,
     ) {
         self.aborted |= answer == Answer::Abort;
+        if answer == Answer::Skip {
+            self.waived.extend(gate.package.clone().zip(gate.key.clone()));
+        }
         if self.digest != plan.digest {
             return;
         }
@@ -225,6 +240,8 @@ impl State {
                 let packages = phase.map(|phase| plan.phase(phase).packages.clone());
                 for id in packages.into_iter().flatten() {
                     if !self.package(id).state.is_final() {
+                        let package = plan.package(id);
+                        self.waived.insert(Arc::clone(&package.name), Arc::clone(&package.key));
                         self.give_up(plan, id, skipped, touched);
                     }
                 }

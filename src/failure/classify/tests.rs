@@ -231,6 +231,14 @@ fn of_weak_signs_the_last_counts_and_of_strong_ones_the_first() {
 }
 
 #[test]
+fn a_warning_says_why_only_if_something_failed() {
+    let skipping = "/usr/bin/ld: skipping incompatible /usr/lib32/libx.so when searching for -lx\n";
+    assert!(classify(End::Unknown, skipping).is_none());
+    assert!(classify(End::Unknown, &format!("{skipping}make[1]: Leaving directory '/b'\n")).is_none());
+    check(&format!("{skipping}make: *** [x] Error 1\n"), Category::BrokenDependency, 1);
+}
+
+#[test]
 fn an_ending_may_stand_just_above_what_it_is_about() {
     let text = "[1/9] CXX a.o\nFAILED: a.o\nc++ -c a.cc\na.cc:1:10: fatal error: zlib.h: No such file or directory\n";
     let work = "[2/9] CXX b.o\n".repeat(100);

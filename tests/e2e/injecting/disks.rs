@@ -79,7 +79,7 @@ fn a_package_that_alone_fills_the_disk_needs_a_person_after_its_attempts() {
     let Some(ended) = on_a_small_disk(&space, "48M", "run 4\nkiln resolve 1 skip\nrun 0") else { return };
     ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
     let ledger = left(&space);
-    let reason = format!("disk_space high kernel: `{}` had 0 bytes left", space.state().display());
+    let reason = format!("disk_space high kernel: `{}/work` had 0 bytes left", space.state().display());
     assert_eq!(why(&ledger), reason);
     assert_eq!(failed(&ledger, "p").len(), 3);
     assert_eq!(ledger.actions("p"), [AFTER_SYSTEM_FAILURE, AFTER_SYSTEM_FAILURE].concat());
@@ -122,8 +122,11 @@ fn a_compiler_that_takes_its_half_written_file_away_has_said_why() {
     let Some(ended) = on_a_small_disk(&space, "32M", "run 4") else { return };
     ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
     let reason = why(&left(&space));
-    assert!(reason.starts_with("disk_space medium output 2: {standard input}: Fatal error: "), "{reason}");
-    assert!(reason.ends_with(" in section .rodata of array.o: 'No space left on device'"), "{reason}");
+    // Unless kiln happened to look while the disk was full.
+    let seen = reason.starts_with("disk_space high kernel: ");
+    let said = reason.starts_with("disk_space medium output 2: {standard input}: Fatal error: ")
+        && reason.ends_with(" in section .rodata of array.o: 'No space left on device'");
+    assert!(seen || said, "{reason}");
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn a_disk_without_inodes_is_full_too() {
     let Some(ended) = on_a_small_disk(&space, "48M,nr_inodes=400", "run 4") else { return };
     ended.exits(0).says("gate 1 (system_resource_exhaustion): p needs a person");
     let ledger = left(&space);
-    let reason = format!("disk_space high kernel: `{}` had 0 inodes left", space.state().display());
+    let reason = format!("disk_space high kernel: `{}/work` had 0 inodes left", space.state().display());
     assert_eq!(why(&ledger), reason);
     assert_eq!(ledger.actions("p"), [AFTER_SYSTEM_FAILURE, AFTER_SYSTEM_FAILURE].concat());
 }

@@ -1,0 +1,52 @@
+//! Recovery actions on threads beside the loop.
+//!
+//! Owns: which of them are under way. Does not know: what they do (`recover`), which are needed (the engine).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::config::document::RecoveryAction;
+use crate::engine::message::{Act, Acted, ActionResult, Then};
+use crate::plan::PackageId;
+
+use super::super::chores;
+use super::{Message, Shift, no_thread};
+
+impl Shift<'_> {
+    /// Does a recovery action, on a thread.
+    pub(super) fn act(&mut self, act: Act) {
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.acting.insert(act.package, Arc::clone(&cancel));
+        let frees = act.action == RecoveryAction::FreeResources;
+        let idle = if frees { self.idle_work() } else { Vec::new() };
+        let recoverer = Arc::clone(&self.recoverer);
+        let sender = self.driver.remote.0.clone();
+        let package = act.package;
+        let spawned = std::thread::Builder::new().name("recover".into()).spawn(move || {
+            let acted = recoverer.act(&act, &idle, &cancel);
+            let _ = sender.send(Message::Acted { package, acted });
+        });
+        if let Err(error) = spawned {
+            let examined = no_thread(&error).evidence.text.into();
+            let acted = Acted { result: ActionResult::Failed, examined, then: Then::GoOn };
+            let _ = self.driver.remote.0.send(Message::Acted { package, acted });
+        }
+    }
+
+    pub(super) fn cancel_act(&self, package: PackageId) {
+        let flags = self.acting.get(&package).into_iter();
+        let looks = self.look.iter().filter(|(task, _)| self.engine.plan().package_of(*task) == package);
+        flags.chain(looks.map(|(_, flag)| flag)).for_each(|flag| chores::cancel(flag));
+    }
+
+    /// Packages with a work directory that nobody needs any more: nothing more is done for them, and no person is asked
+    /// to look at it.
+    fn idle_work(&self) -> Vec<Arc<str>> {
+        let (plan, state) = (self.engine.plan(), self.engine.state());
+        let asked = |name: &str| state.gates.values().any(|gate| gate.package.as_deref() == Some(name));
+        let there = std::fs::read_dir(self.scripts.state.work()).into_iter().flatten().flatten();
+        let found = there.filter_map(|entry| plan.find(entry.file_name().to_str()?));
+        let idle = found.filter(|id| state.package(*id).state.is_final());
+        idle.map(|id| Arc::clone(&plan.package(id).name)).filter(|name| !asked(name)).collect()
+    }
+}
