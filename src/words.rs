@@ -1,6 +1,6 @@
 //! Words in messages.
 //!
-//! Owns: a noun that goes with its number, sizes. Does not know: what is counted.
+//! Owns: a noun that goes with its number, lists of names, sizes. Does not know: what is counted.
 
 use std::fmt::Display;
 
@@ -29,6 +29,15 @@ pub fn size(bytes: u64) -> String {
     if value < 10.0 && unit != "B" { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
 }
 
+/// "`a`", "`a`, `b`", "`a`, `b` and 3 more": so many are named at most.
+pub fn listed(names: &[&str], at_most: usize) -> String {
+    let said = names.iter().take(at_most).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(at_most) {
+        0 => said,
+        more => format!("{said} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +48,12 @@ mod tests {
         let expected =
             [["1 package", "1 process", "1 directory"], ["2 packages", "2 processes", "2 directories"]];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn of_many_names_a_few_are_said() {
+        assert_eq!(listed(&["a"], 2), "`a`");
+        assert_eq!(listed(&["a", "b"], 2), "`a`, `b`");
+        assert_eq!(listed(&["a", "b", "c"], 2), "`a`, `b` and 1 more");
     }
 }

@@ -8,5 +8,6 @@ mod spawn {
     mod groups;
     mod host;
     mod jobs;
+    mod sandbox;
     pub(crate) mod space;
 }

@@ -40,7 +40,7 @@ pub(super) struct GraphCommand {
     ///
     /// For each set of packages that need each other: how many they are, a shortest cycle, and each edge that is
     /// dropped (or would be, if `circular_handling` were `warn`) with its file and line and a cycle that it closes.
-    #[arg(long, conflicts_with_all = ["format", "package", "names"])]
+    #[arg(long, conflicts_with_all = ["format", "package", "depth", "all_edges", "names"])]
     cycles: bool,
 }
 

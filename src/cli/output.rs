@@ -75,13 +75,20 @@ pub(super) fn failed(error: &anyhow::Error) -> Exit {
     let not_ours = match error.downcast_ref() {
         Some(DriverError::OtherDefinition { .. }) => true,
         Some(DriverError::State { source, .. }) => source.kind() == io::ErrorKind::AlreadyExists,
-        Some(DriverError::Lock(_) | DriverError::Ledger(_) | DriverError::Prepare { .. }) | None => false,
+        Some(
+            DriverError::Lock(_)
+            | DriverError::Ledger(_)
+            | DriverError::Sandbox { .. }
+            | DriverError::Prepare { .. },
+        )
+        | None => false,
     };
+    let unconfined = matches!(error.downcast_ref(), Some(DriverError::Sandbox { .. }));
     if held {
         Exit::Held
     } else if not_ours {
         Exit::Usage
-    } else if refused {
+    } else if refused || unconfined {
         Exit::Requirements
     } else {
         Exit::Error

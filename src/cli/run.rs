@@ -88,10 +88,6 @@ impl Run {
         if let Err(exit) = self.select(&mut job) {
             return Ok(exit);
         }
-        if job.settings.sandbox == crate::config::settings::Sandbox::Require {
-            output::say("kiln: `sandbox: require`, but this kiln has no sandbox yet: set it to on or off");
-            return Ok(Exit::Requirements);
-        }
         if let Some(file) = job.settings.web_config_file.as_ref().filter(|_| !self.no_listen) {
             // Who wants users and TLS must not get a server that is open to all.
             output::say(&format!(

@@ -13,7 +13,7 @@ use include_dir::{Dir, include_dir};
 
 use super::brief::brief;
 use super::{Exit, output};
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, Severity, Spot};
 use crate::config::files::Files;
 use crate::config::layers::{Flag, Inputs, Layered, layered};
 use crate::config::load::{Definition, Problems, Rest, Root, load};
@@ -23,7 +23,7 @@ use crate::driver::Job;
 use crate::graph::resolve::resolve;
 use crate::ledger::place::StateDir;
 use crate::plan::PackageId;
-use crate::plan::build::{Planned, plan};
+use crate::plan::build::{self, Planned, plan};
 
 /// The definition that is used where there is none: `config/pocket`.
 static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/config/pocket");
@@ -100,16 +100,27 @@ impl Target {
     }
 }
 
-/// Adds what is wrong with the names in what is left of a definition with errors.
+/// Adds what is wrong as a whole with what is left of a definition with errors.
 pub(super) fn with_names(mut problems: Problems) -> Problems {
     let Some(rest) = problems.rest.take() else { return problems };
     let Rest { mut definition, unread } = *rest;
     definition.files = problems.files;
-    let found = resolve(&definition).map_or_else(|found| found, |(_, warnings)| warnings);
+    // What is wrong in kiln.yaml may be what it says of cycles or depth.
+    let in_document = |diagnostic: &Diagnostic| {
+        let file = diagnostic.spot.as_ref().map(Spot::file);
+        diagnostic.severity == Severity::Error && file == Some(definition.place.file)
+    };
+    let found = if problems.diagnostics.iter().any(in_document) {
+        resolve(&definition).1
+    } else {
+        build::problems(&definition)
+    };
     let found = Rest::relocate(&definition, found);
     problems.files = definition.files;
     let about_unread = |diagnostic: &Diagnostic| {
-        unread.iter().any(|name| diagnostic.message.contains(&format!("`{name}` has no recipe")))
+        let is_unread = |name: &String| diagnostic.message.contains(&format!("`{name}` has no recipe"));
+        // What is in no step may be needed by one that could not be read.
+        diagnostic.code == "left-out" || unread.iter().any(is_unread)
     };
     problems.diagnostics.extend(found.into_iter().filter(|diagnostic| !about_unread(diagnostic)));
     problems

@@ -18,7 +18,7 @@ use crate::engine::state::{State, TaskState};
 use crate::failure::Failure;
 use crate::ledger::Entry;
 use crate::observe::{Progress, events, human};
-use crate::plan::{PackageId, TaskKind};
+use crate::plan::{DroppedEdge, PackageId, TaskKind};
 use crate::words::count;
 
 /// Arguments.
@@ -44,6 +44,8 @@ struct Answer<'a> {
     reason: &'static str,
     needs: Vec<&'a str>,
     needed_by: Vec<&'a str>,
+    /// What it needs and does not wait for, so that nothing is circular.
+    dropped_edges: Vec<&'a DroppedEdge>,
     /// In the last run.
     history: Vec<Event>,
     /// The last failure, if it has not been got over.
@@ -98,6 +100,7 @@ impl Why {
             reason: fact.reason,
             needs: package.depends_on.iter().map(|id| name(*id)).collect(),
             needed_by: needed_by.map(name).collect(),
+            dropped_edges: plan.dropped_edges.iter().filter(|edge| edge.from == package.name).collect(),
             history: story.events,
             failure: story.failed.map(|failed| failed.with_neighbours(&job, &seen.state, &self.package)),
             next,
@@ -265,8 +268,12 @@ impl Failed {
 impl Answer<'_> {
     fn text(&self) -> String {
         let list = |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let dropped = self.dropped_edges.iter().map(|DroppedEdge { to, dependency_type, reason, .. }| {
+            let list = dependency_type.list();
+            format!("  dropped   {to} ({list}): it is not waited for, because that {reason}\n")
+        });
         let mut text = format!(
-            "{} {}: {} ({})\n  phase     {}, by step {}\n  needs     {}\n  needed by {}\n  key       {}\n",
+            "{} {}: {} ({})\n  phase     {}, by step {}\n  needs     {}\n{}  needed by {}\n  key       {}\n",
             self.package,
             self.version,
             self.decision.name(),
@@ -274,6 +281,7 @@ impl Answer<'_> {
             self.phase,
             self.step,
             list(&self.needs),
+            dropped.collect::<String>(),
             list(&self.needed_by),
             self.key
         );

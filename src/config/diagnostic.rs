@@ -121,6 +121,16 @@ impl Diagnostic {
     }
 }
 
+impl Spot {
+    /// The file that it is in.
+    pub fn file(&self) -> FileId {
+        match self {
+            Self::Node(place) => place.file,
+            Self::Text(file, _) | Self::File(file) => *file,
+        }
+    }
+}
+
 impl From<Place> for Spot {
     fn from(place: Place) -> Self {
         Self::Node(place)

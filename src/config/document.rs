@@ -130,7 +130,8 @@ pub struct PackageType {
 }
 
 /// What must hold of a dependency that is there, before a dependent's first script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+// The strongest first: the order is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verification {
     /// Its version fits, its files in the sysroot have the digests of its manifest, its `check` has not failed.

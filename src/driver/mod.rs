@@ -6,13 +6,14 @@
 //! Owns: processes, files, the kernel, the clock. Does not know: why something is started or retried (the
 //! engine does), who watches (`observe` gets the records and nothing else).
 //!
-//! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `work` (where they do it), `store` (archives and
-//! the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
+//! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `work` (where they do it), `sandbox`
+//! (what keeps them there), `store` (archives and the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
 pub mod ahead;
 pub mod answer;
 pub mod beneath;
 mod chores;
+mod credentials;
 mod discard;
 pub mod fetch;
 mod identity;
@@ -21,6 +22,7 @@ pub mod look;
 pub mod path;
 mod recover;
 pub mod run;
+mod sandbox;
 mod script;
 mod space;
 mod spares;
@@ -101,6 +103,12 @@ pub enum DriverError {
         theirs: Arc<str>,
         /// Of this.
         ours: Arc<str>,
+    },
+    /// `sandbox: require`, and this host has not all of it.
+    #[error("`sandbox: require`, but here tasks {missing}; `sandbox: on` runs with as much as there is")]
+    Sandbox {
+        /// What tasks could do.
+        missing: String,
     },
     /// Something that every task needs could not be prepared.
     #[error("cannot {what}")]

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::config::scalar::Switch;
+use crate::config::settings::Sandbox;
 use crate::engine::gate::{Refusal, Request};
 use crate::engine::message::{
     Acted, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
-use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::{Entry, Ledger};
@@ -38,7 +38,7 @@ use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::work::Work;
-use super::{DriverError, Job, ahead, leftover, prepare, verdict};
+use super::{DriverError, Job, ahead, leftover, prepare, sandbox, verdict};
 
 mod acting;
 mod answers;
@@ -188,7 +188,8 @@ impl Driver {
         let answers = Answers::default();
         let helpers_answers = answers.clone();
         let cgroups = self.job.settings.cgroups == Switch::On;
-        let options = spawn::Options { cgroups, ..spawn::Options::new(state_id) };
+        let isolation = self.job.settings.sandbox != Sandbox::Off;
+        let options = spawn::Options { cgroups, isolation, ..spawn::Options::new(state_id) };
         let spawner = Spawner::start(options, move |report| {
             // For the engine a task runs from the moment that it says so: the loop need not wake for this.
             if let Some(report) = helpers_answers.take(report)
@@ -204,6 +205,7 @@ impl Driver {
             );
         }
         self.say_control(spawner.control());
+        sandbox::say(self.job.settings.sandbox, spawner.isolation())?;
         let helpers = Helpers::of(&spawner, answers);
         let fetcher = ahead::fetcher(&self.job, helpers.clone())?;
         let chores = Chores {
@@ -452,6 +454,7 @@ impl Shift<'_> {
         flying.usage = usage;
         let before = flying.before.take();
         let chores = Arc::clone(&self.chores);
+        let cell = self.scripts.cell(chores.recipe(&start), &start, self.spawner.isolation());
         let path = self.space.path();
         // What `install` staged is packed; what a direct one changed is taken back if it failed. All of the output is
         // read to say why, which may be hundreds of megabytes.
@@ -461,8 +464,7 @@ impl Shift<'_> {
             } else {
                 let mut facts = verdict::facts(&group, &chores.recipe(&start).limits);
                 facts.extend(least.map(|least| verdict::space(&path, least)));
-                let output = std::fs::File::open(&log).and_then(Output::read_from).unwrap_or_default();
-                Outcome::Failure(verdict::script(start.kind, exit, &facts, output))
+                Outcome::Failure(verdict::script(start.kind, exit, facts, &log, &cell))
             };
             if outcome != Outcome::Success && before.is_some() {
                 let package = &chores.plan.package(start.package).name;

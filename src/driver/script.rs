@@ -14,8 +14,9 @@ use crate::engine::message::Start;
 use crate::ledger::place::StateDir;
 use crate::plan::TaskKind;
 
+use super::sandbox::{self, Cell};
 use super::spares::Spares;
-use super::spawn::{Job, Limits, User};
+use super::spawn::{Isolation, Job, Limits, User};
 use super::work::Work;
 
 /// From here on a script is run from a file: the kernel allows an argument 128 KiB (`MAX_ARG_STRLEN`).
@@ -100,7 +101,18 @@ impl Scripts {
                 memory: recipe.limits.memory.map(|size| size.0),
                 pids: recipe.limits.pids,
             }),
+            confined: Some(sandbox::writable(&self.state, recipe, start)),
         })
+    }
+
+    /// What keeps it in.
+    pub(super) fn cell(&self, recipe: &Recipe, start: &Start, isolation: &Isolation) -> Cell {
+        let writable = || sandbox::writable(&self.state, recipe, start);
+        Cell {
+            writable: isolation.writes.is_ok().then(writable),
+            user: self.user.clone(),
+            network: isolation.network.is_err(),
+        }
     }
 
     /// What the recipe says that a task does; nothing where kiln does it.

@@ -1,7 +1,8 @@
 //! Starts tasks' processes, says how they ended, and ends what they leave behind.
 //!
 //! Owns: the one thread that spawns, the pid namespace that it spawns into, every process of every task.
-//! Does not know: packages, attempts, time-outs (whoever decides sends [`Spawner::kill`]), sandboxes, logs.
+//! Does not know: packages, attempts, time-outs (whoever decides sends [`Spawner::kill`]), logs, where a task may write
+//! (each [`Job`] says that).
 //!
 //! **Invariant: when `Exited` is reported, no process of that task is left**, not even one that called `setsid`
 //! or forked twice. An orphan is a child of the namespace's init (or, without a namespace, of kiln); whose it is
@@ -16,8 +17,9 @@
 //!
 //! A process that the kernel cannot end (state D) delays its task's `Exited`, and [`Spawner::shutdown`].
 
+mod birth;
 mod cgroup;
-mod credentials;
+pub(in crate::driver) mod isolation;
 mod namespace;
 mod orphan;
 pub(in crate::driver) mod process;
@@ -57,13 +59,15 @@ pub struct Options {
     pub namespace: bool,
     /// Whether to try for a control group for each job that has [`Job::limits`].
     pub cgroups: bool,
+    /// Whether to try for what [`Job::confined`] asks for.
+    pub isolation: bool,
 }
 
 impl Options {
-    /// A namespace if permitted, with this very executable as its init; no control groups.
+    /// A namespace if permitted, with this very executable as its init; no control groups, no isolation.
     pub fn new(state_id: impl Into<String>) -> Self {
         let executable = PathBuf::from("/proc/self/exe");
-        Self { state_id: state_id.into(), executable, namespace: true, cgroups: false }
+        Self { state_id: state_id.into(), executable, namespace: true, cgroups: false, isolation: false }
     }
 }
 
@@ -87,6 +91,9 @@ pub struct Job {
     pub user: Option<User>,
     /// What it may use. With it, though it may set no limit, the job gets a control group where there are any.
     pub limits: Option<Limits>,
+    /// With it, the job has no network but a loopback, which all such jobs share, and may write only below these
+    /// directories, to its output and to the usual devices: as much of this as [`Spawner::isolation`] says.
+    pub confined: Option<Vec<PathBuf>>,
 }
 
 /// What a job may use, where control groups enforce it.
@@ -185,6 +192,30 @@ pub enum Control {
     },
 }
 
+/// What keeps a confined job in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    /// Landlock limits where it may write: the ABI; or why not.
+    pub writes: Result<i32, String>,
+    /// It has no network but a loopback; or why it has the host's.
+    pub network: Result<(), String>,
+}
+
+impl Isolation {
+    fn unwanted() -> Self {
+        let reason = || "not wanted".to_owned();
+        Self { writes: Err(reason()), network: Err(reason()) }
+    }
+}
+
+/// What jobs run on.
+#[derive(Debug)]
+struct Ground {
+    confinement: Confinement,
+    control: Control,
+    isolation: Isolation,
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -217,6 +248,9 @@ pub enum SpawnError {
     /// Its control group could not be made, or its limits set.
     #[error("cannot make a control group")]
     Group(#[source] io::Error),
+    /// It could not be kept in.
+    #[error("cannot confine it")]
+    Confine(#[source] io::Error),
     /// Program, working directory, user, or the kernel's limits.
     #[error("cannot start `{program}`")]
     Exec {
@@ -282,8 +316,7 @@ pub enum Confinement {
 #[derive(Debug)]
 pub struct Spawner {
     inbox: Arc<Inbox>,
-    confinement: Confinement,
-    control: Control,
+    ground: Ground,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -311,20 +344,25 @@ impl Spawner {
             .name("spawner".to_owned())
             .spawn(move || worker::run(&options, theirs, report, &ready))
             .map_err(prepare("starting a thread"))?;
-        let (confinement, control) = started
+        let ground = started
             .recv()
             .unwrap_or_else(|_| Err(prepare("waiting for the thread")(io::ErrorKind::BrokenPipe.into())))?;
-        Ok(Self { inbox, confinement, control, thread: Some(thread) })
+        Ok(Self { inbox, ground, thread: Some(thread) })
     }
 
     /// What ends the tasks when kiln is killed.
     pub fn confinement(&self) -> &Confinement {
-        &self.confinement
+        &self.ground.confinement
     }
 
     /// Which control groups jobs get.
     pub fn control(&self) -> &Control {
-        &self.control
+        &self.ground.control
+    }
+
+    /// What keeps confined jobs in.
+    pub fn isolation(&self) -> &Isolation {
+        &self.ground.isolation
     }
 
     /// Reaches it from other threads.

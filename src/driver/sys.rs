@@ -1,11 +1,10 @@
-//! System calls that neither std nor rustix offers as safe functions; the only `unsafe` of the crate.
+//! System calls that neither std nor rustix offers as safe functions; here and below is the only `unsafe` of the crate.
 //!
 //! Owns: the proof of each call's safety. Does not know: why anybody calls it.
 #![expect(unsafe_code, reason = "few calls that std and rustix have no safe function for")]
 
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+pub(crate) mod launch;
+
 use std::{io, ptr};
 
 use rustix::thread::UnshareFlags;
@@ -69,14 +68,8 @@ pub(crate) fn unshare_mounts() -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?)
 }
 
-/// The command's process enters these control groups before it becomes the program, by writing `0` to each.
-pub(crate) fn enter_before_exec(command: &mut Command, doors: Vec<OwnedFd>) {
-    let enter = move || {
-        for door in &doors {
-            rustix::io::write(door, b"0")?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec only write(2) is called: nothing is allocated or locked.
-    unsafe { command.pre_exec(enter) };
+/// The calling thread, and its later children, get a network namespace in which nothing is but a loopback that is down.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: NEWNET changes nothing of the caller but the network; descriptors, open sockets included, stay as they are.
+    Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?)
 }

@@ -3,12 +3,15 @@
 //! Owns: which error means which category. Does not know: what scripts print (`failure`), retries.
 
 use std::error::Error;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::recipe::Limits;
 use crate::engine::message::Usage;
 use crate::failure::classify::{Case, End};
+use crate::failure::denial;
 use crate::failure::fact::Fact;
 use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
@@ -16,6 +19,7 @@ use crate::host::Free;
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
+use super::sandbox::Cell;
 use super::spawn::{Ended, Exit, SpawnError, Usage as ProcessUsage};
 use super::stage::StageError;
 use super::stage::plan::MergeError;
@@ -78,20 +82,26 @@ pub(super) fn space(path: &str, least: Free) -> Fact {
     Fact::Space { path: path.to_owned(), free_bytes: least.bytes, free_inodes: least.inodes }
 }
 
-/// A script ended otherwise than with exit code 0.
-pub(super) fn script(kind: TaskKind, exit: Exit, facts: &[Fact], output: Output) -> Failure {
+/// A script ended otherwise than with exit code 0. `facts`: what the kernel says; what its output, in `log`, says comes on top.
+pub(super) fn script(kind: TaskKind, exit: Exit, mut facts: Vec<Fact>, log: &Path, cell: &Cell) -> Failure {
+    // An output that cannot be read says nothing.
+    let output = File::open(log).and_then(Output::read_from).unwrap_or_default();
+    facts.extend(cell.denial(log).unwrap_or_default());
     let end = match exit {
         Exit::Code(code) => End::Status(code),
         Exit::Signal(signal) => End::Signal(signal),
         Exit::Lost => End::Lost,
     };
-    let case = Case { kind: Some(kind), facts, end };
-    case.classify(output).expect("only exit code 0 needs no explanation")
+    let case = Case { kind: Some(kind), facts: &facts, end };
+    let failure = case.classify(output).expect("only exit code 0 needs no explanation");
+    if cell.network { failure } else { denial::without_network(failure) }
 }
 
 pub(super) fn spawn(error: &SpawnError) -> Failure {
     let category = match error {
-        SpawnError::Exec { source, .. } | SpawnError::Group(source) => io_category(source),
+        SpawnError::Exec { source, .. } | SpawnError::Group(source) | SpawnError::Confine(source) => {
+            io_category(source)
+        }
         SpawnError::NoProgram
         | SpawnError::Duplicate(_)
         | SpawnError::Internal(_)

@@ -6,6 +6,7 @@
 //! fails the attempt (`broken_dependency`) and is merged again from its archive or, where that is damaged, too, built again,
 //! and whatever needs it waits for that; the next attempt looks again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::failure::{Category, Failure};
@@ -19,14 +20,20 @@ use super::{EndReason, Engine};
 impl Engine {
     /// Whether something must be looked at before this task begins.
     pub(super) fn looks(&self, task: TaskId) -> bool {
-        self.strict(task).iter().any(|dependency| self.has_files(dependency.package))
+        let mut strict = self.verified_before(task).into_iter().flat_map(|id| self.plan.each_strict(id));
+        strict.any(|dependency| self.has_files(dependency.package))
     }
 
-    /// The dependencies that must be verified before this task: its package's, if it is the first script of that.
-    fn strict(&self, task: TaskId) -> &[Strict] {
-        let package = self.plan.package(self.plan.package_of(task));
-        let first = package.tasks.iter().find(|kind| kind.is_script());
-        if self.verifies && first == Some(&self.plan.kind(task)) { &package.strict } else { &[] }
+    /// The package whose dependencies must be verified before this task: its own, if it is the first script of that.
+    fn verified_before(&self, task: TaskId) -> Option<PackageId> {
+        let id = self.plan.package_of(task);
+        let first = self.plan.package(id).tasks.iter().find(|kind| kind.is_script());
+        (self.verifies && first == Some(&self.plan.kind(task))).then_some(id)
+    }
+
+    /// The dependencies that must be verified before this task.
+    fn strict(&self, task: TaskId) -> Cow<'_, [Strict]> {
+        self.verified_before(task).map_or_else(Cow::default, |id| self.plan.strict(id))
     }
 
     /// Whether the package is there, in the sysroot.
@@ -42,7 +49,8 @@ impl Engine {
             self.give_back(now, task, failure, out);
             return true;
         }
-        let strict = self.strict(task).iter().map(|dependency| dependency.package);
+        let strict = self.strict(task);
+        let strict = strict.iter().map(|dependency| dependency.package);
         let packages: Vec<PackageId> = strict.filter(|id| self.has_files(*id)).collect();
         let Some(running) = self.running.get_mut(&task).filter(|_| !packages.is_empty()) else {
             return false;
@@ -56,7 +64,7 @@ impl Engine {
     /// What need not be looked at.
     fn known_to_be_broken(&self, task: TaskId) -> Option<Failure> {
         let accepts = self.plan.package(self.plan.package_of(task)).accept_failed_check;
-        for Strict { package, .. } in self.strict(task) {
+        for Strict { package, .. } in &*self.strict(task) {
             let dependency = self.state.package(*package);
             let name = self.name(*package);
             match dependency.state {

@@ -2,7 +2,7 @@
 //!
 //! Owns: the facts, and what each means. Does not know: how they are seen.
 
-use super::{Category, Failure};
+use super::{Category, Confidence, Evidence, Failure};
 use crate::words::count;
 
 /// One fact about an attempt.
@@ -38,10 +38,15 @@ pub enum Fact {
         /// Which limit, in words.
         limit: String,
     },
-    /// It tried what the sandbox forbids.
+    /// It tried to write where only the sandbox forbids it. The kernel does not say so: it was read in the output, and
+    /// whether anything else is in the way was looked up.
     Denied {
-        /// What, in words.
-        what: String,
+        /// Where.
+        path: String,
+        /// The number of the line that says so.
+        line: u64,
+        /// That line.
+        text: String,
     },
     /// A file is not the one that its digest names.
     Digest {
@@ -66,13 +71,16 @@ impl Fact {
                 format!("`{file}` is not the file that its digest names"),
                 "compare the digest with upstream's announcement before changing it",
             ),
-            Self::Denied { what } => (
-                6,
-                C::SecurityViolation,
-                "kernel",
-                what.clone(),
-                "let it write below SRC, DESTDIR and TMPDIR alone",
-            ),
+            Self::Denied { path, line, text } => {
+                let evidence = Evidence { source: "output".into(), line: Some(*line), text: text.clone() };
+                let failure = Failure { evidence, ..Failure::fact(C::SecurityViolation, "", "") };
+                let temporary = ["/tmp/", "/var/tmp/"].iter().any(|place| path.starts_with(place));
+                let instead = if temporary { "; $TMPDIR is there for that" } else { "" };
+                let hint = format!(
+                    "`{path}` is outside of where a task may write: below SRC, DESTDIR and TMPDIR{instead}"
+                );
+                return Some((6, Failure { confidence: Confidence::Medium, ..failure }.hint(hint)));
+            }
             Self::OutOfMemory { killed, first, limit } => (
                 5,
                 C::ResourceExhaustion,

@@ -4,9 +4,10 @@
 //! gates (those are the engine's); where evidence comes from (the driver's).
 //!
 //! `classify` weighs evidence: facts (`fact`), how it ended, and what was printed (`output`), which is held against what
-//! tools are known to print (`rules`).
+//! tools are known to print (`rules`). `denial` reads there, too, what a task that was kept in tried in vain.
 
 pub mod classify;
+pub mod denial;
 pub mod fact;
 pub mod line;
 mod literal;

@@ -6,7 +6,9 @@
 pub mod components;
 pub mod cycle;
 pub mod export;
+pub mod groups;
 pub mod lists;
+mod names;
 pub mod part;
 pub mod resolve;
 mod versions;

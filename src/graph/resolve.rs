@@ -1,44 +1,55 @@
 //! From steps, groups and recipes to a graph.
 //!
-//! Owns: what a name means (package or group), which packages are part of the build and in which phase, and
-//! every complaint about a name or a phase. Does not know: cycles, order, which version would do (`versions`).
+//! Owns: which packages are part of the build and in which phase, what becomes of each dependency, and every complaint about
+//! either. Does not know: cycles, order, which version would do (`versions`), what a name stands for (`groups`), what is
+//! said of one that is none (`names`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Place, Severity};
 use crate::config::document::{PackageType, Verification};
 use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
-use crate::config::suggest;
+use crate::words::listed;
 
 use super::components::number;
+use super::groups::{components_of_groups, members, recipes};
+use super::names::Unknown;
 use super::versions::{self, Want};
 use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel, lists};
 
-/// Resolves every name of the definition. All problems are reported, not just the first.
-///
-/// # Errors
-/// When at least one of the diagnostics is an error; warnings come with the graph.
-pub fn resolve(definition: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
+/// Of the members of a group that are left out, so many are named.
+const NAMED_MOST: usize = 3;
+
+/// Resolves every name of the definition. All problems are reported, not just the first; where there are errors, the graph
+/// is what is left without them.
+pub fn resolve(definition: &Definition) -> (Graph, Vec<Diagnostic>) {
     let mut resolver = Resolver::new(definition);
     resolver.place_steps();
     resolver.connect();
-    let Resolver { graph, diagnostics, .. } = resolver;
-    if diagnostics.iter().any(|d| d.severity == Severity::Error) {
-        Err(diagnostics)
-    } else {
-        Ok((graph, diagnostics))
+    let Resolver { graph, mut diagnostics, mut unknown, in_no_step, .. } = resolver;
+    diagnostics.extend(unknown.others());
+    // What is in no step because a name of one is misspelt is no news.
+    if !diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        diagnostics.extend(in_no_step);
     }
+    (graph, diagnostics)
 }
 
 struct Resolver<'a> {
     definition: &'a Definition,
     /// Only looked up in, never gone through in its own order.
     recipes: HashMap<&'a str, usize>,
+    /// Of groups that dependencies name, the members.
+    groups: HashMap<usize, Rc<[usize]>>,
     graph: Graph,
     diagnostics: Vec<Diagnostic>,
+    unknown: Unknown<'a>,
+    /// Warnings of what is left out because it is no part of the build.
+    in_no_step: Vec<Diagnostic>,
     /// By recipe: what became of it.
     known: Vec<Known>,
     /// What the recipes that are part of the build need.
@@ -66,6 +77,18 @@ struct Need {
     index: u32,
 }
 
+/// What becomes of a dependency of a package that is part of the build; with nodes.
+enum Fate {
+    /// It names the package itself.
+    Itself,
+    /// It is used.
+    Used(usize),
+    /// It is not, and the package can do without: it is no part of the build, or (a node) of a later phase.
+    LeftOut(Option<usize>),
+    /// It is built in a later phase, and the package cannot do without.
+    TooLate(usize),
+}
+
 impl Known {
     fn new(recipe: &Recipe) -> Self {
         let is_group = recipe.group.is_some();
@@ -82,6 +105,9 @@ impl<'a> Resolver<'a> {
         Self {
             definition,
             recipes,
+            groups: HashMap::new(),
+            unknown: Unknown::new(definition),
+            in_no_step: Vec::new(),
             graph: Graph { phases, nodes: Vec::new(), edges: Vec::new() },
             diagnostics: Vec::new(),
             known: definition.recipes.iter().map(|recipe| Known::new(&recipe.value)).collect(),
@@ -99,16 +125,16 @@ impl<'a> Resolver<'a> {
 
     /// Every member of every group exists, and no group contains itself.
     fn check_groups(&mut self) {
-        for (index, located) in self.definition.recipes.iter().enumerate() {
+        let definition = self.definition;
+        let components = components_of_groups(definition, &self.recipes).of;
+        for (index, located) in definition.recipes.iter().enumerate() {
             let Some(members) = &located.value.group else { continue };
             for (i, member) in members.iter().enumerate() {
                 let place = || located.place.clone().key("group").index(i);
                 match self.recipes.get(&**member) {
-                    None => {
-                        let diagnostic = self.unknown("member of a group", member).at(place());
-                        self.diagnostics.push(diagnostic);
-                    }
-                    Some(&to) if self.group_reaches(to, index) => self.diagnostics.push(
+                    None => self.diagnostics.extend(self.unknown.error("member of a group", member, place)),
+                    // One that names itself is wrong within its recipe, and said to be.
+                    Some(&to) if to != index && components[to] == components[index] => self.diagnostics.push(
                         Diagnostic::error(
                             "group-cycle",
                             format!("group `{}` contains itself through `{member}`", located.value.package),
@@ -122,47 +148,18 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn group_reaches(&self, from: usize, target: usize) -> bool {
-        let mut seen = vec![from];
-        let mut stack = vec![from];
-        while let Some(at) = stack.pop() {
-            if at == target {
-                return true;
-            }
-            for member in self.recipe(at).group.iter().flatten() {
-                if let Some(&next) = self.recipes.get(&**member)
-                    && !seen.contains(&next)
-                {
-                    seen.push(next);
-                    stack.push(next);
-                }
-            }
-        }
-        false
-    }
-
-    fn unknown(&self, what: &str, name: &str) -> Diagnostic {
-        let diagnostic = Diagnostic::error("unknown-package", format!("{what} `{name}` has no recipe"));
-        let names: Vec<&str> = self.definition.recipes.iter().map(|recipe| &*recipe.value.package).collect();
-        match suggest::did_you_mean(name, &names) {
-            Some(hint) => diagnostic.hint(hint),
-            None => diagnostic.hint(format!("add packages/{name}.yaml, or take the name out")),
-        }
-    }
-
     /// Gives every package of every step its node, and pulls in what they depend on.
     fn place_steps(&mut self) {
         self.check_groups();
-        let document = &self.definition.document;
+        let definition = self.definition;
+        let document = &definition.document;
         let mut steps: Vec<(usize, Arc<str>, usize)> = Vec::new(); // phase, step, recipe
         for phase in 0..self.graph.phases.len() {
             let key = Arc::clone(&self.graph.phases[phase].key);
             for (i, step) in document.build_phases[&*key].steps.iter().enumerate() {
-                let place =
-                    self.definition.place.clone().key("build_phases").key(&*key).key("steps").index(i);
+                let place = || definition.place.clone().key("build_phases").key(&*key).key("steps").index(i);
                 let Some(members) = self.expand(step) else {
-                    let diagnostic = self.unknown("step", step).at(place);
-                    self.diagnostics.push(diagnostic);
+                    self.diagnostics.extend(self.unknown.error("step", step, place));
                     continue;
                 };
                 let step: Arc<str> = (**step).into();
@@ -179,7 +176,7 @@ impl<'a> Resolver<'a> {
                                         self.graph.phases[*other].key
                                     ),
                                 )
-                                .at(place.clone())
+                                .at(place())
                                 .hint("a package is built once: name it in one step"),
                             );
                         }
@@ -244,9 +241,13 @@ impl<'a> Resolver<'a> {
                 match self.recipes.get(&*dependency.name) {
                     None => self.known[recipe].unknown_names = true,
                     Some(&package) if !self.known[package].is_group => self.needs.push(need(package)),
-                    Some(_) => {
-                        let members = self.expand(&dependency.name).unwrap_or_default();
-                        self.needs.extend(members.into_iter().map(need));
+                    Some(&group) => {
+                        // Thousands may name the same one.
+                        if !self.groups.contains_key(&group) {
+                            let members = self.expand(&dependency.name).unwrap_or_default();
+                            self.groups.insert(group, members.into());
+                        }
+                        self.needs.extend(self.groups[&group].iter().copied().map(need));
                     }
                 }
             }
@@ -256,13 +257,33 @@ impl<'a> Resolver<'a> {
         needs
     }
 
+    /// What becomes of a need of the package `from`.
+    fn fate(&self, from: usize, need: &Need) -> Fate {
+        let node = &self.graph.nodes[from];
+        if need.recipe as usize == node.recipe {
+            return Fate::Itself;
+        }
+        let Some(to) = self.known[need.recipe as usize].node.map(|node| node as usize) else {
+            return Fate::LeftOut(None);
+        };
+        match self.level(need.kind) {
+            // What is needed to run may come later, as long as nobody is built with it before.
+            _ if need.kind == DependencyType::Runtime || self.graph.nodes[to].phase <= node.phase => {
+                Fate::Used(to)
+            }
+            RequirementLevel::Optional => Fate::LeftOut(Some(to)),
+            RequirementLevel::Required => Fate::TooLate(to),
+        }
+    }
+
     /// Edges of all nodes, with everything that can be wrong about one.
     fn connect(&mut self) {
         let compatible = self.definition.document.dependency_graph.validation.version_compatibility;
         let mut unsatisfied = BTreeSet::new();
         self.graph.edges.reserve_exact(self.needs.len());
-        // By node, the last one with an edge to it: for building, for running.
-        let mut connected = vec![[None; 2]; self.graph.nodes.len()];
+        // By node: who had an edge to it last, and how strong those of that one are, for building and for running.
+        let mut connected: Vec<[Option<(usize, PackageType)>; 2]> = vec![[None; 2]; self.graph.nodes.len()];
+        let mut left_out: Vec<(Need, Option<usize>)> = Vec::new();
         for from in 0..self.graph.nodes.len() {
             let recipe = self.graph.nodes[from].recipe;
             if self.known[recipe].unknown_names {
@@ -271,30 +292,37 @@ impl<'a> Resolver<'a> {
             let (begin, end) = self.known[recipe].needs.unwrap_or_default();
             for at in begin..end {
                 let need = self.needs[at as usize];
-                if need.recipe as usize == recipe {
+                let fate = self.fate(from, &need);
+                let (Fate::Used(to) | Fate::TooLate(to)) = fate else {
+                    if let Fate::LeftOut(to) = fate {
+                        left_out.push((need, to));
+                    }
                     continue;
-                }
+                };
                 if compatible && !self.is_satisfied(recipe, &need) {
                     unsatisfied.insert(need.recipe as usize);
                 }
-                let Some(to) = self.known[need.recipe as usize].node.map(|node| node as usize) else {
-                    continue; // optional, and in no step
-                };
-                // The strongest list wins: a second edge between the same two says nothing new, unless one
-                // is for building and the other for running.
-                let connected = &mut connected[to][usize::from(need.kind == DependencyType::Runtime)];
-                if *connected == Some(from) {
-                    continue;
-                }
-                if self.graph.nodes[to].phase > self.graph.nodes[from].phase
-                    && need.kind != DependencyType::Runtime
-                {
-                    if self.level(need.kind) == RequirementLevel::Required {
-                        self.report_later_phase(from, to, &need);
+                // A second edge between the same two says nothing new, unless one is for building and the other for running, or
+                // it is stronger than what is there.
+                let own = self.package_type(need.kind);
+                let strongest = &mut connected[to][usize::from(need.kind == DependencyType::Runtime)];
+                match strongest {
+                    Some((other, strongest)) if *other == from => {
+                        let both = PackageType {
+                            required: strongest.required || own.required,
+                            verification: strongest.verification.min(own.verification),
+                        };
+                        if both == *strongest {
+                            continue;
+                        }
+                        *strongest = both;
                     }
+                    Some(_) | None => *strongest = Some((from, own)),
+                }
+                if let Fate::TooLate(_) = fate {
+                    self.report_later_phase(from, to, &need);
                     continue;
                 }
-                *connected = Some(from);
                 self.graph.edges.push(Edge {
                     from,
                     to,
@@ -303,6 +331,14 @@ impl<'a> Resolver<'a> {
                     index: need.index,
                 });
             }
+            // Members of one group are told together.
+            let same = |(a, later_a): &(Need, Option<usize>), (b, later_b): &(Need, Option<usize>)| {
+                (a.kind, a.index, later_a.is_some()) == (b.kind, b.index, later_b.is_some())
+            };
+            for left_out in left_out.chunk_by(same) {
+                self.report_left_out(from, left_out);
+            }
+            left_out.clear();
         }
         self.check_versions(&unsatisfied);
     }
@@ -313,13 +349,16 @@ impl<'a> Resolver<'a> {
                 if self.recipes.contains_key(&*dependency.name) {
                     continue;
                 }
-                let place = self.place(recipe, kind, index);
-                let mut diagnostic = self.unknown("dependency", &dependency.name).at(place);
-                if self.level(kind) == RequirementLevel::Optional {
-                    diagnostic.severity = Severity::Warning;
-                    diagnostic.hint = Some(format!("`{}` is built without it", self.recipe(recipe).package));
-                }
-                self.diagnostics.push(diagnostic);
+                let place = || super::place(self.definition, recipe, kind, index);
+                let name = &dependency.name;
+                self.diagnostics.extend(match self.level(kind) {
+                    RequirementLevel::Required => self.unknown.error("dependency", name, place),
+                    RequirementLevel::Optional => {
+                        let message = format!("dependency `{name}` has no recipe");
+                        let hint = format!("`{}` is built without it", self.recipe(recipe).package);
+                        Some(Diagnostic::warning("unknown-package", message).at(place()).hint(hint))
+                    }
+                });
             }
         }
     }
@@ -339,12 +378,14 @@ impl<'a> Resolver<'a> {
     /// All constraints on packages of which one is not satisfied: which version would do depends on all of them.
     fn check_versions(&mut self, of: &BTreeSet<usize>) {
         let mut wants = Vec::new();
-        for node in self.graph.nodes.iter().filter(|_| !of.is_empty()) {
+        for (from, node) in self.graph.nodes.iter().enumerate().filter(|_| !of.is_empty()) {
             let (begin, end) = self.known[node.recipe].needs.unwrap_or_default();
             for need in &self.needs[begin as usize..end as usize] {
                 let Need { recipe, kind, index } = *need;
                 let recipe = recipe as usize;
-                if recipe == node.recipe || !of.contains(&recipe) {
+                // What is not used binds nobody.
+                if !of.contains(&recipe) || !matches!(self.fate(from, need), Fate::Used(_) | Fate::TooLate(_))
+                {
                     continue;
                 }
                 let relaxed = self.package_type(kind).verification == Verification::Relaxed;
@@ -373,31 +414,33 @@ impl<'a> Resolver<'a> {
             .hint("name it in a step of the same or an earlier phase"),
         );
     }
-}
 
-/// Index of each recipe by its name.
-pub(crate) fn recipes(definition: &Definition) -> HashMap<&str, usize> {
-    definition.recipes.iter().enumerate().map(|(i, r)| (&*r.value.package, i)).collect()
-}
-
-/// The packages that `name` stands for, as indices of recipes: itself, or a group's members, recursively, in order, each
-/// once. `None` where there is no such recipe.
-pub(crate) fn members(
-    definition: &Definition,
-    recipes: &HashMap<&str, usize>,
-    name: &str,
-) -> Option<Vec<usize>> {
-    let mut out = Vec::new();
-    let mut seen = BTreeSet::new();
-    let mut stack = vec![*recipes.get(name)?];
-    while let Some(at) = stack.pop() {
-        if !seen.insert(at) {
-            continue; // named twice, or a group within itself: `check_groups` reports that
-        }
-        match &definition.recipes[at].value.group {
-            None => out.push(at),
-            Some(members) => stack.extend(members.iter().rev().filter_map(|m| recipes.get(&**m))),
-        }
+    /// An optional dependency that is not there, or as many as one name stands for.
+    fn report_left_out(&mut self, from: usize, left_out: &[(Need, Option<usize>)]) {
+        let [(first, later), ..] = left_out else { return };
+        let node = &self.graph.nodes[from];
+        let names: Vec<&str> =
+            left_out.iter().map(|(need, _)| &*self.recipe(need.recipe as usize).package).collect();
+        let what = if first.kind == DependencyType::Runtime { "may be used" } else { "is built" };
+        let (dependent, names) = (&node.name, listed(&names, NAMED_MOST));
+        let phase = |node: &Node| &self.graph.phases[node.phase].key;
+        let (message, hint, among) = match later.map(|to| &self.graph.nodes[to]) {
+            Some(to) => (
+                format!(
+                    "`{dependent}` of phase `{}` is built without {names}: built later, in phase `{}`",
+                    phase(node),
+                    phase(to)
+                ),
+                "name it in a step of the same or an earlier phase, or take it out",
+                &mut self.diagnostics,
+            ),
+            None => (
+                format!("`{dependent}` {what} without {names}: in no step"),
+                "name it in a step, or take it out",
+                &mut self.in_no_step,
+            ),
+        };
+        let place = super::place(self.definition, node.recipe, first.kind, first.index);
+        among.push(Diagnostic::warning("left-out", message).at(place).hint(hint));
     }
-    Some(out)
 }

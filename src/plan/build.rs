@@ -1,22 +1,22 @@
 //! From a definition and its graph to a plan.
 //!
-//! Owns: what is done one after another, what the plan says of each package, dependencies that come in a later phase.
-//! Does not know: names (see `graph::resolve`), cycles (`cycles`), the order (`waits`), how deep is too deep (`depth`), what
-//! has been built.
+//! Owns: what is done one after another, what the plan says of each package. Does not know: names (see `graph::resolve`),
+//! cycles (`cycles`), the order (`waits`), how deep is too deep (`depth`), what comes too late (`later`), what has been built.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::Definition;
 use crate::config::recipe::{Recipe, Task};
 use crate::graph::components::number;
 use crate::graph::lists::Lists;
-use crate::graph::{Graph, resolve};
+use crate::graph::{Edge, Graph, resolve};
 
+use super::strict::Verified;
 use super::waits::{Waits, node_id};
 use super::{
-    DroppedEdge, Package, PackageId, Phase, PhaseId, Plan, TaskKind, cycles, depth, key, strict, verify,
+    DroppedEdge, Package, PackageId, Phase, PhaseId, Plan, TaskKind, cycles, depth, key, later, verify,
 };
 
 /// A plan with the graph that it was made from, and what is worth a warning.
@@ -26,43 +26,70 @@ pub struct Planned {
     pub plan: Arc<Plan>,
     /// The graph, without the edges that were dropped; nodes in definition order.
     pub graph: Graph,
+    /// The edges that were dropped, one for each of the plan's `dropped_edges`.
+    pub dropped: Vec<Edge>,
     /// Package of each node of the graph.
     pub package_of_node: Vec<PackageId>,
     /// Things that do not stand in the way.
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Planned {
+    /// The graph as it is written, with the edges that were dropped.
+    pub fn written(&self) -> Graph {
+        let mut graph = self.graph.clone();
+        graph.edges.extend(self.dropped.iter().cloned());
+        graph.edges.sort_by_key(|edge| (edge.from, edge.dependency_type, edge.index));
+        graph
+    }
+}
+
 /// Plans a definition.
 ///
 /// # Errors
-/// All problems that stand in the way.
+/// Everything that is wrong, warnings included, when something stands in the way.
 pub fn plan(definition: &Definition) -> Result<Planned, Vec<Diagnostic>> {
-    let (mut graph, mut warnings) = resolve::resolve(definition)?;
-    let mut errors = Vec::new();
-    let dropped_edges = cycles::handle(definition, &mut graph, &mut warnings, &mut errors);
-    if !errors.is_empty() {
-        warnings.append(&mut errors);
-        return Err(warnings);
+    let Checked { graph, dropped, waits, order, mut diagnostics } = checked(definition);
+    let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
+    if diagnostics.iter().any(is_error) {
+        return Err(diagnostics);
     }
-    let waits = Waits::new(&graph);
-    let order = waits.order(&graph);
-    check_later_phases(definition, &graph, &waits, &order, &mut errors);
-    errors.extend(depth::check(definition, &graph));
     let mut package_of_node = vec![PackageId(0); graph.nodes.len()];
     let packages = order.iter().map(|node| *node as usize).filter(|node| *node < graph.nodes.len());
     for (position, node) in packages.enumerate() {
         package_of_node[node] = PackageId(number(position));
     }
+    let (dropped, dropped_edges) = dropped.into_iter().unzip();
     let plan = assemble(definition, &graph, waits, &order, &package_of_node, dropped_edges);
-    if errors.is_empty() {
-        errors.extend(verify::check(&plan, &graph, &package_of_node));
+    diagnostics.extend(verify::check(&plan, &graph, &package_of_node));
+    if diagnostics.iter().any(is_error) {
+        return Err(diagnostics);
     }
-    if errors.is_empty() {
-        Ok(Planned { plan: Arc::new(plan), graph, package_of_node, warnings })
-    } else {
-        warnings.append(&mut errors);
-        Err(warnings)
-    }
+    Ok(Planned { plan: Arc::new(plan), graph, dropped, package_of_node, warnings: diagnostics })
+}
+
+/// Everything that is wrong with a definition as a whole, as far as it was read.
+pub fn problems(definition: &Definition) -> Vec<Diagnostic> {
+    checked(definition).diagnostics
+}
+
+/// What a plan is made of, and what was found on the way: all of it, whatever was found first.
+struct Checked {
+    graph: Graph,
+    dropped: Vec<(Edge, DroppedEdge)>,
+    waits: Waits,
+    order: Vec<u32>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+fn checked(definition: &Definition) -> Checked {
+    let (mut graph, mut diagnostics) = resolve::resolve(definition);
+    let dropped = cycles::handle(definition, &mut graph, &mut diagnostics);
+    let waits = Waits::new(&graph);
+    let order = waits.order(&graph);
+    diagnostics.extend(later::check(definition, &graph, &waits, &order));
+    diagnostics.extend(depth::check(definition, &graph));
+    Checked { graph, dropped, waits, order, diagnostics }
 }
 
 /// Tasks of a package: what its recipe has, fetch and unpack where there are sources, merge where there is
@@ -112,8 +139,6 @@ fn assemble(
 
     let count = graph.nodes.len();
     let depends_on = Lists::new(count, || graph.edges.iter().map(|edge| (edge.from, id_of[edge.to])));
-    let types = &document.dependency_tracking.package_types;
-    let mut strict = strict::dependencies(types, graph, id_of);
     let mut packages: Vec<Package> = Vec::with_capacity(count);
     let mut first_task = Vec::with_capacity(count + 1);
     let mut keys = vec![[0_u8; 32]; waits.awaited.len()];
@@ -153,7 +178,6 @@ fn assemble(
             timeout: recipe.timeout.map(|d| d.0),
             silent_timeout: recipe.silent_timeout.map(|d| d.0),
             depends_on: direct,
-            strict: std::mem::take(&mut strict[node]),
             accept_failed_check: recipe.accept_failed_check,
             key: key::hex(&keys[node]),
         });
@@ -173,51 +197,8 @@ fn assemble(
         node_order: order.iter().map(|node| node_id(id_of, *node)).collect(),
         waiters,
         wait_count,
+        verified: Verified::new(&document.dependency_tracking.package_types, graph, id_of),
         dropped_edges,
         document: Arc::new(document.clone()),
-    }
-}
-
-/// A dependency may itself be early enough but need something to run that is not.
-fn check_later_phases(
-    definition: &Definition,
-    graph: &Graph,
-    waits: &Waits,
-    order: &[u32],
-    errors: &mut Vec<Diagnostic>,
-) {
-    // Of each node: the package of the latest phase that it is or waits for through closures.
-    let mut latest: Vec<usize> = (0..waits.awaited.len()).collect();
-    let phase = |node: usize| graph.nodes.get(node).map_or(0, |n| n.phase);
-    let is_closure = |node: &usize| *node >= graph.nodes.len();
-    for node in order.iter().map(|node| *node as usize).filter(is_closure) {
-        let awaited = waits.awaited[node].iter().map(|on| latest[*on as usize]);
-        latest[node] = awaited.max_by_key(|on| phase(*on)).unwrap_or(node);
-    }
-    let mut needed_by: Vec<Option<usize>> = Vec::new();
-    for node in order.iter().map(|node| *node as usize).filter(|node| !is_closure(node)) {
-        let mut awaited = waits.awaited[node].iter().map(|on| latest[*on as usize]);
-        let Some(late) = awaited.find(|late| phase(*late) > phase(node)) else { continue };
-        if needed_by.is_empty() {
-            needed_by = vec![None; graph.nodes.len()];
-            for (index, edge) in graph.edges.iter().enumerate().filter(|(_, edge)| !edge.waits()) {
-                needed_by[edge.to].get_or_insert(index);
-            }
-        }
-        let mut diagnostic = Diagnostic::error(
-            "later-phase",
-            format!(
-                "`{}` of phase `{}` needs something that needs `{}` to run, which is built later, in phase `{}`",
-                graph.nodes[node].name,
-                graph.phases[phase(node)].key,
-                graph.nodes[late].name,
-                graph.phases[phase(late)].key
-            ),
-        )
-        .hint(format!("name `{}` in a step of the same or an earlier phase", graph.nodes[late].name));
-        if let Some(edge) = needed_by[late] {
-            diagnostic = diagnostic.at(graph.place(definition, &graph.edges[edge]));
-        }
-        errors.push(diagnostic);
     }
 }

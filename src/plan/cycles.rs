@@ -23,13 +23,13 @@ const CYCLES_MAX: usize = 10;
 /// Of a cycle at most this many names are printed.
 const NAMES_MAX: usize = 12;
 
-/// Reports cycles, or drops edges until none is left; what was dropped is returned and gone from the graph.
+/// Breaks all cycles, and reports them as the definition says: what was dropped is returned, and gone from the graph. Where
+/// that is an error, what else is wrong can be found all the same.
 pub(super) fn handle(
     definition: &Definition,
     graph: &mut Graph,
-    warnings: &mut Vec<Diagnostic>,
-    errors: &mut Vec<Diagnostic>,
-) -> Vec<DroppedEdge> {
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<(Edge, DroppedEdge)> {
     let mut found = circles(graph, |_| true);
     if found.is_empty() {
         return Vec::new();
@@ -37,28 +37,38 @@ pub(super) fn handle(
     let handling = definition.document.circular_handling();
     if handling == CircularHandling::Error {
         let required = circles(graph, |edge| !edge.is_optional());
-        if !required.is_empty() {
-            errors.extend(required.iter().flat_map(|circle| errors_of(definition, graph, circle)));
-            return Vec::new();
-        }
-        for circle in &mut found {
-            circle.spare_required(graph);
+        diagnostics.extend(required.iter().flat_map(|circle| errors_of(definition, graph, circle)));
+        if required.is_empty() {
+            for circle in &mut found {
+                circle.spare_required(graph);
+            }
         }
     }
-    let mut dropped: Vec<(usize, DroppedEdge)> =
-        found.iter().flat_map(|circle| dropped_of(graph, circle)).collect();
-    dropped.sort_unstable_by_key(|(edge, _)| *edge);
-    if handling != CircularHandling::Ignore {
-        warnings.extend(dropped.iter().map(|(edge, dropped)| warning(definition, graph, *edge, dropped)));
+    let is_told = |circle: &Circle| match handling {
+        CircularHandling::Warn => true,
+        CircularHandling::Ignore => false,
+        // Others were told as errors.
+        CircularHandling::Error => circle.dropped.iter().all(|edge| graph.edges[*edge].is_optional()),
+    };
+    let mut dropped: Vec<(usize, DroppedEdge, bool)> = Vec::new();
+    for circle in &found {
+        let told = is_told(circle);
+        dropped.extend(dropped_of(graph, circle).map(|(edge, dropped)| (edge, dropped, told)));
     }
-    let mut gone = dropped.iter().map(|(edge, _)| *edge).peekable();
+    dropped.sort_unstable_by_key(|(edge, ..)| *edge);
+    let told = dropped.iter().filter(|(.., told)| *told);
+    diagnostics.extend(told.map(|(edge, dropped, _)| warning(definition, graph, *edge, dropped)));
+    let mut gone = dropped.into_iter().map(|(edge, dropped, _)| (edge, dropped)).peekable();
+    let mut out = Vec::new();
     let mut index = 0;
-    graph.edges.retain(|_| {
+    graph.edges.retain(|edge| {
+        let own = gone.next_if(|(gone, _)| *gone == index);
         index += 1;
-        gone.next_if_eq(&(index - 1)).is_none()
+        let stays = own.is_none();
+        out.extend(own.map(|(_, dropped)| (edge.clone(), dropped)));
+        stays
     });
-    drop(gone);
-    dropped.into_iter().map(|(_, dropped)| dropped).collect()
+    out
 }
 
 /// The edges that a circle is broken by, with the cycle that each closes.
@@ -154,7 +164,7 @@ fn errors_of(definition: &Definition, graph: &Graph, circle: &Circle) -> Vec<Dia
     cycles.collect()
 }
 
-/// Each edge with its file and line, and those of the other lists in which the same package stands.
+/// Each edge (of many, the first) with its file and line, and those of the other lists in which the same package stands.
 fn edges(definition: &Definition, graph: &Graph, edges: &[usize]) -> String {
     let place = |edge: &Edge| {
         let place = definition.files.locate(&graph.place(definition, edge).into());
@@ -169,10 +179,13 @@ fn edges(definition: &Definition, graph: &Graph, edges: &[usize]) -> String {
         format!("`{from}` needs `{to}` ({})", same.join("; "))
     };
     let mut all: Vec<String> = Vec::new();
-    for words in edges.iter().map(words) {
+    for words in edges.iter().take(NAMES_MAX).map(words) {
         if !all.contains(&words) {
             all.push(words);
         }
+    }
+    if edges.len() > NAMES_MAX {
+        all.push(format!("{} more, which `kiln graph --cycles` lists", edges.len() - NAMES_MAX));
     }
     all.join(", ")
 }

@@ -55,7 +55,7 @@ pub(super) fn check(definition: &Definition, graph: &Graph) -> Option<Diagnostic
     let diagnostic = Diagnostic::error(
         "max-depth",
         format!(
-            "a chain of {} dependencies in phase `{}` exceeds max_depth {max_depth}: {}",
+            "a chain of {} packages in phase `{}` exceeds max_depth {max_depth}: {}",
             deep,
             graph.phases[graph.nodes[deepest].phase].key,
             chain.join(" -> ")

@@ -10,8 +10,9 @@ pub mod build;
 pub mod cycles;
 mod depth;
 pub mod key;
+mod later;
 pub mod path;
-mod strict;
+pub mod strict;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -85,6 +86,8 @@ pub struct Plan {
     pub waiters: Lists<Waiter>,
     /// For each node how many nodes it waits for.
     pub wait_count: Vec<u32>,
+    /// Which dependencies must be verified ([`Plan::strict`]).
+    pub verified: strict::Verified,
     /// Edges that were dropped to break cycles.
     pub dropped_edges: Vec<DroppedEdge>,
     /// The framework's document, for the rules that apply to a run.
@@ -141,8 +144,6 @@ pub struct Package {
     pub silent_timeout: Option<Duration>,
     /// Direct dependencies in the plan, ascending, each once.
     pub depends_on: Vec<PackageId>,
-    /// Those that must be verified before its first script, ascending, each once.
-    pub strict: Vec<Strict>,
     /// A strict dependency's `check` may have failed.
     pub accept_failed_check: bool,
     /// Digest of everything that goes into it: hexadecimal blake3.
@@ -150,7 +151,7 @@ pub struct Package {
 }
 
 /// A dependency at `verification: strict`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Strict {
     /// Which.
     pub package: PackageId,

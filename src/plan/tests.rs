@@ -6,11 +6,11 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use crate::config::diagnostic::Severity;
-use crate::config::document::CircularHandling;
+use crate::config::document::{CircularHandling, PackageType, Verification};
 use crate::config::load::Definition;
 use crate::config::recipe::Task;
 use crate::engine::tests::sketch;
-use crate::graph::{DependencyType, resolve};
+use crate::graph::{DependencyType, RequirementLevel, resolve};
 
 use super::build::{Planned, plan};
 use super::{DroppedEdge, NodeId, PackageId, Plan, path};
@@ -131,7 +131,7 @@ proptest! {
             definition.document.dependency_tracking.dependency_resolution.circular_handling = handling;
         };
         resolution(&mut definition, CircularHandling::Warn);
-        let Planned { plan: broken, graph, package_of_node, warnings } = planned(&definition);
+        let Planned { plan: broken, graph, package_of_node, warnings, .. } = planned(&definition);
         prop_assert_eq!(warnings.len(), broken.dropped_edges.len());
         for edge in graph.edges.iter().filter(|edge| edge.waits()) {
             prop_assert!(package_of_node[edge.to] < package_of_node[edge.from], "{words}");
@@ -157,7 +157,7 @@ proptest! {
     fn an_edge_that_was_dropped_would_close_a_cycle_of_all_edges(words in words(true)) {
         let mut definition = sketch::definition(&words);
         definition.document.dependency_tracking.dependency_resolution.circular_handling = CircularHandling::Ignore;
-        let all = resolve::resolve(&definition).unwrap().0;
+        let all = resolve::resolve(&definition).0;
         for dropped in &planned(&definition).plan.dropped_edges {
             let mut reached = BTreeSet::from([all.find(&dropped.to).unwrap()]);
             for _ in &all.nodes {
@@ -224,6 +224,31 @@ fn packages_that_need_each_other_to_run_are_no_problem_and_are_waited_for_togeth
     assert!(both.iter().all(|id| awaited(&plan, *id).is_empty()));
 }
 
+/// `b`, in both lists of `a`, each treated in its own way: the levels of the edges, and whether it must be verified.
+fn in_both_lists(
+    build: (bool, Verification),
+    optional: (bool, Verification),
+) -> (Vec<RequirementLevel>, bool) {
+    let mut definition = sketch::definition("phase one\n b: build\n a: build < b ?b");
+    let types = &mut definition.document.dependency_tracking.package_types;
+    let treated = |(required, verification)| PackageType { required, verification };
+    (types.build_deps, types.optional_deps) = (treated(build), treated(optional));
+    let Planned { plan, graph, .. } = planned(&definition);
+    let a = plan.find("a").unwrap();
+    (graph.edges.iter().map(|edge| edge.requirement_level).collect(), !plan.strict(a).is_empty())
+}
+
+#[test]
+fn of_two_lists_each_has_its_effect() {
+    let (required, optional) = (RequirementLevel::Required, RequirementLevel::Optional);
+    let (strict, normal, relaxed) = (Verification::Strict, Verification::Normal, Verification::Relaxed);
+    assert_eq!(in_both_lists((true, strict), (false, relaxed)), (vec![required], true));
+    assert_eq!(in_both_lists((false, relaxed), (true, strict)), (vec![optional, required], true));
+    assert_eq!(in_both_lists((true, relaxed), (false, strict)), (vec![required, optional], true));
+    assert_eq!(in_both_lists((false, relaxed), (true, normal)), (vec![optional, required], false));
+    assert_eq!(in_both_lists((true, normal), (true, relaxed)), (vec![required], false));
+}
+
 #[test]
 fn a_chain_of_runtime_dependencies_is_as_deep_whatever_the_order_of_the_steps() {
     let packages = ["a: build < ~b", "b: build < ~c", "c: build < ~d", "d: build"];
@@ -253,7 +278,7 @@ fn a_chain_through_packages_that_need_each_other_is_shown_as_links() {
         sketch::definition("phase one\n a: build < c\n b: build ~c\n c: build ~b ~d\n d: build");
     definition.document.dependency_tracking.dependency_resolution.max_depth = 3;
     let problems = plan(&definition).unwrap_err();
-    let message = "a chain of 4 dependencies in phase `one` exceeds max_depth 3: a -> b + c -> d";
+    let message = "a chain of 4 packages in phase `one` exceeds max_depth 3: a -> b + c -> d";
     assert_eq!(problems[0].message, message);
 }
 
@@ -318,7 +343,7 @@ fn the_same_package_of_two_lists_or_of_a_group_and_by_name_is_one_edge_for_build
     let mut group = definition.recipes[0].clone();
     group.value = serde_yaml::from_str("{package: all, group: [y, x, y]}").unwrap();
     definition.recipes.push(group);
-    let graph = resolve::resolve(&definition).unwrap().0;
+    let graph = resolve::resolve(&definition).0;
     let edges = graph.edges.iter().map(|e| (&*graph.nodes[e.to].name, e.dependency_type, e.index));
     let expected = [
         ("x", DependencyType::Build, 0),

@@ -32,8 +32,8 @@ class Failed(Exception):
     pass
 
 
-def run(argv, env, cwd, scrape=None):
-    """Runs a command to its end. `scrape`: a URL that is fetched once a second meanwhile."""
+def run(argv, env, cwd, scrape=None, status=0):
+    """Runs a command to its end, which is to be `status`. `scrape`: a URL that is fetched once a second meanwhile."""
     errors = os.path.join(cwd, "stderr")
     started = time.monotonic()
     with open(errors, "wb") as stderr:
@@ -49,11 +49,10 @@ def run(argv, env, cwd, scrape=None):
     with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as stat:
         fields = stat.read().rpartition(")")[2].split()
     user, system, children_user, children_system = (int(field) / CLOCK_TICKS for field in fields[11:15])
-    status = process.wait()
-    if status != 0:
+    if (ended := process.wait()) != status:
         with open(errors, encoding="utf-8", errors="replace") as stderr:
             tail = stderr.read()[-2000:]
-        raise Failed(f"{' '.join(map(str, argv))}: exit status {status}\n{tail}")
+        raise Failed(f"{' '.join(map(str, argv))}: exit status {ended}\n{tail}")
     os.remove(errors)
     return Cost(
         wall=wall,

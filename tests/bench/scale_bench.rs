@@ -85,7 +85,7 @@ fn yaml(dir: &Path) -> Value {
 }
 
 fn order(definition: &Definition) -> Value {
-    let (graph, _) = resolve(definition).unwrap();
+    let (graph, _) = resolve(definition);
     let mut di: DiGraph<(), ()> = DiGraph::with_capacity(graph.nodes.len(), graph.edges.len());
     for _ in &graph.nodes {
         di.add_node(());

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use kiln::driver::spawn::{Exit, INIT_ARGUMENT, Job, Options, Report, Spawner, User, init_main};
+use kiln::driver::spawn::{Exit, INIT_ARGUMENT, Job, Limits, Options, Report, Spawner, User, init_main};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -24,13 +24,18 @@ fn main() -> anyhow::Result<()> {
         measure("bare loop", jobs, || bare(jobs, slots))?;
         let root = rustix::process::geteuid().is_root();
         let user = User { uid: 65534, gid: 65534, groups: vec![] };
-        for (name, namespace, user) in [
-            ("namespace", true, None),
-            ("namespace, user", true, Some(user)),
-            ("process groups", false, None),
+        let given = Given::default();
+        let namespace = || Given { namespace: true, ..Given::default() };
+        for (name, given) in [
+            ("process groups", given),
+            ("namespace", namespace()),
+            ("namespace, user", Given { user: Some(user), ..namespace() }),
+            ("namespace, sandbox", Given { sandbox: true, ..namespace() }),
+            ("namespace, cgroup", Given { cgroup: true, ..namespace() }),
+            ("all but user", Given { sandbox: true, cgroup: true, ..namespace() }),
         ] {
-            if root || !namespace {
-                measure(name, jobs, || spawner(jobs, slots, namespace, user.as_ref()))?;
+            if root || !given.namespace {
+                measure(name, jobs, || spawner(jobs, slots, &given))?;
             }
         }
     }
@@ -38,12 +43,21 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What each job gets.
+#[derive(Debug, Default)]
+struct Given {
+    namespace: bool,
+    user: Option<User>,
+    sandbox: bool,
+    cgroup: bool,
+}
+
 fn measure(name: &str, jobs: u64, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let (before, start) = (own_cpu()?, Instant::now());
     run()?;
     let micros = |duration: Duration| duration.as_secs_f64() * 1e6 / jobs as f64;
     println!(
-        "{name:16} own CPU {:6.1} us, wall {:6.1} us a job",
+        "{name:18} own CPU {:6.1} us, wall {:6.1} us a job",
         micros(own_cpu()?.saturating_sub(before)),
         micros(start.elapsed())
     );
@@ -73,9 +87,14 @@ fn bare(jobs: u64, slots: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn spawner(jobs: u64, slots: u64, namespace: bool, user: Option<&User>) -> anyhow::Result<()> {
+fn spawner(jobs: u64, slots: u64, given: &Given) -> anyhow::Result<()> {
     let (sender, reports) = mpsc::channel();
-    let options = Options { namespace, ..Options::new("bench") };
+    let options = Options {
+        namespace: given.namespace,
+        cgroups: given.cgroup,
+        isolation: given.sandbox,
+        ..Options::new("bench")
+    };
     // As the driver does: nobody need wake up to hear that a job has started.
     let spawner = Spawner::start(options, move |report| match report {
         Report::Started { .. } => {}
@@ -95,8 +114,9 @@ fn spawner(jobs: u64, slots: u64, namespace: bool, user: Option<&User>) -> anyho
                 cwd,
                 output,
                 errors: None,
-                user: user.cloned(),
-                limits: None,
+                user: given.user.clone(),
+                limits: given.cgroup.then(Limits::default),
+                confined: given.sandbox.then(|| vec!["/tmp".into()]),
             });
             next += 1;
             running += 1;

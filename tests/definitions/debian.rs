@@ -143,3 +143,21 @@ fn without_its_cycles_nothing_is_dropped() {
     assert_eq!(dropped(&planned), []);
     can_be_built(&planned, &packages);
 }
+
+#[test]
+fn without_the_recipe_that_most_need_the_mistake_is_said_a_few_times() {
+    let Some(path) = data("acyclic-all.jsonl.xz") else { return };
+    let mut packages = packages(&path);
+    packages.retain(|package| package.name != "debhelper");
+    // Names of which each is wrong in its own way.
+    for (at, package) in packages.iter_mut().enumerate().take(2000) {
+        package.runtime.push(format!("{}-of-{at}", package.name));
+    }
+    let problems = plan(&definition(&packages, CircularHandling::Error)).unwrap_err();
+    assert!(problems.iter().all(|problem| problem.code == "unknown-package"), "{problems:?}");
+    let (debhelper, others): (Vec<_>, Vec<_>) =
+        problems.iter().partition(|problem| problem.message.contains("`debhelper`"));
+    assert_eq!((debhelper.len(), others.len()), (6, 2000));
+    let more = debhelper.iter().find(|problem| problem.message.contains("more places like this one"));
+    assert!(more.is_some(), "{debhelper:?}");
+}

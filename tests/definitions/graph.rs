@@ -47,3 +47,28 @@ fn every_wrong_graph_is_explained() {
         insta::assert_snapshot!(name, said);
     }
 }
+
+/// Each group has all that come after it as members: the ways from one to the last are beyond counting.
+#[test]
+fn groups_within_groups_are_packages() {
+    const GROUPS: usize = 200;
+    let space = tempfile::tempdir().unwrap();
+    fs::create_dir(space.path().join("packages")).unwrap();
+    fs::write(space.path().join("kiln.yaml"), "build_phases: {all: {order: 1, steps: [g0]}}\n").unwrap();
+    let group = |at: usize, back: &str| {
+        let members = (at + 1..GROUPS).map(|member| format!("g{member}, "));
+        format!("package: g{at}\ngroup: [{}{back}a]\n---\n", members.collect::<Vec<_>>().concat())
+    };
+    let write = |back: &str| {
+        let groups = (0..GROUPS).map(|at| group(at, if at == GROUPS - 1 { back } else { "" }));
+        let recipes = groups.collect::<String>() + "package: a\nversion: 1\ntasks: {build: make}\n";
+        fs::write(space.path().join("packages/all.yaml"), recipes).unwrap();
+    };
+    write("");
+    assert_eq!(kiln(&space, &["check"]), "NAME: ok, 1 package in 1 phase\nexit 0\n");
+    write("g7, ");
+    let said = kiln(&space, &["check"]);
+    assert!(said.contains("group `g199` contains itself through `g7`"), "{said}");
+    assert!(said.contains("group `g7` contains itself through `g199`"), "{said}");
+    assert!(!said.contains("group `g6` contains itself"), "{said}");
+}

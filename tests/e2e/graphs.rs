@@ -258,6 +258,70 @@ fn path_says_why() {
 }
 
 #[test]
+fn a_dropped_edge_is_no_need_that_is_not_there() {
+    let space = Space::new();
+    space.document(
+        "build_phases: {all: {order: 1, steps: [a]}}\ndependency_tracking: {dependency_resolution: {circular_handling: ignore}}\n",
+    );
+    let recipe =
+        |name: &str, needs: &str| format!("package: {name}\nversion: 1\n{needs}\ntasks: {{build: 'true'}}\n");
+    space.recipes(
+        &[
+            recipe("a", "build_deps: [b, c]"),
+            recipe("b", "build_deps: [a]"),
+            recipe("c", "build_deps: [d]"),
+            recipe("d", "runtime_deps: [a]"),
+        ]
+        .join("---\n"),
+    );
+    let both = ["a", "b"].map(|from| {
+        let to = if from == "a" { "b" } else { "a" };
+        space.kiln(&["graph", "--path", from, to]).exits(0).stdout
+    });
+    golden("path-dropped", &space, &both.concat());
+    let path = |from, to| space.kiln(&["graph", "--path", from, to, "--json"]).exits(0).json();
+    let json = [path("a", "b"), path("b", "a")];
+    let dropped = json.iter().find(|json| json["chain"] == serde_json::json!([])).unwrap();
+    let reason = dropped["dropped_chain"][0]["dropped"].as_str().unwrap();
+    assert!(reason.starts_with("closes the cycle "), "{dropped}");
+    // By way of others.
+    let further = space.kiln(&["graph", "--path", "c", "b"]).exits(0).stdout;
+    assert!(further.starts_with("`c` needs `b`, but does not wait for it:\n"), "{further}");
+    golden(
+        "why-dropped",
+        &space,
+        &["a", "b", "d"].map(|name| space.kiln(&["why", name]).exits(0).stdout).concat(),
+    );
+    let why = ["a", "b", "d"].map(|name| space.kiln(&["why", name, "--json"]).exits(0).json());
+    let reasons = why.iter().flat_map(|why| why["dropped_edges"].as_array().unwrap());
+    assert_eq!(reasons.count(), 2, "{why:?}");
+}
+
+#[test]
+fn what_has_no_effect_is_refused() {
+    let space = space();
+    for more in [
+        &["--depth", "1"][..],
+        &["--all-edges"],
+        &["--focus", "editor"],
+        &["--focus", "editor", "--depth", "2"],
+    ] {
+        space.kiln(&[&["graph", "--cycles"], more].concat()).exits(2);
+        space.kiln(&[&["graph", "--path", "editor", "tools"], more].concat()).exits(2);
+    }
+}
+
+#[test]
+fn a_title_cannot_turn_what_comes_after_it() {
+    let space = space();
+    space.document(&DOCUMENT.replacen("name: \"", "name: \"\u{202e}\u{2066}\u{61c}", 1));
+    for format in ["dot", "mermaid"] {
+        let drawn = space.kiln(&["graph", "--format", format]).exits(0).stdout;
+        assert!(!drawn.contains(['\u{202e}', '\u{2066}', '\u{61c}']), "{drawn}");
+    }
+}
+
+#[test]
 fn a_package_that_no_step_names_is_not_near_anything() {
     let space = Space::new();
     space.document("build_phases: {all: {order: 1, steps: [a]}}\n");

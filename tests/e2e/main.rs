@@ -12,6 +12,8 @@ mod campaign;
 #[cfg(test)]
 mod classifying;
 #[cfg(test)]
+mod confining;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod environment;

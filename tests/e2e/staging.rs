@@ -120,12 +120,14 @@ fn setuid_files_and_devices_have_to_be_declared() {
     let (space, _) = alone(setuid, "privileged: [su]\n", 0);
     assert_eq!(space.sysroot().at("su"), "file 4755");
 
-    let (_, failure) = alone("touch \"$DESTDIR/su\"; chmod 2755 \"$DESTDIR/su\"", "", 1);
+    let (space, failure) = alone("touch \"$DESTDIR/su\"; chmod 2755 \"$DESTDIR/su\"", "", 1);
     assert!(failure.contains("security_violation"), "{failure}");
+    assert_eq!(space.ledger().story("p").len(), 3, "once");
 
     if rustix::process::geteuid().is_root() {
-        let (_, failure) = alone("mknod \"$DESTDIR/null\" c 1 3", "", 1);
+        let (space, failure) = alone("mknod \"$DESTDIR/null\" c 1 3", "", 1);
         assert!(failure.contains("security_violation"), "{failure}");
+        assert_eq!(space.ledger().story("p").len(), 3, "once");
     }
 }
 
@@ -176,6 +178,7 @@ fn a_destdir_that_became_a_symlink_is_a_security_violation() {
     let (space, failure) =
         alone("rmdir \"$DESTDIR\"; mkdir ../other; touch ../other/file; ln -s other \"$DESTDIR\"", "", 1);
     assert!(failure.contains("security_violation"), "{failure}");
+    assert_eq!(space.ledger().story("p").len(), 3, "once");
     assert_eq!(space.sysroot().files(), [""; 0]);
 }
 

@@ -11,7 +11,7 @@ use super::space::{RUN, Space};
 const NOBODY: u32 = 65_534;
 
 /// Whether this machine lets the test become somebody else; in CI it has to.
-fn root(test: &str) -> bool {
+pub(crate) fn root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     assert!(root || std::env::var_os("CI").is_none(), "{test} needs root");
     if !root {
@@ -44,7 +44,7 @@ fn what_an_ordinary_user_started_dies_with_kiln_where_the_machine_permits_that()
 }
 
 /// `kiln run` by somebody without privileges.
-fn as_nobody(space: &Space) -> Command {
+pub(crate) fn as_nobody(space: &Space) -> Command {
     of_nobody(&space.command(&RUN))
 }
 
@@ -65,7 +65,7 @@ fn of_nobody(kiln: &Command) -> Command {
     started_by(by, kiln)
 }
 
-fn started_by(mut by: Command, kiln: &Command) -> Command {
+pub(crate) fn started_by(mut by: Command, kiln: &Command) -> Command {
     by.arg(kiln.get_program())
         .args(kiln.get_args())
         .env_clear()

@@ -10,10 +10,10 @@ use kiln::driver::spawn::{Options, Report, SpawnError, prepare_process};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::fallback;
 use super::space::{Fifo, Space, options, read_to_string};
+use super::{fallback, sandbox};
 
-const SCENARIO: &str = "KILN_TEST_SCENARIO";
+pub(crate) const SCENARIO: &str = "KILN_TEST_SCENARIO";
 const DIRECTORY: &str = "KILN_TEST_DIRECTORY";
 const STATE: &str = "KILN_TEST_STATE";
 
@@ -29,6 +29,7 @@ fn host_process() {
         "fallback-leftovers" => fallback::leftovers(),
         "fallback-no-evidence" => fallback::no_evidence(),
         "fallback-shutdown" => fallback::shutdown(),
+        "network" => sandbox::network_scenario(),
         "sweep-from-inside" => fallback::sweep_from_inside(),
         other => panic!("{other}"),
     }

@@ -115,6 +115,7 @@ impl Space {
             errors: None,
             user: None,
             limits: None,
+            confined: None,
         }
     }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::written::Written;
 use crate::cli::target::{self, Target};
 use crate::cli::{Exit, output};
+use crate::config::diagnostic::Severity;
 use crate::config::document::CircularHandling;
 use crate::config::load::{Definition, load};
 use crate::graph::cycle::{Circle, circles};
@@ -61,16 +62,9 @@ pub(super) fn run(target: &Target, json: bool) -> anyhow::Result<Exit> {
         }
     };
     target::show(&definition.files, &warnings);
-    let graph = match resolve(&definition) {
-        Ok((graph, warnings)) => {
-            target::show(&definition.files, &warnings);
-            graph
-        }
-        Err(problems) => {
-            target::show(&definition.files, &problems);
-            return Ok(Exit::Invalid);
-        }
-    };
+    // Cycles may be what other mistakes lead to, and are shown beside them.
+    let (graph, problems) = resolve(&definition);
+    target::show(&definition.files, &problems);
     let mut circles = circles(&graph, |_| true);
     circles.sort_by_key(|circle| Reverse(circle.members.len()));
     let components = circles.iter().map(|circle| component(&definition, &graph, circle));
@@ -83,7 +77,8 @@ pub(super) fn run(target: &Target, json: bool) -> anyhow::Result<Exit> {
     } else {
         output::answer(&text(&answer));
     }
-    Ok(Exit::Completed)
+    let wrong = problems.iter().any(|problem| problem.severity == Severity::Error);
+    Ok(if wrong { Exit::Invalid } else { Exit::Completed })
 }
 
 fn component<'a>(definition: &'a Definition, graph: &'a Graph, circle: &Circle) -> Component<'a> {

@@ -3,7 +3,7 @@
 use crate::cli::{Exit, output};
 use crate::config::load::Definition;
 use crate::config::suggest::did_you_mean;
-use crate::graph::resolve::{members, recipes};
+use crate::graph::groups::{members, recipes};
 use crate::plan::build::Planned;
 
 /// The nodes that a name stands for: a package, or the members of a group that are part of the build. At least one, or what

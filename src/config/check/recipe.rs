@@ -2,7 +2,7 @@
 //!
 //! Owns: which keys go together, paths, mirrors, environment names. Does not know: other recipes.
 
-use super::super::diagnostic::{Diagnostic, Place, Severity};
+use super::super::diagnostic::{Diagnostic, Place};
 use super::super::document::CircularHandling;
 use super::super::recipe::{Jobs, Limits, Mirror, MirrorEntry, Recipe, SourceFile, Task, Tasks};
 use super::super::version::Dependency;
@@ -10,7 +10,7 @@ use super::document::script_problem;
 use super::twice;
 
 /// Everything that is wrong within this recipe; `place` is its document's root. `circular`: what it means
-/// that a package needs itself in order to be built.
+/// that a package needs itself. Such a dependency leads to no edge in the graph.
 pub fn recipe(recipe: &Recipe, place: &Place, circular: CircularHandling) -> Vec<Diagnostic> {
     let mut check = Check { recipe, place, found: Vec::new() };
     if let Some(members) = &recipe.group {
@@ -163,17 +163,18 @@ impl Check<'_> {
             let place = self.at(key);
             self.found.extend(twice(&names, &place));
             let Some(index) = names.iter().position(|name| **name == r.package) else { continue };
-            let severity = match (key, circular) {
-                ("build_deps", CircularHandling::Error) => Severity::Error,
-                ("build_deps", CircularHandling::Ignore) => continue,
-                // Cycles without a build edge are no error, and this one says nothing.
-                (_, CircularHandling::Error | CircularHandling::Warn | CircularHandling::Ignore) => {
-                    Severity::Warning
+            let message = format!("package `{}` depends on itself", r.package);
+            let diagnostic = match (key, circular) {
+                (_, CircularHandling::Ignore) => continue,
+                ("build_deps", CircularHandling::Error) => Diagnostic::error("self-dependency", message)
+                    .hint("take it out, or set circular_handling: warn"),
+                // What it needs to run or would use is no reason for an error (`plan::cycles`).
+                (_, CircularHandling::Error | CircularHandling::Warn) => {
+                    Diagnostic::warning("self-dependency", format!("{message}, which means nothing"))
+                        .hint("it is built as if this were not there: take it out")
                 }
             };
-            let message = format!("package `{}` depends on itself", r.package);
-            let diagnostic = Diagnostic::error("self-dependency", message).at(place.index(index));
-            self.found.push(Diagnostic { severity, ..diagnostic });
+            self.found.push(diagnostic.at(place.index(index)));
         }
         self.found.extend(twice(&r.replaces, &self.at("replaces")));
     }

@@ -142,6 +142,7 @@ impl Helpers {
             errors: Some(stderr.try_clone().map_err(io)?),
             user: None,
             limits: None,
+            confined: None,
         });
         let exit = self.wait(id, &reports, cancel, watch)?.map_err(|error| unstarted(command, error))?;
         // After the last word about a cancelled one.
@@ -186,7 +187,9 @@ fn unstarted(command: &Command, error: SpawnError) -> Stop {
         SpawnError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Reason::Unsupported(format!("`{}` is not installed here", name.display())).into()
         }
-        SpawnError::Exec { source, .. } | SpawnError::Group(source) => FetchError::io(name)(source).into(),
+        SpawnError::Exec { source, .. } | SpawnError::Group(source) | SpawnError::Confine(source) => {
+            FetchError::io(name)(source).into()
+        }
         SpawnError::ShuttingDown => FetchError::Cancelled.into(),
         other @ (SpawnError::NoProgram | SpawnError::Duplicate(_) | SpawnError::Internal(_)) => {
             FetchError::io(name)(io::Error::other(other.to_string())).into()

@@ -1,7 +1,7 @@
 //! Control groups: one for each task, where the host permits them.
 //!
 //! Owns: which kind there is, a group's life, its limits, and what the kernel says of it when its task has ended.
-//! Does not know: how a process gets in (`sys::enter_before_exec`), what follows from what is said.
+//! Does not know: how a process gets in (`sys::launch`), what follows from what is said.
 //!
 //! There is a crate, cgroups-rs; on a host with version 2 it switches controllers on from the root of the tree down, which only
 //! root may. kiln lives in what systemd has delegated to it, and touches nothing above.

@@ -234,9 +234,14 @@ pub(in crate::driver) struct Killed {
 
 impl Killed {
     pub(in crate::driver) fn wait(&self) {
-        let mut gone = [PollFd::from_borrowed_fd(self.handle.as_fd(), PollFlags::IN)];
-        while poll(&mut gone, None) == Err(rustix::io::Errno::INTR) {}
+        wait_for(&self.handle);
     }
+}
+
+/// Returns when the process of a pidfd is gone.
+pub(in crate::driver) fn wait_for(handle: &OwnedFd) {
+    let mut gone = [PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN)];
+    while poll(&mut gone, None) == Err(rustix::io::Errno::INTR) {}
 }
 
 /// Kills a process and all its descendants. Those that kiln may not kill are left out, and what is below them.

@@ -5,26 +5,30 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroU64;
+use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command};
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::{io, mem};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
-use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open, pidfd_send_signal};
-use wait4::{ResUse, Wait4};
+use rustix::process::{
+    Pid, PidfdFlags, WaitOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitpid,
+};
+use wait4::{ResUse, try_wait4_pid};
 
+use super::super::sys::launch::{Launch, Refused, Stack, Step};
+use super::birth;
 use super::cgroup::{Group, Groups};
-use super::credentials::{Own, Stuck};
+use super::isolation::Walls;
 use super::namespace::Namespace;
 use super::orphan::{Adopter, Orphans};
-use super::process::{Killed, Proc};
+use super::process::{Killed, Proc, wait_for};
 use super::{
-    Confinement, Control, Ended, Exit, Inbox, Job, Options, Report, Request, STATE_VARIABLE, Signal,
-    SpawnError, StartError, TASK_VARIABLE, Usage, sys,
+    Confinement, Control, Ended, Exit, Ground, Inbox, Isolation, Job, Options, Report, Request, Signal,
+    SpawnError, StartError, Usage, sys,
 };
 
 /// Epoll's words for what is not a task's pidfd.
@@ -52,7 +56,6 @@ pub(super) struct Task {
 #[derive(Debug)]
 enum State {
     Running {
-        child: Child,
         handle: OwnedFd,
         /// It was told to end. Then the others of its process group may end in their own time, too: a shell dies of
         /// SIGTERM at once, what it runs may have something to tidy up.
@@ -100,7 +103,8 @@ struct Worker<F> {
     namespace: Option<Namespace>,
     orphans: Orphans,
     groups: Option<Groups>,
-    own: Own,
+    walls: Walls,
+    stack: Stack,
     null: File,
     state_id: String,
     tasks: BTreeMap<u64, Task>,
@@ -124,7 +128,7 @@ pub(super) fn run<F: FnMut(Report)>(
     options: &Options,
     inbox: Arc<Inbox>,
     report: F,
-    ready: &SyncSender<Result<(Confinement, Control), StartError>>,
+    ready: &SyncSender<Result<Ground, StartError>>,
 ) {
     let (answer, worker) = match Worker::prepare(options, inbox, report) {
         Ok((found, worker)) => (Ok(found), Some(worker)),
@@ -139,16 +143,11 @@ pub(super) fn run<F: FnMut(Report)>(
 }
 
 impl<F: FnMut(Report)> Worker<F> {
-    fn prepare(
-        options: &Options,
-        inbox: Arc<Inbox>,
-        report: F,
-    ) -> Result<((Confinement, Control), Self), StartError> {
+    fn prepare(options: &Options, inbox: Arc<Inbox>, report: F) -> Result<(Ground, Self), StartError> {
         let prepare = |step| move |source: io::Error| StartError::Prepare { step, source };
         sys::unblock_signals().map_err(prepare("unblocking signals"))?;
         // Before the namespace hides it.
         let proc = Proc::open().map_err(prepare("opening /proc"))?;
-        let own = Own::of_this_thread().map_err(prepare("reading user and groups"))?;
         let null = File::open("/dev/null").map_err(prepare("opening /dev/null"))?;
         // Before the namespace, too: what it writes there is its own pid.
         let groups =
@@ -156,6 +155,12 @@ impl<F: FnMut(Report)> Worker<F> {
         let control = match &groups {
             Ok(groups) => groups.control(),
             Err(reason) => Control::Neither { reason: reason.clone() },
+        };
+        // And this: inside, the thread cannot start others.
+        let (walls, isolation) = if options.isolation {
+            Walls::find().map_err(prepare("trying the sandbox"))?
+        } else {
+            (Walls::none(), Isolation::unwanted())
         };
         let entered = if options.namespace {
             Namespace::enter(&options.executable)
@@ -193,7 +198,8 @@ impl<F: FnMut(Report)> Worker<F> {
             namespace,
             orphans,
             groups: groups.ok(),
-            own,
+            walls,
+            stack: Stack::new(),
             null,
             state_id: options.state_id.clone(),
             tasks: BTreeMap::new(),
@@ -202,7 +208,7 @@ impl<F: FnMut(Report)> Worker<F> {
             next_slack: 0,
             unusable: None,
         };
-        Ok(((confinement, control), worker))
+        Ok((Ground { confinement, control, isolation }, worker))
     }
 
     /// Returns when it is time to end everything.
@@ -243,7 +249,7 @@ impl<F: FnMut(Report)> Worker<F> {
     fn start(&mut self, job: Job) {
         let id = job.id;
         let report = match self.try_start(job) {
-            Ok(pid) => Report::Started { id, pid: pid.as_raw_pid().unsigned_abs() },
+            Ok(pid) => Report::Started { id, pid: number(pid) },
             Err(error) => Report::SpawnFailed { id, error },
         };
         (self.report)(report);
@@ -256,58 +262,57 @@ impl<F: FnMut(Report)> Worker<F> {
         if self.tasks.contains_key(&job.id) {
             return Err(SpawnError::Duplicate(job.id));
         }
-        let (program, arguments) = job.argv.split_first().ok_or(SpawnError::NoProgram)?;
+        let program = job.argv.first().ok_or(SpawnError::NoProgram)?;
         let failed = |source| SpawnError::Exec { program: program.to_string_lossy().into_owned(), source };
         let slack = self.free_slack();
         // Only a mark: without it orphans are told apart by other means.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(slack));
-        let input = self.null.try_clone().map_err(failed)?;
-        let output = job.output.try_clone().map_err(failed)?;
         let group = match (&self.groups, job.limits) {
             (Some(groups), Some(limits)) => Some(groups.make(job.id, limits).map_err(SpawnError::Group)?),
             (None, _) | (_, None) => None,
         };
-        // With nothing but these settings std uses posix_spawn: the kernel copies no memory of kiln's.
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env_clear()
-            .envs(job.env)
-            .env(STATE_VARIABLE, &self.state_id)
-            .env(TASK_VARIABLE, job.id.to_string())
-            .current_dir(job.cwd)
-            .process_group(0)
-            .stdin(input)
-            .stdout(output)
-            .stderr(job.errors.unwrap_or(job.output));
-        if let Some(group) = &group {
-            sys::enter_before_exec(&mut command, group.doors().map_err(SpawnError::Group)?);
-        }
-        let spawned = match &job.user {
-            None => command.spawn(),
-            Some(user) => self.own.with(user, || command.spawn()).map_err(|Stuck| {
-                let reason = "the spawning thread cannot change back from the build user";
-                self.unusable = Some(reason);
-                SpawnError::Internal(reason)
-            })?,
+        let doors = group.as_ref().map(Group::doors).transpose().map_err(SpawnError::Group)?;
+        let errors = job.errors.as_ref().unwrap_or(&job.output);
+        let (network, ruleset) = match &job.confined {
+            Some(writable) => {
+                let ruleset = self.walls.ruleset(writable, &[&job.output, errors]);
+                (self.walls.network(), ruleset.map_err(SpawnError::Confine)?)
+            }
+            None => (None, None),
         };
+        let launch = Launch {
+            programs: birth::candidates(program, &job.env).map_err(failed)?,
+            argv: job.argv.iter().map(birth::string).collect::<io::Result<_>>().map_err(failed)?,
+            env: birth::environment(job.env, &self.state_id, job.id).map_err(failed)?,
+            cwd: birth::string(job.cwd).map_err(failed)?,
+            input: self.null.as_fd(),
+            output: job.output.as_fd(),
+            errors: errors.as_fd(),
+            doors: doors.unwrap_or_default(),
+            network,
+            user: job.user.as_ref().map(birth::credentials).transpose().map_err(failed)?,
+            ruleset,
+        };
+        let spawned = launch.start(&mut self.stack);
         if spawned.is_err() && self.orphans.adopter_is_dying() {
             self.unusable = Some(INIT_DIED);
             return Err(SpawnError::Internal(INIT_DIED));
         }
-        let mut child = spawned.map_err(failed)?;
-        let pid = Pid::from_child(&child);
+        let pid = spawned.map_err(|Refused { step, source }| match step {
+            Step::Confine => SpawnError::Confine(source),
+            Step::Start => failed(source),
+        })?;
         let watched = pidfd_open(pid, PidfdFlags::empty())
             .and_then(|handle| self.watch(&handle, job.id).map(|_| handle));
         match watched {
             Ok(handle) => {
-                let state = State::Running { child, handle, asked: false, staying: Vec::new() };
+                let state = State::Running { handle, asked: false, staying: Vec::new() };
                 self.tasks.insert(job.id, Task { pid, slack, group, state });
                 Ok(pid)
             }
             Err(error) => {
                 let _ = kill_process_group(pid, rustix::process::Signal::KILL);
-                let _ = child.wait();
+                let _ = waitpid(Some(pid), WaitOptions::empty());
                 Err(failed(error.into()))
             }
         }
@@ -351,10 +356,10 @@ impl<F: FnMut(Report)> Worker<F> {
         }
         let Some(task) = self.tasks.get_mut(&id) else { return };
         match &mut task.state {
-            State::Running { child, .. } => {
+            State::Running { .. } => {
                 // Before it is waited for, because until then nobody else can have its pid.
                 let _ = kill_process_group(task.pid, rustix::process::Signal::KILL);
-                let (exit, usage) = outcome(child.try_wait4().ok().flatten());
+                let (exit, usage) = outcome(try_wait4_pid(number(task.pid)).ok().flatten());
                 task.state = State::Ending { exit, usage, leftovers: 0, dying: Vec::new() };
             }
             State::Ending { dying, .. } => {
@@ -448,8 +453,9 @@ impl<F: FnMut(Report)> Worker<F> {
         let mut ended = Vec::new();
         for (&id, task) in &mut self.tasks {
             match mem::replace(&mut task.state, State::gone()) {
-                State::Running { child, .. } => {
-                    let (exit, usage) = outcome(child.wait4().ok());
+                State::Running { handle, .. } => {
+                    wait_for(&handle);
+                    let (exit, usage) = outcome(try_wait4_pid(number(task.pid)).ok().flatten());
                     ended.push((id, exit, usage, 0, task.group.take()));
                 }
                 State::Ending { exit, usage, leftovers, dying } => {
@@ -490,6 +496,10 @@ impl State {
 
 fn add(epoll: &OwnedFd, source: &OwnedFd, token: u64, flags: epoll::EventFlags) -> rustix::io::Result<()> {
     epoll::add(epoll, source, epoll::EventData::new_u64(token), flags)
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_pid().unsigned_abs()
 }
 
 fn outcome(waited: Option<ResUse>) -> (Exit, Usage) {

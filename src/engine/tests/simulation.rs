@@ -454,7 +454,8 @@ impl World {
         self.damage_left -= 1;
         self.damaged.insert(id);
         // An archive that is about to be merged is looked at by the merge, which is no matter of the engine's.
-        let idle = self.engine.state().package(id).state.is_final() && !self.told.contains(&id);
+        let completed = matches!(self.engine.state().package(id).state, PackageState::Completed { .. });
+        let idle = completed && !self.told.contains(&id);
         if idle && self.random.chance(20) {
             self.archives.remove(&id);
         }

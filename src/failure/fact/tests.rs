@@ -27,8 +27,19 @@ fn a_fact_outranks_what_was_printed_and_how_it_ended() {
     check(&[Fact::ProcessLimit { refused: 1, limit: Some(64) }], Some(C::ProcessLimits));
     check(&[FULL], Some(C::DiskSpace));
     check(&[Fact::TimedOut { limit: "no output for 20m".into() }], Some(C::ResourceExhaustion));
-    check(&[Fact::Denied { what: "write to `/etc/passwd`".into() }], Some(C::SecurityViolation));
     check(&[Fact::Digest { file: "x.tar.gz".into() }], Some(C::SecurityViolation));
+}
+
+#[test]
+fn a_denial_has_the_line_that_tells_of_it_and_says_where_a_task_may_write() {
+    let text = "touch: cannot touch '/tmp/x': Permission denied";
+    let denied = Fact::Denied { path: "/tmp/x".into(), line: 7, text: text.into() };
+    let case = Case { kind: None, facts: &[denied], end: End::Status(2) };
+    let failure = case.classify(Output::default()).unwrap();
+    assert_eq!((failure.category, failure.retryable), (Category::SecurityViolation, false));
+    assert_eq!(failure.confidence, Confidence::Medium, "the kernel has said nothing");
+    assert_eq!((failure.evidence.line, &*failure.evidence.text), (Some(7), text));
+    assert!(failure.hint.unwrap().contains("$TMPDIR is there"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::document::{EdgeAttribute, NodeAttribute};
+use crate::config::render::is_format;
 use crate::graph::part::Part;
 use crate::graph::{DependencyType, RequirementLevel};
 use crate::plan::build::Planned;
@@ -243,9 +244,10 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// A text as it can stand in a drawing: on one line.
+/// A text as it can stand in a drawing: on one line, and without characters that turn what comes after it.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let shown = text.chars().filter(|c| !is_format(*c));
+    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn about(packages: usize, shown: usize, edges: usize) -> String {

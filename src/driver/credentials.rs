@@ -1,17 +1,15 @@
-//! Starts a process as another user without a fork.
+//! Asks something as another user.
 //!
-//! Owns: the spawning thread's user and groups. Does not know: which user builds.
+//! Owns: the calling thread's user and groups for as long as that takes. Does not know: who asks what.
 //!
-//! std forks a process that is to change its user, and forking a program as large as kiln costs more than most tasks.
-//! User and groups belong to a thread, though: the spawning thread takes the other user's for the moment of the
-//! vfork, and root stays its saved user. Exec drops that one.
+//! User and groups belong to a thread; root stays its saved user, so that it can come back.
 
 use std::io;
 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::User;
+use super::spawn::User;
 
 /// The thread's own user and groups.
 #[derive(Debug)]
@@ -34,13 +32,13 @@ impl Own {
         })
     }
 
-    /// Runs `start` as `user`.
+    /// Runs `ask` as `user`.
     pub(super) fn with<T>(
         &self,
         user: &User,
-        start: impl FnOnce() -> io::Result<T>,
+        ask: impl FnOnce() -> io::Result<T>,
     ) -> Result<io::Result<T>, Stuck> {
-        let result = self.become_user(user).and_then(|()| start());
+        let result = self.become_user(user).and_then(|()| ask());
         self.restore().map(|()| result).map_err(|_| Stuck)
     }
 
