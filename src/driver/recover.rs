@@ -16,7 +16,7 @@ use crate::config::document::RecoveryAction;
 use crate::config::recipe::Recipe;
 use crate::engine::message::{Act, Acted, ActionResult, Then};
 use crate::failure::{Category, line};
-use crate::host;
+use crate::host::{self, Free};
 use crate::words::{count, size};
 
 use super::chores::{Chores, wanted};
@@ -211,7 +211,9 @@ impl Recoverer {
             count(sources, "cached source"),
             size(tidied.freed)
         );
-        let (room, full) = match self.room() {
+        // The next attempt begins without what this one has left.
+        let own = tidy::held(self.work(act).root());
+        let (room, full) = match self.room_with(own) {
             Ok(Ok(room)) => (room, false),
             Ok(Err(full)) => (full, true),
             Err(error) => (error, false),
@@ -294,11 +296,20 @@ impl Recoverer {
 
     /// What is free where the state is; the inner error: as good as nothing.
     fn room(&self) -> Result<Result<String, String>, String> {
+        self.room_with(Free { bytes: 0, inodes: None })
+    }
+
+    /// The same when so much more will be free.
+    fn room_with(&self, more: Free) -> Result<Result<String, String>, String> {
         let root = self.chores.state.root();
         let free = host::filesystem(root).map_err(|error| format!("`{}`: {error}", root.display()))?;
         let inodes = free.inodes.map(|inodes| format!(" and {}", count(inodes, "inode"))).unwrap_or_default();
         let text = format!("{}{inodes} free at `{}`", size(free.bytes), root.display());
-        let full = free.bytes < ROOM_BYTES || free.inodes.is_some_and(|inodes| inodes < ROOM_INODES);
+        let then = Free {
+            bytes: free.bytes.saturating_add(more.bytes),
+            inodes: free.inodes.map(|inodes| inodes.saturating_add(more.inodes.unwrap_or(0))),
+        };
+        let full = then.bytes < ROOM_BYTES || then.inodes.is_some_and(|inodes| inodes < ROOM_INODES);
         Ok(if full { Err(format!("only {text}")) } else { Ok(text) })
     }
 

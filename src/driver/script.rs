@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FallocateFlags;
+
 use crate::config::recipe::Recipe;
 use crate::engine::message::Start;
 use crate::ledger::place::StateDir;
@@ -19,6 +21,10 @@ use super::work::Work;
 
 /// From here on a script is run from a file: the kernel allows an argument 128 KiB (`MAX_ARG_STRLEN`).
 const ARGUMENT_BYTES_MOST: usize = 100 * 1024;
+
+/// So much room is set aside for an attempt's output, which is no more than the least that a file takes: of a disk that was
+/// full for a moment nothing else tells than what the tool says of it.
+const SET_ASIDE_BYTES: u64 = 4096;
 
 /// What is the same for all scripts of a run.
 #[derive(Debug, Clone)]
@@ -35,22 +41,26 @@ impl Scripts {
         let path = self.state.log(&self.build_id, package, start.kind, start.attempt);
         let mut open = OpenOptions::new();
         open.create(true).read(true);
+        let spare = !start.restore && !path.exists() && spares.take_file(&path);
         if start.restore {
             open.append(true);
         } else {
-            // What a definition that has changed since has printed is no output of this attempt.
-            open.write(true).truncate(true);
+            // What a definition that has changed since has printed is no output of this attempt. What is spare is empty, and
+            // keeps the room that it has.
+            open.write(true).truncate(!spare);
         }
-        if !start.restore && !path.exists() {
-            spares.take_file(&path);
-        }
-        match open.open(&path) {
+        let log = match open.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(path.parent().unwrap_or(&path))?;
                 open.open(&path)
             }
             result => result,
+        }?;
+        if !spare {
+            // Where the file system cannot, or has none left, there is as much room as there is.
+            let _ = rustix::fs::fallocate(&log, FallocateFlags::KEEP_SIZE, 0, SET_ASIDE_BYTES);
         }
+        Ok(log)
     }
 
     /// Prepares the directories, and says what to spawn.

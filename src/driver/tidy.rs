@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::load::Definition;
 use crate::config::recipe::Mirror;
+use crate::host::Free;
 use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
@@ -60,9 +61,7 @@ impl Tidied {
     }
 
     pub(super) fn delete(&mut self, path: PathBuf) -> Result<(), DriverError> {
-        let sizes =
-            walkdir::WalkDir::new(&path).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
-        let freed: u64 = sizes.filter(fs::Metadata::is_file).map(|meta| meta.len()).sum();
+        let freed = held(&path).bytes;
         let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
         let gone = if is_dir { remove_tree(&path) } else { fs::remove_file(&path) };
         gone.map_err(|source| DriverError::State { path: path.clone(), source })?;
@@ -70,6 +69,16 @@ impl Tidied {
         self.deleted.push(path);
         Ok(())
     }
+}
+
+/// What is free once all at and below a path is gone.
+pub(super) fn held(path: &Path) -> Free {
+    let mut held = Free { bytes: 0, inodes: Some(0) };
+    for meta in walkdir::WalkDir::new(path).into_iter().flatten().filter_map(|entry| entry.metadata().ok()) {
+        held.bytes += if meta.is_file() { meta.len() } else { 0 };
+        held.inodes = held.inodes.map(|inodes| inodes + 1);
+    }
+    held
 }
 
 /// Deletes; refused while a runner has the state directory.

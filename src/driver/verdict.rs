@@ -133,7 +133,9 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
 pub(super) fn unpack(error: &UnpackError) -> Failure {
     match error {
         UnpackError::Escape { .. } => fact(Category::SecurityViolation, error),
-        UnpackError::Damaged { .. } => fact(Category::ConfigurationError, error).pointless_to_retry(),
+        UnpackError::Damaged { .. } => fact(Category::BrokenDependency, error)
+            .hint("its digest is the recipe's: see whether upstream's file is whole, and take that one's digest")
+            .pointless_to_retry(),
         UnpackError::Io { source, .. } => fact(io_category(source), error),
         UnpackError::Cancelled => fact(Category::ConfigurationError, error),
     }

@@ -15,11 +15,16 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
+use rustix::fs::FallocateFlags;
 
 use crate::engine::message::{Record, Time};
 
 /// Version of the schema that this kiln writes, kept in `user_version`.
 const SCHEMA: i32 = 1;
+
+/// So much of the log is allocated ahead, which is more than it grows to between two of `SQLite`'s checkpoints: that the disk
+/// is full, and what makes room there, has to be recorded, too.
+const RESERVED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// `hash` is for the chain over all predecessors and stays NULL until there is one.
 const CREATE: &str = "
@@ -99,7 +104,16 @@ impl Ledger {
             SCHEMA => {}
             found => return Err(LedgerError::Newer { path: ledger.path, found }),
         }
+        ledger.reserve();
         Ok(ledger)
+    }
+
+    /// Where it cannot be done there is no reserve: it is no less a ledger.
+    fn reserve(&self) {
+        let log = self.path.with_extension("sqlite-wal");
+        if let Ok(log) = std::fs::File::options().write(true).open(log) {
+            let _ = rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, 0, RESERVED_BYTES);
+        }
     }
 
     /// Opens the ledger for reading; `None` where there is none yet.

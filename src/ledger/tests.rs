@@ -47,6 +47,22 @@ fn a_transaction_that_fails_leaves_nothing_behind_and_the_next_one_works() {
 }
 
 #[test]
+fn the_room_that_is_set_aside_is_free_again_when_the_ledger_is_closed() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    let log = path.with_extension("sqlite-wal");
+    for _ in 0..2 {
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.append(Time(1), 1, &[record("a")]).unwrap();
+        assert!(log.metadata().unwrap().blocks() * 512 >= RESERVED_BYTES);
+        assert!(log.metadata().unwrap().len() < RESERVED_BYTES);
+        drop(ledger);
+        assert!(!log.exists());
+    }
+}
+
+#[test]
 fn the_ledger_of_a_newer_kiln_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.sqlite");

@@ -7,7 +7,7 @@ use super::sources::sha256;
 use super::space::{RUN, Space};
 
 /// A recipe with these sources that installs all that it finds in `SRC`.
-fn recipe(sources: &str) -> String {
+pub(crate) fn recipe(sources: &str) -> String {
     format!(
         "package: sourced\nversion: 1\nsources:\n{sources}tasks: {{install: mkdir \"$DESTDIR/src\"; cp -R . \
          \"$DESTDIR/src\"}}\n"

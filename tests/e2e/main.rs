@@ -32,6 +32,8 @@ mod graphs;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod injecting;
+#[cfg(test)]
 mod killing;
 #[cfg(test)]
 mod ledger;
