@@ -14,11 +14,11 @@ use crate::driver::{Job, answer};
 use crate::engine::message::{ANSWERS, Answer};
 use crate::failure::{Evidence, Failure};
 use crate::ledger::Ledger;
+use crate::observe::Progress;
 use crate::observe::human::{self, plain};
 use crate::observe::observer;
 use crate::observe::snapshot::GateView;
-use crate::observe::{Progress, Snapshot};
-use crate::plan::{Plan, TaskKind};
+use crate::plan::TaskKind;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -71,16 +71,17 @@ impl Gates {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let snapshot = progress(&job)?.snapshot(observer::now(), false);
+        let progress = progress(&job)?;
+        let snapshot = progress.snapshot(observer::now(), false);
         if self.json {
             let shown: Vec<Shown<'_>> =
-                snapshot.gates.iter().map(|gate| Shown::of(gate, &snapshot)).collect();
+                snapshot.gates.iter().map(|gate| Shown::of(gate, &progress)).collect();
             output::answer_json(&shown)?;
         } else if snapshot.gates.is_empty() {
             output::answer("no gate is open\n");
         } else {
             let texts: Vec<String> =
-                snapshot.gates.iter().map(|gate| text(gate, &snapshot, &job.plan, &self.target)).collect();
+                snapshot.gates.iter().map(|gate| text(gate, snapshot.now, &progress, &self.target)).collect();
             output::answer(&texts.join("\n"));
         }
         Ok(Exit::Completed)
@@ -96,15 +97,14 @@ fn progress(job: &Job) -> anyhow::Result<Progress> {
     Ok(progress)
 }
 
-fn failure<'a>(gate: &GateView, snapshot: &'a Snapshot) -> Option<&'a Failure> {
+fn failure<'a>(gate: &GateView, progress: &'a Progress) -> Option<&'a Failure> {
     let package = gate.package.as_ref()?;
-    let failed = snapshot.failed.iter().find(|failed| failed.package == *package)?;
-    Some(&failed.failure)
+    Some(&progress.failures().find(package)?.failure)
 }
 
 impl<'a> Shown<'a> {
-    fn of(gate: &'a GateView, snapshot: &'a Snapshot) -> Self {
-        let failure = failure(gate, snapshot);
+    fn of(gate: &'a GateView, progress: &Progress) -> Self {
+        let failure = failure(gate, progress);
         Self {
             gate_id: gate.number.to_string(),
             reason: gate.reason,
@@ -123,15 +123,16 @@ impl<'a> Shown<'a> {
 }
 
 /// What a person has to know to answer, and how to.
-fn text(gate: &GateView, snapshot: &Snapshot, plan: &Plan, target: &StateTarget) -> String {
+fn text(gate: &GateView, now: i64, progress: &Progress, target: &StateTarget) -> String {
+    let plan = progress.plan();
     let number = gate.number.to_string();
-    let since = human::duration(human::between(gate.opened, snapshot.now));
+    let since = human::duration(human::between(gate.opened, now));
     let about = match (&gate.package, gate.task) {
         (Some(package), Some(task)) => format!("{package}, {} (phase {})", task.name(), gate.phase),
         _ => format!("phase {}: its requirements are not met", gate.phase),
     };
     let mut text = format!("gate {number} ({}): {about}, for {since}\n", gate.reason);
-    if let Some(Failure { category, evidence, hint, .. }) = failure(gate, snapshot) {
+    if let Some(Failure { category, evidence, hint, .. }) = failure(gate, progress) {
         let line = evidence.line.map(|line| format!(" (line {line})")).unwrap_or_default();
         text.push_str(&format!("  {}: {}{line}\n", category.name(), plain(&evidence.text)));
         if let Some(hint) = hint {

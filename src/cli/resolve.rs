@@ -15,6 +15,7 @@ use super::{Exit, output};
 use crate::driver::{DriverError, answer};
 use crate::engine::gate;
 use crate::engine::message::Answer;
+use crate::ledger::lock::LockError;
 use crate::web::control::{self, COMMAND, COMPONENT, Command, OVER};
 
 /// How long a runner may take to answer.
@@ -77,19 +78,22 @@ impl Resolve {
         loop {
             let held = match answer::answer(&job, self.request()) {
                 Ok(reply) => return Ok(self.at_rest(reply)),
-                Err(DriverError::Lock(held)) => held,
+                Err(DriverError::Lock(held @ LockError::Held { .. })) => held,
                 Err(error) => return Err(error.into()),
             };
-            let sockets = control::places(&job.state).into_iter().filter(|path| path.exists());
-            let asked = sockets.map(|socket| self.ask(&socket)).next();
-            match asked {
-                Some(Ok(Some(exit))) => return Ok(exit),
-                Some(Err(error)) if Instant::now() > until => return Err(error),
-                Some(Ok(None)) | None if Instant::now() > until => {
-                    return Err(anyhow::Error::new(held).context("it does not answer"));
+            let mut failed = None;
+            for socket in control::places(&job.state).into_iter().filter(|path| path.exists()) {
+                match self.ask(&socket) {
+                    Ok(Some(exit)) => return Ok(exit),
+                    Ok(None) => {}
+                    Err(error) => failed = failed.or(Some(error)),
                 }
-                Some(Ok(None) | Err(_)) | None => std::thread::sleep(Duration::from_millis(50)),
             }
+            if Instant::now() > until {
+                let silent = || anyhow::Error::new(held).context("it does not answer");
+                return Err(failed.unwrap_or_else(silent));
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 

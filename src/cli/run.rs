@@ -159,15 +159,18 @@ impl Run {
         );
         let control = control.inspect_err(|error| {
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!("{error} ({why}): gates can be answered only when the run is paused");
+            let waits = if self.wait { ", so it does not wait for answers" } else { "" };
+            tracing::warn!("{error} ({why}): gates can be answered only when the run is paused{waits}");
         });
+        // Nobody could answer.
+        let wait = self.wait && control.is_ok();
         let (sender, entries) = mpsc::channel();
         let watch = Watch::new(Arc::clone(&observer), state.clone(), display, address);
         let watcher = std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, memory, self.wait, |committed| {
+        let ending = driver.run(&expected, memory, wait, |committed| {
             // A watcher that is gone has panicked; the build goes on without.
             let _ = sender.send(committed);
         });

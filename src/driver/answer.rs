@@ -64,7 +64,7 @@ pub fn environment(
     let scripts =
         Scripts { state: job.state.clone(), build_id: state.build_id.to_string(), user: user.clone() };
     let task = job.plan.task(package, kind);
-    let attempt = task.map_or(1, |task| state.task(task).attempts.max(1));
+    let attempt = task.map_or(1, |task| state.last_attempt(&job.plan, task).max(1));
     let start = Start {
         task: task.unwrap_or(crate::plan::TaskId(0)),
         package,

@@ -299,6 +299,11 @@ impl Shift<'_> {
             for effect in effects {
                 if let Effect::Record(record) = effect { records.push(record) } else { deeds.push(effect) }
             }
+            let answers = records.iter().filter_map(|record| {
+                let Record::GateAnswered { gate, .. } = record else { return None };
+                Some(*gate)
+            });
+            let answered: Vec<u32> = answers.collect();
             let mut complete = Vec::new();
             if !records.is_empty() {
                 complete.extend(records.iter().filter_map(|record| {
@@ -308,8 +313,9 @@ impl Shift<'_> {
                 observe(self.driver.commit(now, records)?);
             }
             for (reply, said) in self.replies.drain(..) {
+                let heard = said.as_ref().is_err() || said.as_ref().is_ok_and(|gate| answered.contains(gate));
                 // Who does not wait for the reply has been heard all the same.
-                let _ = reply.send(said);
+                let _ = reply.send(if heard { said } else { Err(Refusal::Ending) });
             }
             let mut ended = None;
             for deed in deeds {

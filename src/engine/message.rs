@@ -145,6 +145,8 @@ pub struct Facts {
     pub packages: Vec<Have>,
     /// Packages whose `check` failed, which their recipes allow, when what there is of them was built.
     pub failed_checks: Vec<PackageId>,
+    /// Packages that are to be built whatever was said of them before.
+    pub forced: Vec<PackageId>,
 }
 
 impl Facts {

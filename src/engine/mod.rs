@@ -39,7 +39,7 @@ use memory::Memory;
 use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
 use recovery::Acting;
 use schedule::Queues;
-use state::{PackageState, PhaseState, RunState, State, TaskState};
+use state::{PackageState, PhaseState, RunState, Skip, State, TaskState};
 use timers::{Timer, Timers};
 
 /// What the host allows.
@@ -218,7 +218,10 @@ impl Engine {
                 self.decide(now, facts, out);
             }
             RunState::Running | RunState::Paused => {
+                let waived =
+                    |id: &PackageId| self.state.package(*id).state == PackageState::Skipped(Skip::Waived);
                 let afresh = *self.state.digest() != *self.plan.digest
+                    || facts.forced.iter().any(waived)
                     || self.plan.package_ids().any(|id| self.state.is_gone(&self.plan, id, have(id)));
                 self.record(now, Record::RunResumed { digest: Arc::clone(&self.plan.digest), afresh }, out);
                 if afresh {
@@ -241,6 +244,7 @@ impl Engine {
             skipped: names(Have::Unselected),
             degraded: names(Have::Degraded),
             failed_checks: facts.failed_checks.iter().map(|id| self.name(*id)).collect(),
+            forced: facts.forced.iter().map(|id| self.name(*id)).collect(),
         };
         self.record(now, record, out);
     }

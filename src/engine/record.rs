@@ -30,7 +30,7 @@ pub enum Record {
     },
     /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
     /// `degraded` were built without something optional: built again if that can be had now, else kept. Of all these
-    /// `failed_checks` are those whose `check` had failed.
+    /// `failed_checks` are those whose `check` had failed. `forced` are built whatever a person said of them before.
     Decided {
         reused: Vec<Arc<str>>,
         archived: Vec<Arc<str>>,
@@ -39,6 +39,8 @@ pub enum Record {
         degraded: Vec<Arc<str>>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         failed_checks: Vec<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        forced: Vec<Arc<str>>,
     },
     /// A phase's requirements hold, and it starts.
     PhaseStarted { phase: Arc<str> },

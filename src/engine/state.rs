@@ -332,7 +332,7 @@ impl State {
             // What follows is about packages as this plan has them; a segment of the ledger that was made
             // with another plan is behind a `RunStarted` or `RunResumed` of its own.
             _ if self.digest != plan.digest => {}
-            Record::Decided { reused, archived, skipped, degraded, failed_checks } => {
+            Record::Decided { reused, archived, skipped, degraded, failed_checks, forced } => {
                 for id in degraded.iter().filter_map(|name| plan.find(name)) {
                     self.packages[id.0 as usize].degraded = true;
                 }
@@ -343,6 +343,9 @@ impl State {
                 // The definition has changed, and what these are about has not.
                 for gate in self.gates.keys().copied().collect::<Vec<_>>() {
                     self.hold(plan, gate);
+                }
+                for name in forced {
+                    self.waived.remove(name);
                 }
                 self.waive(plan, touched);
             }

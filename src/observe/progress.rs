@@ -407,6 +407,8 @@ impl Progress {
             }
             Record::PackageSkipped { package, .. } => {
                 self.run.skipped += 1;
+                // What it could not be built without is what failed.
+                self.run.failures.completed(package, wall);
                 self.ready.remove(package);
             }
             Record::PackageKept { .. } => self.run.completed += 1,

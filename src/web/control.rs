@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,6 +85,10 @@ pub type Answering = Box<dyn Fn(gate::Request) -> Option<Result<u32, Refusal>> +
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
+    /// Its inode: the next runner's socket is none of ours.
+    ino: u64,
+    /// What says where it is.
+    link: PathBuf,
     _thread: Thread,
 }
 
@@ -94,12 +98,19 @@ struct Routes {
     limits: Bounds,
 }
 
-/// Where the control socket of a state directory may be, the best place first: the system's or the user's directory for
-/// such things, else the state directory itself, if its path is short enough.
+/// Where the control socket of a state directory may be, the best place first: where its runner says that it is, the
+/// system's or the user's directory for such things, else the state directory itself, if its path is short enough.
 pub fn places(state: &StateDir) -> Vec<PathBuf> {
+    let told = fs::read_link(state.control()).ok();
+    told.into_iter().chain(own_places(state)).collect()
+}
+
+/// Where a runner may make it. A copied state directory has the id of its original, but not its lock.
+fn own_places(state: &StateDir) -> Vec<PathBuf> {
     let id = fs::read_to_string(state.id()).unwrap_or_default();
-    let name = format!("{}.sock", id.trim());
-    let system = rustix::process::geteuid().is_root().then(|| PathBuf::from("/run/kiln"));
+    let lock = fs::metadata(state.lock()).map_or(0, |meta| meta.ino() ^ meta.dev().rotate_left(32));
+    let name = format!("{}-{lock:x}.sock", id.trim());
+    let system = Some(PathBuf::from("/run/kiln"));
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("kiln"));
     let places = system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.control()]);
     places.filter(|path| path.is_absolute() && path.as_os_str().len() <= PATH_BYTES_MOST).collect()
@@ -109,16 +120,23 @@ pub fn places(state: &StateDir) -> Vec<PathBuf> {
 /// already is of a runner that is gone.
 pub fn serve(state: &StateDir, observer: Arc<Observer>, answering: Answering) -> Result<Control, WebError> {
     let mut failed = None;
-    for path in places(state) {
+    // It may be where a dead runner's was, or say where.
+    let _ = fs::remove_file(state.control());
+    for path in own_places(state) {
         match bind(&path) {
             Ok(listener) => {
+                if path != state.control() {
+                    // Whoever is of another user, or has another environment, finds it there.
+                    let _ = std::os::unix::fs::symlink(&path, state.control());
+                }
                 // Whoever says nothing is not waited for: somebody may want to answer.
                 let bounds = Bounds { read: Duration::from_secs(5), ..Bounds::default() };
                 let routes = Arc::new(Routes { observer, answering, limits: bounds });
                 let server: Server<tokio::net::UnixListener, Routes> =
                     Server::new(listener, routes, bounds).map_err(WebError::Start)?;
                 let thread = Thread::start("control", |stopped| server.run(stopped))?;
-                return Ok(Control { path, _thread: thread });
+                let ino = fs::symlink_metadata(&path).map_or(0, |meta| meta.ino());
+                return Ok(Control { path, ino, link: state.control(), _thread: thread });
             }
             Err(source) => failed = failed.or(Some(WebError::Control { path, source })),
         }
@@ -154,7 +172,12 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         // Whoever comes next removes what cannot be removed now.
-        let _ = fs::remove_file(&self.path);
+        if fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.ino() == self.ino) {
+            let _ = fs::remove_file(&self.path);
+            if fs::read_link(&self.link).is_ok_and(|told| told == self.path) {
+                let _ = fs::remove_file(&self.link);
+            }
+        }
     }
 }
 
@@ -226,6 +249,15 @@ impl Routes {
             note: command.note.clone().unwrap_or_default(),
         };
         let gates = self.observer.snapshot(now()).gates;
+        let only = if gates.len() == 1 { gates.first() } else { None };
+        let meant = command
+            .gate_id
+            .as_ref()
+            .map_or(only, |id| gates.iter().find(|gate| gate.number.to_string() == *id));
+        if let Some(gate) = meant.filter(|gate| !command.phase.is_empty() && *gate.phase != *command.phase) {
+            let error = format!("gate {} is of phase `{}`", gate.number, gate.phase);
+            return conflict(command, &error);
+        }
         match (self.answering)(request) {
             Some(Ok(number)) => {
                 let gate = gates.iter().find(|gate| gate.number == number);

@@ -9,7 +9,7 @@ use kiln::ledger::place::StateDir;
 use kiln::web::control;
 use serde_json::{Value, json};
 
-use super::space::Space;
+use super::space::{RUN, Space};
 
 /// `broken` fails until the file `fixed` is there; `needs` needs it, `other` does not, and `more` is of the next phase.
 fn broken(other: &str) -> Space {
@@ -140,6 +140,38 @@ fn a_changed_recipe_is_its_own_answer_and_another_change_is_none() {
 }
 
 #[test]
+fn whatever_may_make_the_next_attempt_come_out_otherwise_is_an_answer() {
+    for (what, with) in [
+        ("tasks:\n  build", "timeout: 2h\ntasks:\n  build"),
+        ("tasks:\n  build", "jobs: 1\ntasks:\n  build"),
+        ("tasks:\n  build", "limits: {memory: 1G}\ntasks:\n  build"),
+        ("tasks:\n  build", "replaces: [other]\ntasks:\n  build"),
+    ] {
+        let space = broken(":");
+        space.run(4);
+        let recipes = std::fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
+        space.recipes(&recipes.replacen(what, with, 1));
+        fix(&space);
+        space.run(0);
+        assert_eq!(space.ledger().of("gate_closed").count(), 1, "{with}");
+    }
+}
+
+#[test]
+fn a_skip_outlives_a_changed_definition_until_the_package_is_forced() {
+    let space = broken(":");
+    space.run(4);
+    space.kiln(&["resolve", "1", "skip"]).exits(0);
+    let recipes = std::fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
+    space.recipes(&recipes.replace("package: more\nversion: 1", "package: more\nversion: 2"));
+    let mut other = RUN.to_vec();
+    other.extend(["--force", "broken"]);
+    fix(&space);
+    space.kiln(&other).exits(0);
+    assert_eq!(space.sysroot().files(), ["broken", "more", "needs", "other"]);
+}
+
+#[test]
 fn a_gate_is_answered_while_the_run_is_alive() {
     let space = broken("echo here > HERE; read x < GO");
     let (mut here, go) = (space.bell("here"), space.gate("go"));
@@ -178,8 +210,10 @@ fn a_run_that_waits_goes_on_with_the_answer_and_outlives_kill_9() {
     let (code, refused) = ask(&space, "POST", &command(&json!({"operation": "skip", "gate_id": "2"})));
     assert_eq!((code, &refused["status"]), (409, &json!("REJECTED")));
     assert_eq!(refused["error"], "no gate `2` is open; open: 1 (broken)");
+    let elsewhere = command(&json!({"operation": "skip", "phase": "second"}));
+    assert_eq!(ask(&space, "POST", &elsewhere).0, 409, "the gate is of another phase");
     // The only gate need not be named.
-    let (code, document) = ask(&space, "POST", &command(&json!({"operation": "skip", "phase": "?"})));
+    let (code, document) = ask(&space, "POST", &command(&json!({"operation": "skip", "phase": "first"})));
     assert_eq!(
         (code, &document["phase"], &document["gate_id"]),
         (200, &json!("first"), &json!("1")),

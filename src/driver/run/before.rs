@@ -56,7 +56,7 @@ impl Driver {
         let verified = (!packages.is_empty()).then_some(Record::Verified { packages, at });
         let failed_checks = which(&|fact| fact.check_failed && !fact.have.is_new());
         let packages = facts.iter().map(|fact| fact.have).collect();
-        (Facts { packages, failed_checks }, verified)
+        (Facts { packages, failed_checks, forced: self.job.forced.clone() }, verified)
     }
 
     /// Which control groups tasks get, and what that means for `limits`.

@@ -104,7 +104,7 @@ pub(super) fn memory(plan: &Plan) -> Vec<u64> {
 }
 
 fn facts(plan: &Plan, words: &[&str]) -> Facts {
-    let mut facts = Facts { packages: vec![Have::Nothing; plan.packages.len()], failed_checks: Vec::new() };
+    let mut facts = Facts { packages: vec![Have::Nothing; plan.packages.len()], ..Facts::default() };
     for word in words {
         let (name, have) = word.split_once('=').unwrap();
         let id = plan.find(name).unwrap();
@@ -230,7 +230,7 @@ fn show_record(record: &Record) -> String {
         Record::RunResumed { afresh, .. } => {
             format!("run_resumed{}", if *afresh { " afresh" } else { "" })
         }
-        Record::Decided { reused, archived, skipped, degraded, failed_checks } => {
+        Record::Decided { reused, archived, skipped, degraded, failed_checks, .. } => {
             let mut text = format!(
                 "decided reused={} archived={} skipped={}",
                 list(reused),

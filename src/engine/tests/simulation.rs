@@ -161,7 +161,7 @@ impl World {
             }
         };
         let failed_checks = self.failed_checks.iter().copied().filter(|id| !have(*id).is_new()).collect();
-        Facts { packages: self.plan.package_ids().map(have).collect(), failed_checks }
+        Facts { packages: self.plan.package_ids().map(have).collect(), failed_checks, forced: Vec::new() }
     }
 
     /// One turn of the driver's loop. Kiln may be killed before its records are written, or right after,
