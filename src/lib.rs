@@ -20,10 +20,10 @@
 //! | [`driver`] | the loop around the engine; processes, files, sources, the sysroot |
 //! | [`ledger`] | records on disk, the runner's lock, where everything of a state directory is |
 //! | [`observe`] | what records mean to those who watch: progress, metrics, documents, estimates |
-//! | [`web`] | the server in front of that |
+//! | [`web`] | the server in front of that; the control socket, through which a person answers |
 //! | [`cli`] | the command line |
 //! | [`host`] | cores, memory and disk of this machine |
-//! | [`words`] | a noun that goes with its number |
+//! | [`words`] | a noun that goes with its number, sizes |
 //!
 //! # Flow of a run
 //!
@@ -33,6 +33,9 @@
 //! 3. A turn of the driver's loop: drain what has happened, `Engine::handle` each event, commit the records that
 //!    come out in one transaction, then act on the effects (start, kill, measure).
 //! 4. Committed records go to the observers, which never talk back.
+//! 5. A failed attempt is explained (`failure`), its recovery procedure is gone through (`engine::recovery` decides,
+//!    `driver::recover` acts), and what only a person can decide opens a gate (`engine::gate`). An answer comes through
+//!    `web::control` to the loop or, where there is no runner, through `driver::answer` into the ledger.
 //!
 //! # Invariants
 //!

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::engine::message::{Have, Record, Time};
-use crate::engine::state::State;
+use crate::engine::state::{PackageState, Skip, State};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
@@ -197,6 +197,10 @@ fn what_goes_on(job: &Job, state: &State, facts: &mut [Fact]) {
     }
     for id in job.plan.package_ids() {
         let fact = &mut facts[id.0 as usize];
+        if state.package(id).state == PackageState::Skipped(Skip::Waived) {
+            fact.decision = Decision::Skip;
+            fact.reason = "a person goes on without it, or without what it needs";
+        }
         if fact.have == Have::Everything && !state.package(id).state.is_final() {
             fact.decision = Decision::Build;
             fact.reason = "the run that goes on builds it again";

@@ -101,6 +101,11 @@ fn skip_completes_without_it_and_abort_ends_in_error() {
     let space = broken(":");
     space.run(4);
     space.kiln(&["resolve", "1", "skip"]).exits(0);
+    let plan = space.kiln(&["plan", "--json"]).exits(0).json();
+    assert_eq!(
+        (&plan["packages"][0]["name"], &plan["packages"][0]["decision"]),
+        (&json!("broken"), &json!("skip"))
+    );
     let ended = space.run(0);
     assert!(ended.stdout.contains("COMPLETED"), "{}", ended.stdout);
     assert_eq!(space.sysroot().files(), ["more", "other"]);
