@@ -266,7 +266,12 @@ impl State {
             }
             // Wanted now, or to be given up for another reason than before.
             PackageState::Skipped(skip) => skip == Skip::Unwanted && have != Have::Unselected,
-            PackageState::Failed => false,
+            // A person may yet say `retry`.
+            PackageState::Failed => {
+                let name = Some(&plan.package(id).name);
+                let asked = self.gates.values().any(|gate| gate.package.as_ref() == name);
+                asked && at_merge() && !matches!(have, Have::Archive | Have::Everything)
+            }
         }
     }
 
