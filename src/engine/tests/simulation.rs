@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use crate::config::document::Method;
 use crate::engine::message::{
-    ANSWERS, Act, Acted, ActionResult, Answer, Answered, Damaged, Effect, Ending, Event, Facts, Findings,
-    Have, Outcome, Record, Resources, Start, Then, Time, Usage,
+    Act, Effect, Ending, Event, Facts, Have, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{PackageState, RunState, Skip, State, TaskState};
 use crate::engine::{Engine, Limits, RunInfo};
-use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, Plan, TaskId, TaskKind};
+
+mod chance;
 
 use super::random::{Random, words};
 use super::reckoning::{Recipes, needs, strict};
@@ -419,68 +419,6 @@ impl World {
         self.turn(Event::Begin(self.facts()));
     }
 
-    /// One package, and everything that it needs or may use.
-    fn select(&mut self) {
-        let mut selection = BTreeSet::new();
-        let all = u64::try_from(self.plan.packages.len()).unwrap();
-        let mut stack = vec![PackageId(u32::try_from(self.random.below(all)).unwrap())];
-        while let Some(id) = stack.pop() {
-            if selection.insert(id) {
-                stack.extend(&self.plan.package(id).depends_on);
-            }
-        }
-        self.selection = Some(selection);
-    }
-
-    /// Sometimes something is gone at the next start.
-    fn damage(&mut self) {
-        if self.random.chance(20) {
-            self.work.clear();
-        }
-        if self.random.chance(10)
-            && let Some(id) = self.archives.pop_first()
-        {
-            self.merged.remove(&id);
-        }
-    }
-
-    /// Sometimes somebody writes into the sysroot, and seldom into the archive as well.
-    fn intrude(&mut self) {
-        if self.damage_left == 0 || !self.random.chance(10) || self.merged.is_empty() {
-            return;
-        }
-        let which = usize::try_from(self.random.below(self.merged.len() as u64)).unwrap();
-        let id = *self.merged.iter().nth(which).unwrap();
-        self.damage_left -= 1;
-        self.damaged.insert(id);
-        // An archive that is about to be merged is looked at by the merge, which is no matter of the engine's.
-        let completed = matches!(self.engine.state().package(id).state, PackageState::Completed { .. });
-        let idle = completed && !self.told.contains(&id);
-        if idle && self.random.chance(20) {
-            self.archives.remove(&id);
-        }
-        self.trace.push(format!("{} damaged: {}", self.now, self.plan.package(id).name));
-    }
-
-    fn findings(&mut self, packages: &[PackageId]) -> Result<Findings, Failure> {
-        if self.failures_left > 0 && self.random.chance(3) {
-            self.failures_left -= 1;
-            return Err(Failure::fact(Category::DiskSpace, "test", "it cannot be read"));
-        }
-        let mut findings = Findings::default();
-        for &package in packages {
-            assert!(self.merged.contains(&package), "what is not there is looked at");
-            if self.damaged.contains(&package) {
-                let archive = self.archives.contains(&package);
-                let (path, what) = ("x".into(), "is missing".into());
-                findings.damaged.push(Damaged { package, path, what, others: 0, archive });
-            } else if self.random.chance(50) {
-                findings.read.push(package);
-            }
-        }
-        Ok(findings)
-    }
-
     fn run(&mut self) {
         self.turn(Event::Begin(self.facts()));
         for _ in 0..20_000 {
@@ -555,66 +493,6 @@ impl World {
             }
         }
         panic!("the run does not end");
-    }
-
-    fn answered(&mut self, gate: u32) -> Answered {
-        // Without failures to come, whoever says `retry` is done with it.
-        let answer = if self.random.chance(70) {
-            Answer::Retry
-        } else {
-            ANSWERS[usize::try_from(self.random.below(3)).unwrap()]
-        };
-        let jobs = self.random.chance(20).then_some(1);
-        Answered { gate, answer, jobs, by: "ann".into(), note: "".into() }
-    }
-
-    /// A person answers while no kiln runs, or starts it again without an answer.
-    fn answer_at_rest(&mut self) {
-        let gate = *self.replayed.gates.first_key_value().unwrap().0;
-        if self.random.chance(80) {
-            let answered = self.answered(gate);
-            for record in self.replayed.answer_at_rest(&self.plan, answered) {
-                self.trace.push(format!("{} at rest: {record:?}", self.now));
-                self.observe(&record);
-                self.ledger.push((self.now, record));
-            }
-        }
-    }
-
-    fn acted(&mut self) -> Acted {
-        let result = [ActionResult::Done, ActionResult::NothingToDo, ActionResult::Failed]
-            [usize::try_from(self.random.below(3)).unwrap()];
-        let then = match self.random.below(20) {
-            0 => Then::Pointless,
-            1 => Then::Person,
-            _ => Then::GoOn,
-        };
-        Acted { result, examined: "it".into(), then }
-    }
-
-    fn outcome(&mut self, start: Start) -> Outcome {
-        if self.failures_left > 0 && self.random.chance(25) {
-            self.failures_left -= 1;
-            let category = [Category::CompilationFailure, Category::SecurityViolation]
-                [usize::from(self.random.chance(10))];
-            return Outcome::Failure(Failure::fact(category, "test", "it broke"));
-        }
-        if start.kind.works() {
-            let tasks = &self.plan.package(start.package).tasks;
-            let position = tasks.iter().filter(|k| k.works()).position(|k| *k == start.kind).unwrap();
-            self.work.insert(start.package, position + 1);
-        }
-        if start.kind == TaskKind::Install && !start.degraded {
-            self.archives.insert(start.package);
-        }
-        if start.kind == TaskKind::Install && start.degraded {
-            self.archives.insert(start.package); // under a name of its own; good for this run's merge
-        }
-        if start.kind == TaskKind::Merge {
-            self.merged.insert(start.package);
-            self.damaged.remove(&start.package);
-        }
-        Outcome::Success
     }
 
     fn check_end(&self) {
