@@ -2,18 +2,16 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::target::StateTarget;
+use super::target::{self, StateTarget};
 use super::{Exit, output};
 use crate::config::document::GateReason;
-use crate::driver::{Job, answer};
+use crate::driver::answer;
 use crate::engine::message::{ANSWERS, Answer};
 use crate::failure::{Evidence, Failure};
-use crate::ledger::Ledger;
 use crate::observe::Progress;
 use crate::observe::human::{self, plain};
 use crate::observe::observer;
@@ -71,7 +69,7 @@ impl Gates {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let progress = progress(&job)?;
+        let progress = target::progress(&job)?;
         let snapshot = progress.snapshot(observer::now(), false);
         if self.json {
             let shown: Vec<Shown<'_>> =
@@ -86,15 +84,6 @@ impl Gates {
         }
         Ok(Exit::Completed)
     }
-}
-
-/// All that the ledger says.
-fn progress(job: &Job) -> anyhow::Result<Progress> {
-    let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
-    if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
-        ledger.replay(0, |entry| progress.fold(&entry))?;
-    }
-    Ok(progress)
 }
 
 fn failure<'a>(gate: &GateView, progress: &'a Progress) -> Option<&'a Failure> {
@@ -144,12 +133,10 @@ fn text(gate: &GateView, now: i64, progress: &Progress, target: &StateTarget) ->
     }
     if let Some(package) = gate.package.as_deref().filter(|package| plan.find(package).is_some()) {
         text.push_str(&format!("  why:    {}\n", target.command("why", &[package])));
-    }
-    // What kiln does itself has no environment of its own.
-    if gate.package.as_deref().is_some_and(|package| plan.find(package).is_some())
-        && gate.task.is_some_and(TaskKind::is_script)
-    {
-        text.push_str(&format!("  shell:  {}\n", target.command("gates", &["shell", &number])));
+        // What kiln does itself has no environment of its own.
+        if gate.task.is_some_and(TaskKind::is_script) {
+            text.push_str(&format!("  shell:  {}\n", target.command("gates", &["shell", &number])));
+        }
     }
     let answer = target.command("resolve", &[&number, Answer::Retry.name()]);
     text.push_str(&format!("  answer: {answer} (or skip, abort)\n"));
@@ -162,7 +149,7 @@ impl Shell {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let progress = progress(&job)?;
+        let progress = target::progress(&job)?;
         let state = progress.state();
         let gate = match state.gate(Some(&self.gate)) {
             Ok(number) => &state.gates[&number],

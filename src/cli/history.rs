@@ -58,31 +58,12 @@ impl History {
     }
 
     fn tells(&self, entry: &Entry) -> bool {
-        match &entry.record {
-            Record::GateOpened { .. } | Record::GateAnswered { .. } | Record::GateClosed { .. } => true,
-            Record::TaskStarted { .. }
-            | Record::TaskFinished { .. }
-            | Record::TaskInterrupted { .. }
-            | Record::Verified { .. } => self.all,
-            Record::RunStarted { .. }
-            | Record::RunResumed { .. }
-            | Record::Decided { .. }
-            | Record::PhaseStarted { .. }
-            | Record::PhaseFinished { .. }
-            | Record::RequirementUnmet { .. }
-            | Record::TaskFailed { .. }
-            | Record::ActionFinished { .. }
-            | Record::WorkLost { .. }
-            | Record::PackageCompleted { .. }
-            | Record::PackageFailed { .. }
-            | Record::PackageDamaged { .. }
-            | Record::PackageSkipped { .. }
-            | Record::PackageKept { .. }
-            | Record::RunPaused { .. }
-            | Record::RunEnded { .. }
-            | Record::Undone { .. }
-            | Record::PackageRemoved { .. } => !self.gates,
-        }
+        let record = &entry.record;
+        let of_gates = matches!(
+            record,
+            Record::GateOpened { .. } | Record::GateAnswered { .. } | Record::GateClosed { .. }
+        );
+        of_gates || !self.gates && (self.all || !events::is_detail(record))
     }
 
     fn tell(&self, entry: &Entry, before: &Progress) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ use crate::driver::{DriverError, answer};
 use crate::engine::gate;
 use crate::engine::message::Answer;
 use crate::ledger::lock::LockError;
-use crate::web::control::{self, COMMAND, COMPONENT, Command, OVER};
+use crate::web::control::{self, COMMAND, COMPONENT, Command};
 
 /// How long a runner may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -75,8 +75,9 @@ impl Resolve {
         // A runner that has just begun has no socket yet, one that is about to end none any more, and another answer takes a
         // moment.
         let until = Instant::now() + BETWEEN;
+        let request = self.request();
         loop {
-            let held = match answer::answer(&job, self.request()) {
+            let held = match answer::answer(&job, request.clone()) {
                 Ok(reply) => return Ok(self.at_rest(reply)),
                 Err(DriverError::Lock(held @ LockError::Held { .. })) => held,
                 Err(error) => return Err(error.into()),
@@ -146,7 +147,7 @@ impl Resolve {
             output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
             return Ok(Some(Exit::Completed));
         }
-        if outcome.error.as_deref() == Some(OVER) {
+        if outcome.error.as_deref() == Some(gate::ENDING) {
             return Ok(None);
         }
         output::say(&format!("kiln: {}", outcome.error.unwrap_or_else(|| status.to_string())));

@@ -1,15 +1,11 @@
 //! `kiln status`: how far the run is, from the ledger, whether a runner is alive or not.
 
-use std::sync::Arc;
-
 use clap::Args;
 
-use super::target::StateTarget;
+use super::target::{self, StateTarget};
 use super::{Exit, output};
 use crate::engine::state::RunState;
-use crate::ledger::Ledger;
 use crate::observe::observer::{self, Observer, Runner};
-use crate::observe::progress::Progress;
 use crate::observe::status::BuildStatus;
 use crate::observe::updates::Update;
 
@@ -29,10 +25,7 @@ impl StatusCommand {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
-        if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
-            ledger.replay(0, |entry| progress.fold(&entry))?;
-        }
+        let progress = target::progress(&job)?;
         if progress.state().run == RunState::Idle {
             output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
             return Ok(Exit::Usage);

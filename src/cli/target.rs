@@ -21,7 +21,9 @@ use crate::config::render;
 use crate::config::settings::Settings;
 use crate::driver::Job;
 use crate::graph::resolve::resolve;
+use crate::ledger::Ledger;
 use crate::ledger::place::StateDir;
+use crate::observe::Progress;
 use crate::plan::PackageId;
 use crate::plan::build::{self, Planned, plan};
 
@@ -190,6 +192,15 @@ impl StateTarget {
         };
         Ok((job, sound.planned))
     }
+}
+
+/// All that a definition's ledger says.
+pub(super) fn progress(job: &Job) -> anyhow::Result<Progress> {
+    let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
+    if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
+        ledger.replay(0, |entry| progress.fold(&entry))?;
+    }
+    Ok(progress)
 }
 
 /// A word that a shell reads as these bytes.

@@ -18,7 +18,7 @@ use crate::engine::state::{State, TaskState};
 use crate::failure::Failure;
 use crate::ledger::Entry;
 use crate::observe::{Progress, events, human};
-use crate::plan::{DroppedEdge, PackageId, TaskKind};
+use crate::plan::{DroppedEdge, PackageId, TaskId, TaskKind};
 use crate::words::count;
 
 /// Arguments.
@@ -115,16 +115,16 @@ impl Why {
 
     /// What happens next to what failed.
     fn next(&self, job: &Job, state: &State, id: PackageId) -> Option<String> {
-        let of_package = |name: &Option<Arc<str>>| name.as_deref() == Some(&*self.package);
-        if let Some((number, _)) = state.gates.iter().find(|(_, gate)| of_package(&gate.package)) {
+        if let Some((number, _)) = state.gate_of(&self.package) {
             let answer = self.target.command("resolve", &[&number.to_string(), "retry"]);
             return Some(format!("gate {number} waits for a person: {answer} (or skip, abort)"));
         }
+        let below = job.plan.below(id);
         let waits = state.gates.iter().find(|(_, gate)| {
             let about = gate.package.as_deref().and_then(|name| job.plan.find(name));
-            about.is_some_and(|about| !state.package(id).state.is_final() && job.plan.needs(id, about))
+            about.is_some_and(|about| below.contains(&about))
         });
-        if let Some((number, gate)) = waits {
+        if let Some((number, gate)) = waits.filter(|_| !state.package(id).state.is_final()) {
             return Some(format!(
                 "it waits for {}: gate {number}, {}",
                 gate.about(),
@@ -144,19 +144,10 @@ impl Why {
                 recovery.task.name()
             ));
         }
-        job.plan.tasks_of(id).find_map(|task| match state.task(task).state {
-            TaskState::Backoff { .. } => {
-                let failures = state.task(task).failures;
-                let attempt = failures + 1;
-                Some(format!("{} is tried again, attempt {attempt} of {most}", job.plan.kind(task).name()))
-            }
-            TaskState::Blocked
-            | TaskState::Ready
-            | TaskState::Running { .. }
-            | TaskState::Completed
-            | TaskState::Failed
-            | TaskState::Skipped => None,
-        })
+        let paused = |task: &TaskId| matches!(state.task(*task).state, TaskState::Backoff { .. });
+        let task = job.plan.tasks_of(id).find(paused)?;
+        let attempt = state.task(task).failures + 1;
+        Some(format!("{} is tried again, attempt {attempt} of {most}", job.plan.kind(task).name()))
     }
 }
 

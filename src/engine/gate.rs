@@ -52,6 +52,9 @@ pub struct Request {
     pub note: String,
 }
 
+/// What is said to whoever answers a run that is being ended.
+pub const ENDING: &str = "the run is ending: answer once it has";
+
 /// Why an answer is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -64,7 +67,7 @@ pub enum Refusal {
         open: Vec<String>,
     },
     /// The run is being ended.
-    #[error("the run is ending: answer once it has")]
+    #[error("{ENDING}")]
     Ending,
     /// It was not said which, and not exactly one is open.
     #[error("{}", which(.open))]
@@ -110,6 +113,12 @@ impl State {
         let mut named = self.gates.iter().filter(|(_, gate)| gate.about() == asked);
         let found = by_number.or_else(|| named.next().map(|(number, _)| *number));
         found.ok_or_else(|| Refusal::NoSuch { asked: asked.to_owned(), open: open() })
+    }
+
+    /// The gate that is open for a package.
+    pub fn gate_of(&self, package: &str) -> Option<(u32, &Gate)> {
+        let mut gates = self.gates.iter().map(|(number, gate)| (*number, gate));
+        gates.find(|(_, gate)| gate.package.as_deref() == Some(package))
     }
 
     /// Which gate a request answers.
@@ -255,7 +264,7 @@ impl Engine {
     }
 
     /// Whether nothing happens any more unless a person says something.
-    pub(super) fn waits_for_a_person(&self) -> bool {
+    fn waits_for_a_person(&self) -> bool {
         let idle = self.running.is_empty()
             && self.acting.is_empty()
             && self.measuring.is_none()

@@ -6,7 +6,6 @@
 //! The sysroot is looked at for `verify_dependencies` and `rebuild_dependencies` as for strict dependencies (`verify`):
 //! nothing of ours changes it meanwhile, and what is found damaged is merged or built again before whatever needs it begins.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::document::{Document, RecoveryAction};
@@ -77,35 +76,23 @@ impl Engine {
         let at_once =
             |result, examined: String| Acted { result, examined: examined.into(), then: Then::GoOn };
         let replaced = self.plan.document.recovery_actions.contains_key(&action);
-        let acted = match action {
+        let acted = if !self.verifies {
             // Who only estimates takes it that nothing is wrong.
-            _ if !self.verifies => at_once(ActionResult::NothingToDo, String::new()),
-            A::RetryBuild if !replaced => at_once(ActionResult::Done, self.next_attempt(now, id, recovery)),
-            A::VerifyDependencies | A::RebuildDependencies if !replaced => {
-                let packages = self.there_below(id);
-                if !packages.is_empty() {
-                    self.look_below(now, id, recovery, packages, out);
-                    return false;
-                }
-                at_once(ActionResult::NothingToDo, "nothing that it needs is in the sysroot".to_owned())
-            }
-            A::RetryBuild
-            | A::VerifyDependencies
-            | A::RebuildDependencies
-            | A::CleanupFailedBuild
-            | A::CheckResources
-            | A::VerifyPackageAvailability
-            | A::CheckAlternativeSources
-            | A::ValidateVersions
-            | A::FreeResources
-            | A::CleanupTemporaryFiles
-            | A::ResetBuildEnvironment
-            | A::VerifySystemHealth => {
-                self.acting.insert(id, Acting { since: now, looking: None });
-                let Recovery { task, attempt, category, .. } = recovery;
-                out.push(Effect::Act(Act { package: id, task, attempt, category, action }));
+            at_once(ActionResult::NothingToDo, String::new())
+        } else if !replaced && action == A::RetryBuild {
+            at_once(ActionResult::Done, self.next_attempt(now, id, recovery))
+        } else if !replaced && [A::VerifyDependencies, A::RebuildDependencies].contains(&action) {
+            let packages = self.there_below(id);
+            if !packages.is_empty() {
+                self.look_below(now, id, recovery, packages, out);
                 return false;
             }
+            at_once(ActionResult::NothingToDo, "nothing that it needs is in the sysroot".to_owned())
+        } else {
+            self.acting.insert(id, Acting { since: now, looking: None });
+            let Recovery { task, attempt, category, .. } = recovery;
+            out.push(Effect::Act(Act { package: id, task, attempt, category, action }));
+            return false;
         };
         self.note(now, id, acted, now, out);
         true
@@ -126,14 +113,7 @@ impl Engine {
 
     /// What a package needs, directly or not, that is in the sysroot.
     fn there_below(&self, id: PackageId) -> Vec<PackageId> {
-        let mut seen = BTreeSet::new();
-        let mut stack = vec![id];
-        while let Some(package) = stack.pop() {
-            let below = &self.plan.package(package).depends_on;
-            stack.extend(below.iter().filter(|dependency| seen.insert(**dependency)));
-        }
-        seen.remove(&id); // runtime dependencies may come back to it
-        seen.into_iter().filter(|package| self.has_files(*package)).collect()
+        self.plan.below(id).into_iter().filter(|package| self.has_files(*package)).collect()
     }
 
     fn look_below(

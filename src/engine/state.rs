@@ -268,8 +268,7 @@ impl State {
             PackageState::Skipped(skip) => skip == Skip::Unwanted && have != Have::Unselected,
             // A person may yet say `retry`.
             PackageState::Failed => {
-                let name = Some(&plan.package(id).name);
-                let asked = self.gates.values().any(|gate| gate.package.as_ref() == name);
+                let asked = self.gate_of(&plan.package(id).name).is_some();
                 asked && at_merge() && !matches!(have, Have::Archive | Have::Everything)
             }
         }

@@ -90,15 +90,18 @@ pub fn message_id(record: &Record) -> &'static str {
     }
 }
 
-/// Whether anybody listens to records of this kind: what tasks do is told at debug only, and telling costs.
+/// Whether anybody listens to records of this kind: details are told at debug only, and telling costs.
 pub fn is_told(record: &Record) -> bool {
+    !is_detail(record) || tracing::enabled!(target: TARGET, Level::DEBUG)
+}
+
+/// Whether it is only about what a task does while all is well.
+pub fn is_detail(record: &Record) -> bool {
     match record {
         Record::TaskStarted { .. }
         | Record::TaskFinished { .. }
         | Record::TaskInterrupted { .. }
-        | Record::Verified { .. } => {
-            tracing::enabled!(target: TARGET, Level::DEBUG)
-        }
+        | Record::Verified { .. } => true,
         Record::RunStarted { .. }
         | Record::RunResumed { .. }
         | Record::Decided { .. }
@@ -119,7 +122,7 @@ pub fn is_told(record: &Record) -> bool {
         | Record::RunPaused { .. }
         | Record::RunEnded { .. }
         | Record::Undone { .. }
-        | Record::PackageRemoved { .. } => true,
+        | Record::PackageRemoved { .. } => false,
     }
 }
 

@@ -72,8 +72,7 @@ pub(super) struct Run {
     pub(super) skipped: u64,
     pub(super) unwanted: u64,
     /// Once it has ended: packages that were wanted and are not there.
-    pub(super) missing: u64,
-    pub(super) missing_packages: Vec<Arc<str>>,
+    pub(super) missing: Vec<Arc<str>>,
     /// Packages built, and the nanoseconds that their tasks ran.
     pub(super) built: (u64, u64),
     pub(super) failures: Failures,
@@ -248,7 +247,7 @@ impl Progress {
         match (self.is_foreign(), self.run.ended) {
             (false, _) => planned,
             // What another definition wanted is known once its run has ended.
-            (true, Some(_)) => self.run.completed + self.run.missing,
+            (true, Some(_)) => self.run.completed + self.run.missing.len() as u64,
             (true, None) => planned.max(self.run.completed),
         }
     }
@@ -315,9 +314,7 @@ impl Progress {
                 {
                     let phase = &open.phase;
                     let failed = Failed { phase, package, task: *task, attempt: *attempt, failure };
-                    let rule = &self.plan.document.error_recovery.automatic_recovery;
-                    let risen = self.run.failures.failed(&failed, rule.escalation_threshold, wall);
-                    self.escalated(risen);
+                    self.failed(&failed, wall);
                 }
                 match retry_at {
                     Some(retry_at) => self.ready.insert(Arc::clone(package), *retry_at),
@@ -364,8 +361,7 @@ impl Progress {
                 {
                     self.run.skipped += self.waived(Some(&phase));
                 }
-                let threshold = self.plan.document.error_recovery.automatic_recovery.escalation_threshold;
-                if let Some(package) = self.run.failures.gate_ended(*gate, threshold, wall) {
+                if let Some(package) = self.run.failures.gate_ended(*gate, self.threshold(), wall) {
                     self.run.failed = self.run.failed.saturating_sub(u64::from(*answer != Answer::Abort));
                     match answer {
                         Answer::Retry => {
@@ -381,8 +377,7 @@ impl Progress {
                 self.outlook.invalidate();
             }
             Record::GateClosed { gate } => {
-                let threshold = self.plan.document.error_recovery.automatic_recovery.escalation_threshold;
-                if let Some(package) = self.run.failures.gate_ended(*gate, threshold, wall) {
+                if let Some(package) = self.run.failures.gate_ended(*gate, self.threshold(), wall) {
                     self.run.failures.completed(&package, wall);
                 }
             }
@@ -396,13 +391,11 @@ impl Progress {
                 self.outlook.invalidate();
                 // Until it is there again, something is wrong with the package; no attempt has failed.
                 if let Some(id) = self.plan.find(package) {
-                    let phase = &self.plan.phase(self.plan.package(id).phase).key;
+                    let phase = &Arc::clone(&self.plan.phase(self.plan.package(id).phase).key);
                     let text = format!("damaged in the sysroot: `{path}` {what}");
                     let failure = &Failure::fact(Category::BrokenDependency, "kiln", text);
                     let failed = Failed { phase, package, task: TaskKind::Merge, attempt: 1, failure };
-                    let rule = &self.plan.document.error_recovery.automatic_recovery;
-                    let risen = self.run.failures.failed(&failed, rule.escalation_threshold, wall);
-                    self.escalated(risen);
+                    self.failed(&failed, wall);
                 }
             }
             Record::PackageSkipped { package, .. } => {
@@ -420,8 +413,7 @@ impl Progress {
                 }
                 self.run.failures.end_gates(wall);
                 self.run.ended = Some(wall);
-                self.run.missing = missing.len() as u64;
-                self.run.missing_packages.clone_from(missing);
+                self.run.missing.clone_from(missing);
                 self.outlook.invalidate();
             }
             Record::RequirementUnmet { phase, requirement, required, available } => {
@@ -444,6 +436,15 @@ impl Progress {
         };
         let waived = |id: &PackageId| self.state.package(*id).state == PackageState::Skipped(Skip::Waived);
         self.plan.package_ids().filter(|id| waived(id) && of_phase(id)).count() as u64
+    }
+
+    fn threshold(&self) -> u32 {
+        self.plan.document.error_recovery.automatic_recovery.escalation_threshold
+    }
+
+    fn failed(&mut self, failed: &Failed<'_>, wall: i64) {
+        let risen = self.run.failures.failed(failed, self.threshold(), wall);
+        self.escalated(risen);
     }
 
     /// Whoever is to be told of a package's escalation has been: by the record's own entry, and by the metrics.

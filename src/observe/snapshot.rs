@@ -198,7 +198,7 @@ impl Progress {
             retries: self.run.retries,
             average_package_time: mean(self.run.built.1, self.run.built.0),
             cpu: Duration::from_nanos(self.run.cpu),
-            missing: self.run.missing_packages.clone(),
+            missing: self.run.missing.clone(),
         };
         let manual = &self.plan.document.error_recovery.manual_intervention;
         Snapshot {

@@ -18,7 +18,7 @@ mod tests;
 mod verify;
 mod waits;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,7 +279,7 @@ impl Plan {
     /// The packages that wait for this one, itself or for what needs it to run; ascending.
     pub fn dependents(&self, id: PackageId) -> Vec<PackageId> {
         let mut out = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut stack = vec![NodeId(id.0)];
         while let Some(node) = stack.pop() {
             for waiter in &self.waiters[node.0 as usize] {
@@ -296,15 +296,16 @@ impl Plan {
         out
     }
 
-    /// Whether one package needs another, directly or not.
-    pub fn needs(&self, id: PackageId, other: PackageId) -> bool {
-        let mut seen = std::collections::BTreeSet::new();
+    /// What a package needs, directly or not; not itself, though runtime dependencies may come back to it.
+    pub fn below(&self, id: PackageId) -> BTreeSet<PackageId> {
+        let mut seen = BTreeSet::new();
         let mut stack = vec![id];
         while let Some(package) = stack.pop() {
             let below = &self.package(package).depends_on;
             stack.extend(below.iter().filter(|dependency| seen.insert(**dependency)));
         }
-        seen.contains(&other)
+        seen.remove(&id);
+        seen
     }
 
     /// The package that a node is, unless it is a closure.

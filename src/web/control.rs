@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::unix::UCred;
 
 use crate::engine::gate::{self, Refusal};
-use crate::engine::message::Answer as Word;
+use crate::engine::message::{ANSWERS, Answer as Word};
 use crate::ledger::place::StateDir;
 use crate::observe::Observer;
 use crate::observe::observer::now;
@@ -37,10 +37,7 @@ pub const COMMAND: &str = "/api/v1/command";
 /// The framework's name of what is spoken to.
 pub const COMPONENT: &str = "BUILD_PROCESS";
 /// What a refused command comes back with.
-pub const REJECTED: &str = "REJECTED";
-
-/// Why a command is refused once a run has ended, or is about to.
-pub const OVER: &str = "the run is ending: answer once it has";
+const REJECTED: &str = "REJECTED";
 
 /// Bytes of a command.
 const COMMAND_BYTES_MOST: usize = 64 * 1024;
@@ -162,13 +159,6 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-impl Control {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
 impl Drop for Control {
     fn drop(&mut self) {
         // Whoever comes next removes what cannot be removed now.
@@ -206,14 +196,19 @@ impl Answers for Routes {
     }
 }
 
-fn refused(command: Command, error: &str) -> Answer {
+fn rejected(status: StatusCode, command: Command, error: &str) -> Answer {
     let command = Command { status: REJECTED.into(), error: Some(error.to_owned()), ..command };
-    Answer::json(StatusCode::BAD_REQUEST, &command)
+    Answer::json(status, &command)
 }
 
+/// It is not understood.
+fn refused(command: Command, error: &str) -> Answer {
+    rejected(StatusCode::BAD_REQUEST, command, error)
+}
+
+/// Not now.
 fn conflict(command: Command, error: &str) -> Answer {
-    let command = Command { status: REJECTED.into(), error: Some(error.to_owned()), ..command };
-    Answer::json(StatusCode::CONFLICT, &command)
+    rejected(StatusCode::CONFLICT, command, error)
 }
 
 impl Routes {
@@ -228,49 +223,44 @@ impl Routes {
             let error = format!("component `{}` is not here: this is {COMPONENT}", command.component);
             return refused(command, &error);
         }
-        let answer = match command.operation.as_str() {
-            "retry" => Word::Retry,
-            "skip" => Word::Skip,
-            "abort" => Word::Abort,
-            "status" => return self.status(command),
-            other => {
-                let error = format!("operation `{other}` is none of retry, skip, abort, status");
-                return refused(command, &error);
-            }
+        if command.operation == "status" {
+            return self.status(command);
+        }
+        let Some(answer) = ANSWERS.into_iter().find(|answer| answer.name() == command.operation) else {
+            let error = format!("operation `{}` is none of retry, skip, abort, status", command.operation);
+            return refused(command, &error);
         };
         if command.jobs == Some(0) || command.jobs.is_some() && answer != Word::Retry {
             return refused(command, "`jobs` is at least 1, and goes with `retry`");
+        }
+        // Where that is none, the run itself says so.
+        let meant = self.observer.with(|progress| {
+            let state = progress.state();
+            let number = state.gate(command.gate_id.as_deref()).ok()?;
+            Some((number, Arc::clone(&state.gates.get(&number)?.phase)))
+        });
+        if let Some((number, phase)) =
+            meant.as_ref().filter(|(_, phase)| !command.phase.is_empty() && **phase != *command.phase)
+        {
+            let error = format!("gate {number} is of phase `{phase}`");
+            return conflict(command, &error);
         }
         let request = gate::Request {
             gate: command.gate_id.clone(),
             answer,
             jobs: command.jobs,
-            by: peer.map_or_else(|| "somebody".to_owned(), who),
+            by: peer.map_or_else(|| "somebody".to_owned(), |peer| name(peer.uid())),
             note: command.note.clone().unwrap_or_default(),
         };
-        let gates = self.observer.snapshot(now()).gates;
-        let only = if gates.len() == 1 { gates.first() } else { None };
-        let meant = command
-            .gate_id
-            .as_ref()
-            .map_or(only, |id| gates.iter().find(|gate| gate.number.to_string() == *id));
-        if let Some(gate) = meant.filter(|gate| !command.phase.is_empty() && *gate.phase != *command.phase) {
-            let error = format!("gate {} is of phase `{}`", gate.number, gate.phase);
-            return conflict(command, &error);
-        }
-        match (self.answering)(request) {
-            Some(Ok(number)) => {
-                let gate = gates.iter().find(|gate| gate.number == number);
-                let status = if answer == Word::Abort { "ERROR" } else { "RUNNING" };
-                let phase = gate.map_or_else(String::new, |gate| gate.phase.to_string());
+        match (self.answering)(request).unwrap_or(Err(Refusal::Ending)) {
+            Ok(number) => {
+                let status = if answer == Word::Abort { "ERROR" } else { "RUNNING" }.to_owned();
+                let phase = meant.map_or_else(String::new, |(_, phase)| phase.to_string());
+                let progress = self.observer.snapshot(now()).run.ratio;
                 let gate_id = Some(number.to_string());
-                Answer::json(
-                    StatusCode::OK,
-                    &self.filled(Command { phase, status: status.into(), gate_id, ..command }),
-                )
+                Answer::json(StatusCode::OK, &Command { phase, status, progress, gate_id, ..command })
             }
-            None | Some(Err(Refusal::Ending)) => conflict(command, OVER),
-            Some(Err(refusal)) => conflict(command, &refusal.to_string()),
+            Err(refusal) => conflict(command, &refusal.to_string()),
         }
     }
 
@@ -280,17 +270,8 @@ impl Routes {
             return conflict(command, "there has been no run yet");
         };
         let (phase, status) = (status.phase, status.status.name().to_owned());
-        Answer::json(StatusCode::OK, &self.filled(Command { phase, status, ..command }))
+        Answer::json(StatusCode::OK, &Command { phase, status, progress: snapshot.run.ratio, ..command })
     }
-
-    fn filled(&self, command: Command) -> Command {
-        Command { progress: self.observer.snapshot(now()).run.ratio, ..command }
-    }
-}
-
-/// Who the kernel says that it is.
-fn who(peer: UCred) -> String {
-    name(peer.uid())
 }
 
 /// A user by name and number. `id` asks whatever the host keeps its users in.

@@ -43,10 +43,11 @@ impl Shift<'_> {
     /// to look at it.
     fn idle_work(&self) -> Vec<Arc<str>> {
         let (plan, state) = (self.engine.plan(), self.engine.state());
-        let asked = |name: &str| state.gates.values().any(|gate| gate.package.as_deref() == Some(name));
         let there = std::fs::read_dir(self.scripts.state.work()).into_iter().flatten().flatten();
         let found = there.filter_map(|entry| plan.find(entry.file_name().to_str()?));
         let idle = found.filter(|id| state.package(*id).state.is_final());
-        idle.map(|id| Arc::clone(&plan.package(id).name)).filter(|name| !asked(name)).collect()
+        idle.map(|id| Arc::clone(&plan.package(id).name))
+            .filter(|name| state.gate_of(name).is_none())
+            .collect()
     }
 }
