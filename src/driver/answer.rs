@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 
 use crate::engine::gate::Request;
-use crate::engine::message::Start;
 use crate::engine::state::State;
 use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
@@ -65,17 +64,8 @@ pub fn environment(
         Scripts { state: job.state.clone(), build_id: state.build_id.to_string(), user: user.clone() };
     let task = job.plan.task(package, kind);
     let attempt = task.map_or(1, |task| state.last_attempt(&job.plan, task).max(1));
-    let start = Start {
-        task: task.unwrap_or(crate::plan::TaskId(0)),
-        package,
-        kind,
-        attempt,
-        restore: false,
-        fresh: false,
-        jobs: state.package(package).jobs_most.unwrap_or(job.jobs),
-        degraded: false,
-    };
-    let (directory, variables) = scripts.place(recipe, &start);
+    let jobs = state.package(package).jobs_most.unwrap_or(job.jobs);
+    let (directory, variables) = scripts.place(recipe, attempt, jobs);
     let script = Scripts::script(recipe, kind).to_owned();
     let user = user.map(|User { uid, gid, .. }| (uid, gid));
     Ok(Environment { directory, variables, script, user })

@@ -21,6 +21,7 @@ use super::spawn::User;
 use super::stage::manifest::Identity;
 use super::stage::rules::{Accounts, StagingRules};
 use super::stage::tree::Snapshot;
+use super::stage::verify::Directories;
 use super::store::{Staged, Store};
 use super::work::Work;
 use super::{unpack, verdict};
@@ -97,10 +98,11 @@ impl Chores {
     /// Looks at the files of these packages in the sysroot; not at the rest once that is `cancel`led.
     pub(super) fn verify(&self, packages: &[PackageId], cancel: &AtomicBool) -> Result<Findings, Failure> {
         let mut store = self.store();
+        let mut directories = Directories::default();
         let mut findings = Findings { at: wall_now(), ..Findings::default() };
         for &id in packages.iter().filter(|_| !cancel.load(Ordering::Relaxed)) {
             let name = &self.plan.package(id).name;
-            let looked = store.verify(name).map_err(|error| verdict::look(&error))?;
+            let looked = store.verify(name, &mut directories).map_err(|error| verdict::look(&error))?;
             if let Some((first, others)) = looked.damage.split_first() {
                 findings.damaged.push(Damaged {
                     package: id,

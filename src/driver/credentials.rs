@@ -9,7 +9,8 @@ use std::io;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::spawn::User;
+use super::spawn::{User, birth};
+use super::sys::launch::Credentials;
 
 /// The thread's own user and groups.
 #[derive(Debug)]
@@ -18,10 +19,6 @@ pub(super) struct Own {
     gid: Gid,
     groups: Vec<Gid>,
 }
-
-/// The thread could not become itself again.
-#[derive(Debug)]
-pub(super) struct Stuck;
 
 impl Own {
     pub(super) fn of_this_thread() -> io::Result<Self> {
@@ -33,24 +30,14 @@ impl Own {
     }
 
     /// Runs `ask` as `user`.
-    pub(super) fn with<T>(
-        &self,
-        user: &User,
-        ask: impl FnOnce() -> io::Result<T>,
-    ) -> Result<io::Result<T>, Stuck> {
+    pub(super) fn with<T>(&self, user: &User, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let result = self.become_user(user).and_then(|()| ask());
-        self.restore().map(|()| result).map_err(|_| Stuck)
+        self.restore()?;
+        result
     }
 
     fn become_user(&self, user: &User) -> io::Result<()> {
-        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "user or group id out of range");
-        let group = |raw| if raw == u32::MAX { Err(invalid()) } else { Ok(Gid::from_raw(raw)) };
-        let gid = group(user.gid)?;
-        let groups = user.groups.iter().copied().map(group).collect::<io::Result<Vec<_>>>()?;
-        if user.uid == u32::MAX {
-            return Err(invalid());
-        }
-        let uid = Uid::from_raw(user.uid);
+        let Credentials { uid, gid, groups } = birth::credentials(user)?;
         set_thread_groups(&groups)?;
         set_thread_res_gid(gid, gid, self.gid)?;
         set_thread_res_uid(uid, uid, self.uid)?;

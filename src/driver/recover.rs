@@ -88,31 +88,31 @@ impl Recoverer {
         Work::of(&self.chores.state, &self.recipe(act).package)
     }
 
-    /// Processes were ended when the attempt did; logs are kept.
-    fn clean_up(&self, act: &Act) -> Result<Acted, DriverError> {
+    /// Deletes its work directory, and says how much was in it; `None`: there was none.
+    fn delete_work(&self, act: &Act) -> Result<Option<u64>, DriverError> {
         let work = self.work(act);
-        let none_left = "no process of it is left";
         if !work.root().exists() {
-            return Ok(nothing(format!("{none_left}; it has no work directory")));
+            return Ok(None);
         }
         let mut tidied = Tidied::default();
         tidied.delete(work.root().to_owned())?;
-        Ok(done(format!("{none_left}; work directory deleted, {}", size(tidied.freed))))
+        Ok(Some(tidied.freed))
+    }
+
+    /// Processes were ended when the attempt did; logs are kept.
+    fn clean_up(&self, act: &Act) -> Result<Acted, DriverError> {
+        let none_left = "no process of it is left";
+        Ok(match self.delete_work(act)? {
+            None => nothing(format!("{none_left}; it has no work directory")),
+            Some(freed) => done(format!("{none_left}; work directory deleted, {}", size(freed))),
+        })
     }
 
     fn check_resources(&self, act: &Act) -> Acted {
         let limits = &self.recipe(act).limits;
-        let mut texts = Vec::new();
-        let mut then = Then::GoOn;
-        match self.room() {
-            Ok(Ok(free)) => texts.push(free),
-            Ok(Err(full)) => {
-                then = Then::Person;
-                texts.push(full);
-            }
-            Err(error) => texts.push(error),
-        }
-        texts.push(memory());
+        let (room, full) = self.room();
+        let then = if full { Then::Person } else { Then::GoOn };
+        let mut texts = vec![room, memory()];
         texts.extend(limits.memory.map(|limit| format!("the task's limit is {limit}")));
         texts.extend(limits.pids.map(|limit| format!("the task's limit is {}", count(limit, "process"))));
         checked(&texts, then)
@@ -213,11 +213,7 @@ impl Recoverer {
         );
         // The next attempt begins without what this one has left.
         let own = tidy::held(self.work(act).root());
-        let (room, full) = match self.room_with(own) {
-            Ok(Ok(room)) => (room, false),
-            Ok(Err(full)) => (full, true),
-            Err(error) => (error, false),
-        };
+        let (room, full) = self.room_with(own);
         let examined = format!("{text}; {room}");
         let short = full && act.category == Category::DiskSpace;
         Ok(match (short, tidied.deleted.is_empty()) {
@@ -247,20 +243,14 @@ impl Recoverer {
     fn reset(&self, act: &Act) -> Result<Acted, DriverError> {
         let state = &self.chores.state;
         state.create().map_err(|source| DriverError::State { path: state.root().to_owned(), source })?;
-        let work = self.work(act);
-        let there = work.root().exists();
-        let mut tidied = Tidied::default();
-        if there {
-            tidied.delete(work.root().to_owned())?;
-        }
         let text = "the directories of the state are there";
-        if !there {
-            return Ok(nothing(format!("{text}; it has no work directory")));
-        }
-        Ok(done(format!(
-            "{text}; work directory deleted, {}: the next attempt makes it anew",
-            size(tidied.freed)
-        )))
+        Ok(match self.delete_work(act)? {
+            None => nothing(format!("{text}; it has no work directory")),
+            Some(freed) => done(format!(
+                "{text}; work directory deleted, {}: the next attempt makes it anew",
+                size(freed)
+            )),
+        })
     }
 
     fn health(&self) -> Acted {
@@ -276,9 +266,8 @@ impl Recoverer {
             Err(error) => need(format!("`{}` cannot be written: {error}", root.display()), &mut texts),
         }
         match self.room() {
-            Ok(Ok(free)) => texts.push(free),
-            Ok(Err(full)) => need(full, &mut texts),
-            Err(error) => texts.push(error),
+            (full, true) => need(full, &mut texts),
+            (free, false) => texts.push(free),
         }
         texts.push(memory());
         texts.extend(pressure());
@@ -294,15 +283,18 @@ impl Recoverer {
         checked(&texts, then)
     }
 
-    /// What is free where the state is; the inner error: as good as nothing.
-    fn room(&self) -> Result<Result<String, String>, String> {
+    /// What is free where the state is, and whether that is as good as nothing.
+    fn room(&self) -> (String, bool) {
         self.room_with(Free { bytes: 0, inodes: None })
     }
 
     /// The same when so much more will be free.
-    fn room_with(&self, more: Free) -> Result<Result<String, String>, String> {
+    fn room_with(&self, more: Free) -> (String, bool) {
         let root = self.chores.state.root();
-        let free = host::filesystem(root).map_err(|error| format!("`{}`: {error}", root.display()))?;
+        let free = match host::filesystem(root) {
+            Ok(free) => free,
+            Err(error) => return (format!("`{}`: {error}", root.display()), false),
+        };
         let inodes = free.inodes.map(|inodes| format!(" and {}", count(inodes, "inode"))).unwrap_or_default();
         let text = format!("{}{inodes} free at `{}`", size(free.bytes), root.display());
         let then = Free {
@@ -310,7 +302,7 @@ impl Recoverer {
             inodes: free.inodes.map(|inodes| inodes.saturating_add(more.inodes.unwrap_or(0))),
         };
         let full = then.bytes < ROOM_BYTES || then.inodes.is_some_and(|inodes| inodes < ROOM_INODES);
-        Ok(if full { Err(format!("only {text}")) } else { Ok(text) })
+        (if full { format!("only {text}") } else { text }, full)
     }
 
     fn script(&self, act: &Act, script: &str, cancel: &AtomicBool) -> Result<Acted, DriverError> {

@@ -4,7 +4,7 @@
 //!
 //! **Invariant**: an effect is acted on only after the records of its turn are committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -303,7 +303,7 @@ impl Shift<'_> {
                 let Record::GateAnswered { gate, .. } = record else { return None };
                 Some(*gate)
             });
-            let answered: Vec<u32> = answers.collect();
+            let mut answered: BTreeSet<u32> = answers.collect();
             let mut complete = Vec::new();
             if !records.is_empty() {
                 complete.extend(records.iter().filter_map(|record| {
@@ -313,9 +313,17 @@ impl Shift<'_> {
                 observe(self.driver.commit(now, records)?);
             }
             for (reply, said) in self.replies.drain(..) {
-                let heard = said.as_ref().is_err() || said.as_ref().is_ok_and(|gate| answered.contains(gate));
+                // Another answer to it may have come in the same moment, or the end of the run.
+                let unheard = |gate: u32| self.engine.state().gate(Some(&gate.to_string())).err();
+                let said = said.and_then(|gate| {
+                    if answered.remove(&gate) {
+                        Ok(gate)
+                    } else {
+                        Err(unheard(gate).unwrap_or(Refusal::Ending))
+                    }
+                });
                 // Who does not wait for the reply has been heard all the same.
-                let _ = reply.send(if heard { said } else { Err(Refusal::Ending) });
+                let _ = reply.send(said);
             }
             let mut ended = None;
             for deed in deeds {
@@ -378,14 +386,7 @@ impl Shift<'_> {
                 events.push(Event::Acted { package, acted });
             }
             Message::Answer { request, reply } => {
-                let mut taken = self.engine.take(request);
-                // Another answer to it may have come in the same moment.
-                let answered = |gate: u32| self.replies.iter().any(|(_, reply)| *reply == Ok(gate));
-                if let Ok(gate) = taken.as_ref().map(|answered| answered.gate)
-                    && answered(gate)
-                {
-                    taken = Err(Refusal::NoSuch { asked: gate.to_string(), open: Vec::new() });
-                }
+                let taken = self.engine.take(request);
                 self.replies
                     .push((reply, taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone)));
                 events.extend(taken.ok().map(Event::Answered));
@@ -461,7 +462,6 @@ impl Shift<'_> {
         let before = flying.before.take();
         let chores = Arc::clone(&self.chores);
         let cell = self.scripts.cell(chores.recipe(&start), &start, self.spawner.isolation());
-        let path = self.space.path();
         // What `install` staged is packed; what a direct one changed is taken back if it failed. All of the output is
         // read to say why, which may be hundreds of megabytes.
         self.on_a_thread(start, move |_| {
@@ -469,7 +469,7 @@ impl Shift<'_> {
                 chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
             } else {
                 let mut facts = verdict::facts(&group, &chores.recipe(&start).limits);
-                facts.extend(least.map(|least| verdict::space(&path, least)));
+                facts.extend(least);
                 Outcome::Failure(verdict::script(start.kind, exit, facts, &log, &cell))
             };
             if outcome != Outcome::Success && before.is_some() {
@@ -539,16 +539,23 @@ impl Shift<'_> {
         start: Start,
         chore: impl FnOnce(&AtomicBool) -> (Outcome, Usage) + Send + 'static,
     ) {
-        let sender = self.driver.remote.0.clone();
         let cancel = self.in_flight.get(&start.task).map(|f| Arc::clone(&f.cancel)).unwrap_or_default();
-        let sender2 = sender.clone();
-        let spawned = std::thread::Builder::new().name(start.kind.name().into()).spawn(move || {
-            let (outcome, usage) = chore(&cancel);
-            let _ = sender.send(Message::Done { task: start.task, outcome, usage });
-        });
+        let done = move |(outcome, usage)| Message::Done { task: start.task, outcome, usage };
+        let failed = move |failure| done((Outcome::Failure(failure), Usage::default()));
+        self.beside(start.kind.name(), move || done(chore(&cancel)), failed);
+    }
+
+    /// Sends what is made on a thread; where none can be started, what that failure makes.
+    fn beside(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Message + Send + 'static,
+        failed: impl FnOnce(Failure) -> Message,
+    ) {
+        let sender = self.driver.remote.0.clone();
+        let spawned = std::thread::Builder::new().name(name.into()).spawn(move || drop(sender.send(make())));
         if let Err(error) = spawned {
-            let outcome = Outcome::Failure(no_thread(&error));
-            let _ = sender2.send(Message::Done { task: start.task, outcome, usage: Usage::default() });
+            let _ = self.driver.remote.0.send(failed(no_thread(&error)));
         }
     }
 

@@ -110,9 +110,7 @@ impl Cell {
         let ask = || accessat(CWD, &nearest, Access::WRITE_OK, AtFlags::empty()).map_err(io::Error::from);
         match &self.user {
             None => ask().is_ok(),
-            Some(user) => {
-                Own::of_this_thread().is_ok_and(|own| own.with(user, ask).is_ok_and(|may| may.is_ok()))
-            }
+            Some(user) => Own::of_this_thread().and_then(|own| own.with(user, ask)).is_ok(),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Scripts {
             work.renew_dest(self.user.as_ref())?;
         }
         let script = Self::script(recipe, start.kind);
-        let (cwd, env) = self.place(recipe, start);
+        let (cwd, env) = self.place(recipe, start.attempt, start.jobs);
         let log = self.open_log(&recipe.package, start, spares)?;
         if start.restore {
             use std::io::Write as _;
@@ -128,16 +128,22 @@ impl Scripts {
     }
 
     /// The directory and the environment of a task.
-    pub(super) fn place(&self, recipe: &Recipe, start: &Start) -> (PathBuf, Vec<(OsString, OsString)>) {
+    pub(super) fn place(
+        &self,
+        recipe: &Recipe,
+        attempt: u32,
+        jobs: u32,
+    ) -> (PathBuf, Vec<(OsString, OsString)>) {
         let work = Work::of(&self.state, &recipe.package);
         let dest = if recipe.direct { self.state.sysroot() } else { work.dest() };
-        (work.src(), self.environment(recipe, start, &work, &dest))
+        (work.src(), self.environment(recipe, attempt, jobs, &work, &dest))
     }
 
     fn environment(
         &self,
         recipe: &Recipe,
-        start: &Start,
+        attempt: u32,
+        jobs: u32,
         work: &Work,
         dest: &Path,
     ) -> Vec<(OsString, OsString)> {
@@ -152,10 +158,10 @@ impl Scripts {
             ("DESTDIR", dest.into()),
             ("SYSROOT", sysroot.into()),
             ("TOOLS", tools.into()),
-            ("KILN_JOBS", start.jobs.to_string().into()),
-            ("KILN_ATTEMPT", start.attempt.to_string().into()),
+            ("KILN_JOBS", jobs.to_string().into()),
+            ("KILN_ATTEMPT", attempt.to_string().into()),
             ("KILN_BUILD_ID", self.build_id.clone().into()),
-            ("MAKEFLAGS", format!("-j{}", start.jobs).into()),
+            ("MAKEFLAGS", format!("-j{jobs}").into()),
             ("SOURCE_DATE_EPOCH", work.epoch(recipe).to_string().into()),
             ("PATH", path.into()),
             ("HOME", work.tmp().into()),

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::failure::fact::Fact;
 use crate::host::{self, Free};
 use crate::plan::TaskId;
 
@@ -56,16 +57,16 @@ impl Space {
     }
 
     /// A task has ended: the least that was seen while it ran, now included.
-    pub(super) fn end(&self, task: TaskId, failed: bool) -> Option<Free> {
+    pub(super) fn end(&self, task: TaskId, failed: bool) -> Option<Fact> {
         let seen = self.shared.lock().least.remove(&task).flatten();
         // Nobody asks what was left to a task that did well.
-        let now = if failed { host::filesystem(&self.shared.path).ok() } else { None };
-        seen.into_iter().chain(now).reduce(least)
-    }
-
-    /// Where it looks.
-    pub(super) fn path(&self) -> String {
-        self.shared.path.display().to_string()
+        if !failed {
+            return None;
+        }
+        let now = host::filesystem(&self.shared.path).ok();
+        let Free { bytes, inodes } = seen.into_iter().chain(now).reduce(least)?;
+        let path = self.shared.path.display().to_string();
+        Some(Fact::Space { path, free_bytes: bytes, free_inodes: inodes })
     }
 }
 

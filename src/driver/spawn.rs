@@ -17,7 +17,7 @@
 //!
 //! A process that the kernel cannot end (state D) delays its task's `Exited`, and [`Spawner::shutdown`].
 
-mod birth;
+pub(in crate::driver) mod birth;
 mod cgroup;
 pub(in crate::driver) mod isolation;
 mod namespace;

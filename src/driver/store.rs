@@ -297,14 +297,17 @@ impl Store {
     }
 
     /// Looks at a merged package's files: reads all the first time since kiln started, then those that have changed since
-    /// the last look.
-    pub(super) fn verify(&mut self, package: &str) -> Result<Looked, MergeError> {
+    /// the last look. `directories`: the same for all packages that are looked at together.
+    pub(super) fn verify(
+        &mut self,
+        package: &str,
+        directories: &mut Directories,
+    ) -> Result<Looked, MergeError> {
         let Some(manifest) = self.manifests.get(package).map(Arc::clone) else {
             return Ok(Looked::default());
         };
         let depth = self.verified.remove(package).map_or(Depth::Digest, Depth::Since);
         let now = wall_now();
-        let directories = &mut Directories::default();
         let looked = verify_merged(&mut self.sysroot, &self.ownership, &manifest, depth, directories)?;
         if looked.damage.is_empty() {
             self.verified.insert(package.to_owned(), now);

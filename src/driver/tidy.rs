@@ -156,7 +156,7 @@ fn digests(definition: &Definition) -> BTreeSet<String> {
         .collect()
 }
 
-pub(super) fn name(path: &Path) -> String {
+fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 

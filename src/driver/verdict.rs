@@ -15,7 +15,6 @@ use crate::failure::denial;
 use crate::failure::fact::Fact;
 use crate::failure::output::Output;
 use crate::failure::{Category, Failure};
-use crate::host::Free;
 use crate::plan::TaskKind;
 
 use super::fetch::FetchError;
@@ -75,11 +74,6 @@ pub(super) fn facts(group: &Ended, limits: &Limits) -> Vec<Fact> {
         facts.push(Fact::ProcessLimit { refused: group.pids_refused, limit: limits.pids });
     }
     facts
-}
-
-/// The least that was left while a script ran.
-pub(super) fn space(path: &str, least: Free) -> Fact {
-    Fact::Space { path: path.to_owned(), free_bytes: least.bytes, free_inodes: least.inodes }
 }
 
 /// A script ended otherwise than with exit code 0. `facts`: what the kernel says; what its output, in `log`, says comes on top.

@@ -9,6 +9,7 @@ use kiln::ledger::place::StateDir;
 use kiln::web::control;
 use serde_json::{Value, json};
 
+use super::fifo::{Bell, Gate};
 use super::space::{RUN, Space};
 
 /// `broken` fails until the file `fixed` is there; `needs` needs it, `other` does not, and `more` is of the next phase.
@@ -45,6 +46,15 @@ error_recovery: {automatic_recovery: {max_attempts: 1}}
 ",
     );
     space
+}
+
+/// The same, and `other` says that it is `here` and waits until it may `go` on.
+fn broken_and_busy() -> (Space, Bell, Gate) {
+    let space = broken("echo here > HERE; read x < GO");
+    let (here, go) = (space.bell("here"), space.gate("go"));
+    let recipes = std::fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
+    space.recipes(&recipes.replace("HERE", &here.path().to_string()).replace("GO", &go.path().to_string()));
+    (space, here, go)
 }
 
 fn fix(space: &Space) {
@@ -178,11 +188,7 @@ fn a_skip_outlives_a_changed_definition_until_the_package_is_forced() {
 
 #[test]
 fn a_gate_is_answered_while_the_run_is_alive() {
-    let space = broken("echo here > HERE; read x < GO");
-    let (mut here, go) = (space.bell("here"), space.gate("go"));
-    let recipes = std::fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
-    let recipes = recipes.replace("HERE", &here.path().to_string()).replace("GO", &go.path().to_string());
-    space.recipes(&recipes);
+    let (space, mut here, go) = broken_and_busy();
     // One slot: `other` begins when what follows from the failure of `broken` is recorded.
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1", "--wait"]);
     here.wait(&kiln);
@@ -202,10 +208,7 @@ fn a_gate_is_answered_while_the_run_is_alive() {
 
 #[test]
 fn a_run_that_waits_goes_on_with_the_answer_and_outlives_kill_9() {
-    let space = broken("echo here > HERE; read x < GO");
-    let (mut here, go) = (space.bell("here"), space.gate("go"));
-    let recipes = std::fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
-    space.recipes(&recipes.replace("HERE", &here.path().to_string()).replace("GO", &go.path().to_string()));
+    let (space, mut here, go) = broken_and_busy();
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1", "--wait"]);
     here.wait(&kiln);
     kiln.kill();
@@ -231,10 +234,7 @@ fn a_run_that_waits_goes_on_with_the_answer_and_outlives_kill_9() {
 
 #[test]
 fn what_is_no_command_is_refused_and_says_why() {
-    let space = broken("echo here > HERE; read x < GO");
-    let (mut here, go) = (space.bell("here"), space.gate("go"));
-    let recipes = std::fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
-    space.recipes(&recipes.replace("HERE", &here.path().to_string()).replace("GO", &go.path().to_string()));
+    let (space, mut here, go) = broken_and_busy();
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1"]);
     here.wait(&kiln);
     let refused = |body: &str| {

@@ -10,7 +10,7 @@ use crate::engine::message::{Act, Acted, ActionResult, Then};
 use crate::plan::PackageId;
 
 use super::super::chores;
-use super::{Message, Shift, no_thread};
+use super::{Message, Shift};
 
 impl Shift<'_> {
     /// Does a recovery action, on a thread.
@@ -20,17 +20,16 @@ impl Shift<'_> {
         let frees = act.action == RecoveryAction::FreeResources;
         let idle = if frees { self.idle_work() } else { Vec::new() };
         let recoverer = Arc::clone(&self.recoverer);
-        let sender = self.driver.remote.0.clone();
         let package = act.package;
-        let spawned = std::thread::Builder::new().name("recover".into()).spawn(move || {
-            let acted = recoverer.act(&act, &idle, &cancel);
-            let _ = sender.send(Message::Acted { package, acted });
-        });
-        if let Err(error) = spawned {
-            let examined = no_thread(&error).evidence.text.into();
-            let acted = Acted { result: ActionResult::Failed, examined, then: Then::GoOn };
-            let _ = self.driver.remote.0.send(Message::Acted { package, acted });
-        }
+        let done = move |acted| Message::Acted { package, acted };
+        self.beside(
+            "recover",
+            move || done(recoverer.act(&act, &idle, &cancel)),
+            |failure| {
+                let examined = failure.evidence.text.into();
+                done(Acted { result: ActionResult::Failed, examined, then: Then::GoOn })
+            },
+        );
     }
 
     pub(super) fn cancel_act(&self, package: PackageId) {

@@ -11,7 +11,7 @@ use crate::host;
 use crate::plan::{PackageId, PhaseId, TaskId};
 
 use super::super::{DriverError, prepare};
-use super::{Message, Shift, no_thread};
+use super::{Message, Shift};
 
 impl Shift<'_> {
     /// Looks at packages' files, on a thread: there may be gigabytes.
@@ -19,14 +19,12 @@ impl Shift<'_> {
         let chores = Arc::clone(&self.chores);
         let cancel = Arc::new(AtomicBool::new(false));
         self.look = Some((task, Arc::clone(&cancel)));
-        let sender = self.driver.remote.0.clone();
-        let spawned = std::thread::Builder::new().name("verify".into()).spawn(move || {
-            let _ = sender.send(Message::Verified { task, findings: chores.verify(&packages, &cancel) });
-        });
-        if let Err(error) = spawned {
-            let findings = Err(no_thread(&error));
-            let _ = self.driver.remote.0.send(Message::Verified { task, findings });
-        }
+        let verified = move |findings| Message::Verified { task, findings };
+        self.beside(
+            "verify",
+            move || verified(chores.verify(&packages, &cancel)),
+            |failure| verified(Err(failure)),
+        );
     }
 
     pub(super) fn last_output(&self, task: TaskId) -> Event {

@@ -53,7 +53,7 @@ pub(super) fn string(text: impl Into<OsString>) -> io::Result<CString> {
     Ok(CString::new(text.into().into_vec())?)
 }
 
-pub(super) fn credentials(user: &User) -> io::Result<Credentials> {
+pub(in crate::driver) fn credentials(user: &User) -> io::Result<Credentials> {
     // The kernel takes this one for `do not change`.
     let valid = |id: u32| {
         let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "user or group id out of range");

@@ -170,19 +170,21 @@ impl Group {
     }
 
     fn counters(&self) -> Ended {
-        let micros = |text: String| text.trim().parse().ok().map(Duration::from_micros);
         match &self.0 {
             Base::V2(own) => Ended {
-                oom_kills: key(own, "memory.events", "oom_kill"),
+                oom_kills: key(own, "memory.events", "oom_kill").unwrap_or(0),
                 oom_killed: Vec::new(),
-                pids_refused: key(own, "pids.events", "max"),
+                pids_refused: key(own, "pids.events", "max").unwrap_or(0),
                 memory_peak: number(own, "memory.peak"),
-                cpu: read(own, "cpu.stat").and_then(|text| micros(value(&text, "usage_usec")?.to_owned())),
+                cpu: key(own, "cpu.stat", "usage_usec").map(Duration::from_micros),
             },
             Base::V1 { memory, pids, cpuacct } => Ended {
-                oom_kills: memory.as_ref().map_or(0, |own| key(own, "memory.oom_control", "oom_kill")),
+                oom_kills: memory
+                    .as_ref()
+                    .and_then(|own| key(own, "memory.oom_control", "oom_kill"))
+                    .unwrap_or(0),
                 oom_killed: Vec::new(),
-                pids_refused: pids.as_ref().map_or(0, |own| key(own, "pids.events", "max")),
+                pids_refused: pids.as_ref().and_then(|own| key(own, "pids.events", "max")).unwrap_or(0),
                 memory_peak: memory.as_ref().and_then(|own| number(own, "memory.max_usage_in_bytes")),
                 cpu: cpuacct.as_ref().and_then(|own| number(own, "cpuacct.usage")).map(Duration::from_nanos),
             },
@@ -308,9 +310,8 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
 }
 
-fn key(directory: &Path, file: &str, key: &str) -> u64 {
-    let text = read(directory, file).unwrap_or_default();
-    value(&text, key).and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+fn key(directory: &Path, file: &str, key: &str) -> Option<u64> {
+    value(&read(directory, file)?, key)?.trim().parse().ok()
 }
 
 /// The kernel's log from now on. Not everybody may read it.

@@ -67,10 +67,7 @@ pub fn verify_merged(
     directories: &mut Directories,
 ) -> Result<Looked, MergeError> {
     let package = manifest.identity.package.as_str();
-    let mut buffer = match depth {
-        Depth::Stat => Vec::new(),
-        Depth::Digest | Depth::Since(_) => vec![0; BUFFER_BYTES],
-    };
+    let mut buffer = Vec::new();
     let mut looked = Looked::default();
     for entry in manifest.contents.entries() {
         if !ownership.is_owner(&entry.path, package) {
@@ -113,7 +110,7 @@ pub(super) fn difference(
     expected: &Expected<'_>,
     compare_owner: bool,
     depth: Depth,
-    buffer: &mut [u8],
+    buffer: &mut Vec<u8>,
     read: &mut u64,
 ) -> Result<Option<&'static str>, MergeError> {
     let Expected { entry, attributes, mtime } = expected;
@@ -182,6 +179,8 @@ pub(super) fn difference(
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(fail)?;
     *read += 1;
+    // Only now: mostly nothing is read.
+    buffer.resize(BUFFER_BYTES, 0);
     let found = digest(file.into(), *size, buffer).map_err(io_at(path.as_bytes()))?;
     Ok((found != Some(*wanted)).then_some("has other bytes"))
 }
