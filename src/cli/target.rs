@@ -19,6 +19,7 @@ use crate::config::layers::{Flag, Inputs, Layered, layered};
 use crate::config::load::{Definition, Problems, Rest, Root, load};
 use crate::config::render;
 use crate::config::settings::Settings;
+use crate::config::suggest::did_you_mean;
 use crate::driver::Job;
 use crate::graph::resolve::resolve;
 use crate::ledger::Ledger;
@@ -268,11 +269,15 @@ fn state_base(variable: impl Fn(&str) -> Option<OsString>, root: bool) -> Option
 pub(super) fn package(job: &Job, name: &str) -> Result<PackageId, Exit> {
     job.plan.find(name).ok_or_else(|| {
         let names: Vec<&str> = job.plan.by_name.keys().map(|name| &**name).collect();
-        let hint = crate::config::suggest::similar(name, &names)
-            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", job.plan.definition));
-        Exit::Usage
+        no_package(name, &names, &job.plan.definition)
     })
+}
+
+/// Says that there is no such package, and which may have been meant.
+pub(super) fn no_package(name: &str, known: &[&str], definition: &str) -> Exit {
+    let hint = did_you_mean(name, known).map_or_else(String::new, |hint| format!("; {hint}"));
+    output::say(&format!("kiln: `{name}` is not a package of `{definition}`{hint}"));
+    Exit::Usage
 }
 
 #[cfg(test)]

@@ -29,6 +29,11 @@ pub fn first_edges(nodes: usize, edges: &[Edge]) -> Vec<u32> {
     first
 }
 
+/// The edges of a node; `first` as [`first_edges`] has it of these.
+pub fn edges_from<'e>(edges: &'e [Edge], first: &[u32], node: usize) -> &'e [Edge] {
+    &edges[first[node] as usize..first[node + 1] as usize]
+}
+
 const NONE: u32 = u32::MAX;
 
 /// The components of a graph, as far as edges count. `edges` as in [`first_edges`].

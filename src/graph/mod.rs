@@ -153,7 +153,6 @@ impl Graph {
     pub fn find(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|node| *node.name == *name)
     }
-
     /// Where an edge is written. Not kept in the edge: a distribution has a quarter of a million.
     pub fn place(&self, definition: &Definition, edge: &Edge) -> Place {
         place(definition, self.nodes[edge.from].recipe, edge.dependency_type, edge.index)
@@ -172,4 +171,10 @@ fn lists(recipe: &Recipe) -> [(DependencyType, &[Dependency]); 3] {
         (DependencyType::Runtime, recipe.runtime_deps.as_slice()),
         (DependencyType::Optional, recipe.optional_deps.as_slice()),
     ]
+}
+
+/// A dependency of a recipe: in this list, at this index of it.
+fn dependency(recipe: &Recipe, kind: DependencyType, index: u32) -> &Dependency {
+    let (_, list) = lists(recipe)[kind as usize];
+    &list[index as usize]
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::components::first_edges;
+use super::components::{edges_from, first_edges};
 use super::lists::Lists;
 use super::{Edge, Graph, RequirementLevel};
 
@@ -82,8 +82,7 @@ fn shortest<'g>(
     let mut came_by: Vec<Option<&Edge>> = vec![None; graph.nodes.len()];
     let mut queue: VecDeque<usize> = from.iter().copied().collect();
     while let Some(node) = queue.pop_front() {
-        let leaving = &graph.edges[first[node] as usize..first[node + 1] as usize];
-        for edge in leaving.iter().filter(|edge| counts(edge)) {
+        for edge in edges_from(&graph.edges, &first, node).iter().filter(|edge| counts(edge)) {
             if wanted[edge.to] {
                 let mut chain = vec![edge];
                 while let Some(edge) = came_by[chain[chain.len() - 1].from] {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::diagnostic::{Diagnostic, Place, Severity};
+use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::document::{PackageType, Verification};
 use crate::config::load::Definition;
 use crate::config::recipe::Recipe;
@@ -19,7 +19,7 @@ use super::components::number;
 use super::groups::{components_of_groups, members, recipes};
 use super::names::Unknown;
 use super::versions::{self, Want};
-use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel, lists};
+use super::{DependencyType, Edge, Graph, Node, PhaseNode, RequirementLevel, dependency, lists};
 
 /// Of the members of a group that are left out, so many are named.
 const NAMED_MOST: usize = 3;
@@ -365,8 +365,7 @@ impl<'a> Resolver<'a> {
 
     /// Whether the package that it is about has a version that will do.
     fn is_satisfied(&self, recipe: usize, need: &Need) -> bool {
-        let (_, list) = lists(self.recipe(recipe))[need.kind as usize];
-        let constraint = &list[need.index as usize].constraint;
+        let constraint = &dependency(self.recipe(recipe), need.kind, need.index).constraint;
         constraint.0.is_empty()
             || self
                 .recipe(need.recipe as usize)
@@ -395,12 +394,8 @@ impl<'a> Resolver<'a> {
         self.diagnostics.extend(versions::check(self.definition, &wants));
     }
 
-    fn place(&self, recipe: usize, kind: DependencyType, index: u32) -> Place {
-        super::place(self.definition, recipe, kind, index)
-    }
-
     fn report_later_phase(&mut self, from: usize, to: usize, need: &Need) {
-        let place = self.place(self.graph.nodes[from].recipe, need.kind, need.index);
+        let place = super::place(self.definition, self.graph.nodes[from].recipe, need.kind, need.index);
         let (from, to) = (&self.graph.nodes[from], &self.graph.nodes[to]);
         self.diagnostics.push(
             Diagnostic::error(

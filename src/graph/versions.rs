@@ -12,7 +12,7 @@ use crate::config::load::Definition;
 use crate::config::version::{Constraint, Operator, Version};
 use crate::words::count;
 
-use super::{DependencyType, lists};
+use super::{DependencyType, dependency};
 
 /// Of the constraints that contradict one, so many are named.
 const AGAINST_MOST: usize = 5;
@@ -110,8 +110,7 @@ fn equal(inclusive: bool) -> &'static str {
 
 impl Want {
     fn constraint<'d>(&self, definition: &'d Definition) -> &'d Constraint {
-        let (_, list) = lists(&definition.recipes[self.by].value)[self.kind as usize];
-        &list[self.index as usize].constraint
+        &dependency(&definition.recipes[self.by].value, self.kind, self.index).constraint
     }
 
     /// `FILE:LINE:COLUMN` of the constraint.
@@ -151,7 +150,7 @@ pub(super) fn check(definition: &Definition, wants: &[Want]) -> Vec<Diagnostic> 
         if !said.insert((want.by, want.kind, want.index)) {
             continue; // of another member of the same group
         }
-        let name = &lists(&definition.recipes[want.by].value)[want.kind as usize].1[want.index as usize].name;
+        let name = &dependency(&definition.recipes[want.by].value, want.kind, want.index).name;
         let message = format!(
             "`{}` needs `{name}` {constraint}, which no version is",
             definition.recipes[want.by].value.package

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::Definition;
-use crate::graph::components::{Components, components, first_edges};
+use crate::graph::components::{Components, components, edges_from, first_edges};
 use crate::graph::lists::Lists;
 use crate::graph::{Edge, Graph, RequirementLevel};
 
@@ -84,8 +84,8 @@ fn links(graph: &Graph) -> Links<'_> {
     let (mut depth, mut next): (Vec<usize>, Vec<Option<&Edge>>) = (Vec::new(), Vec::new());
     for link in 0..count {
         let leaving = members[link].iter().flat_map(|member| {
-            let own = first[*member] as usize..first[*member + 1] as usize;
-            graph.edges[own].iter().filter(|edge| of[edge.to] as usize != link && counts(graph, edge))
+            let own = edges_from(&graph.edges, &first, *member).iter();
+            own.filter(|edge| of[edge.to] as usize != link && counts(graph, edge))
         });
         let below = |edge: &Edge| depth[of[edge.to] as usize];
         // The deepest; of several the one that is written first.

@@ -5,7 +5,7 @@
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::Definition;
-use crate::graph::components::first_edges;
+use crate::graph::components::{edges_from, first_edges};
 use crate::graph::{Edge, Graph};
 use crate::words::{count, listed};
 
@@ -109,9 +109,9 @@ impl<'g> Ways<'g> {
         let mut done = 0;
         while let Some(&at) = reached.get(done) {
             done += 1;
-            let own = self.first[at] as usize..self.first[at + 1] as usize;
+            let own = edges_from(&self.graph.edges, &self.first, at);
             // It is built with what it waits for; that, and so on, needs something to run.
-            for edge in self.graph.edges[own].iter().filter(|edge| edge.waits() == (at == node)) {
+            for edge in own.iter().filter(|edge| edge.waits() == (at == node)) {
                 if std::mem::replace(&mut self.reached_in[edge.to], self.search) != self.search {
                     self.came_by[edge.to] = Some(edge);
                     reached.push(edge.to);

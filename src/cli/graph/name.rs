@@ -1,8 +1,8 @@
 //! The names that operands of `kiln graph` may be.
 
+use crate::cli::target::no_package;
 use crate::cli::{Exit, output};
 use crate::config::load::Definition;
-use crate::config::suggest::did_you_mean;
 use crate::graph::groups::{members, recipes};
 use crate::plan::build::Planned;
 
@@ -12,9 +12,7 @@ pub(super) fn nodes(definition: &Definition, planned: &Planned, name: &str) -> R
     let recipes = recipes(definition);
     let Some(found) = members(definition, &recipes, name) else {
         let names: Vec<&str> = definition.recipes.iter().map(|recipe| &*recipe.value.package).collect();
-        let hint = did_you_mean(name, &names).map_or_else(String::new, |hint| format!("; {hint}"));
-        output::say(&format!("kiln: `{name}` is not a package of `{}`{hint}", planned.plan.definition));
-        return Err(Exit::Usage);
+        return Err(no_package(name, &names, &planned.plan.definition));
     };
     let mut node_of = vec![None; definition.recipes.len()];
     for (node, of) in planned.graph.nodes.iter().enumerate() {

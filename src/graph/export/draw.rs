@@ -251,7 +251,7 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 fn about(packages: usize, shown: usize, edges: usize) -> String {
-    let edges = if edges == 1 { "1 dependency".to_owned() } else { format!("{edges} dependencies") };
+    let edges = count(edges, "dependency");
     if shown == packages {
         format!("{}, {edges}", count(packages, "package"))
     } else {
