@@ -148,6 +148,9 @@ fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
     }
     out.push(total);
     out.extend(snapshot.phases.iter().map(phase));
+    if let Some(why) = snapshot.blocked() {
+        out.push(format!("  \x1b[31m! paused\x1b[0m: {}", human::plain(why)));
+    }
     for gate in &snapshot.gates {
         let about = gate.package.as_ref().unwrap_or(&gate.phase);
         let number = gate.number;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::target::StateTarget;
 use super::{Exit, output};
 use crate::engine::message::Record;
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{Entry, Extent, Ledger};
 use crate::observe::Progress;
 use crate::observe::{events, human};
 
@@ -42,13 +42,13 @@ impl History {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? else {
+        let Some(mut ledger) = Ledger::open_to_read(&job.state.ledger(), Extent::Durable)? else {
             output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
             return Ok(Exit::Usage);
         };
         let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
         let mut failed = None;
-        ledger.replay(0, |entry| {
+        ledger.replay(|entry| {
             if failed.is_none() && self.tells(&entry) {
                 failed = self.tell(&entry, &progress).err();
             }

@@ -116,7 +116,10 @@ impl Run {
         let sysroot = state.sysroot();
         let forced: Vec<String> =
             job.forced.iter().map(|id| job.plan.package(*id).name.to_string()).collect();
-        let driver = Driver::open(job, |entry| progress.fold(entry))?;
+        let (sender, entries) = mpsc::channel();
+        // A watcher that is gone has panicked; the build goes on without.
+        let observe = move |durable| drop(sender.send(durable));
+        let driver = Driver::open(job, |entry| progress.fold(entry), observe)?;
         for gate in
             progress.state().gates.iter().filter(|(_, gate)| forced.contains(&gate.about().to_owned()))
         {
@@ -129,7 +132,7 @@ impl Run {
         }
         let expected = progress.expected();
         let memory = progress.expected_memory();
-        let observer = Observer::new(progress, state.clone(), Runner::Here);
+        let observer = Observer::new(progress, state.clone(), Runner::Here(driver.health()));
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
         let remote = driver.remote();
@@ -164,17 +167,12 @@ impl Run {
         });
         // Nobody could answer.
         let wait = self.wait && control.is_ok();
-        let (sender, entries) = mpsc::channel();
         let watch = Watch::new(Arc::clone(&observer), state.clone(), display, address);
         let watcher = std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, memory, wait, |committed| {
-            // A watcher that is gone has panicked; the build goes on without.
-            let _ = sender.send(committed);
-        });
-        drop(sender);
+        let ending = driver.run(&expected, memory, wait);
         if watcher.join().is_err() {
             output::say("kiln: the display has failed; the run was not touched by that");
         }

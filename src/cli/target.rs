@@ -22,8 +22,8 @@ use crate::config::settings::Settings;
 use crate::config::suggest::did_you_mean;
 use crate::driver::Job;
 use crate::graph::resolve::resolve;
-use crate::ledger::Ledger;
 use crate::ledger::place::StateDir;
+use crate::ledger::{Extent, Ledger};
 use crate::observe::Progress;
 use crate::plan::PackageId;
 use crate::plan::build::{self, Planned, plan};
@@ -195,11 +195,11 @@ impl StateTarget {
     }
 }
 
-/// All that a definition's ledger says.
+/// All that a definition's ledger says, as far as that cannot be taken back.
 pub(super) fn progress(job: &Job) -> anyhow::Result<Progress> {
     let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
-    if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
-        ledger.replay(0, |entry| progress.fold(&entry))?;
+    if let Some(mut ledger) = Ledger::open_to_read(&job.state.ledger(), Extent::Durable)? {
+        ledger.replay(|entry| progress.fold(&entry))?;
     }
     Ok(progress)
 }

@@ -26,7 +26,7 @@ pub fn answer(job: &Job, request: Request) -> Result<Reply, DriverError> {
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
     let mut ledger = Ledger::open(&state.ledger())?;
     let mut past = Past::new(&job.plan);
-    ledger.replay(0, |entry| past.fold(&job.plan, &entry))?;
+    ledger.replay(|entry| past.fold(&job.plan, &entry))?;
     past.must_be_of(job)?;
     let answered = match past.state.take(request) {
         Ok(answered) => answered,
@@ -35,6 +35,7 @@ pub fn answer(job: &Job, request: Request) -> Result<Reply, DriverError> {
     let gate = answered.gate;
     let records = past.state.answer_at_rest(&job.plan, answered);
     ledger.append(past.last, wall_now(), &records)?;
+    ledger.sync()?;
     Ok(Ok(gate))
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::engine::message::{Have, Record, Time};
 use crate::engine::state::{PackageState, Skip, State};
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{Entry, Extent, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
 use super::stage::verify::Directories;
@@ -165,8 +165,8 @@ pub struct Seen {
 /// Looks at a definition's state directory without touching it; `each` sees every record.
 pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError> {
     let mut past = Past::new(&job.plan);
-    if let Some(ledger) = Ledger::open_to_read(&job.state.ledger())? {
-        ledger.replay(0, |entry| {
+    if let Some(mut ledger) = Ledger::open_to_read(&job.state.ledger(), Extent::Everything)? {
+        ledger.replay(|entry| {
             past.fold(&job.plan, &entry);
             each(&entry);
         })?;

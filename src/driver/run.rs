@@ -21,7 +21,8 @@ use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::{Category, Failure};
 use crate::ledger::lock::RunnerLock;
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::writer::{Audience, Health, Writer};
+use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 use crate::words::count;
 
@@ -43,6 +44,7 @@ use super::{DriverError, Job, ahead, leftover, prepare, sandbox, verdict};
 mod acting;
 mod answers;
 mod before;
+mod recording;
 
 use answers::memory_available;
 
@@ -54,6 +56,7 @@ enum Message {
     Verified { task: TaskId, findings: Result<Findings, Failure> },
     Acted { package: PackageId, acted: Acted },
     Answer { request: Request, reply: Sender<Reply> },
+    Lost(LedgerError),
     Stop,
 }
 
@@ -89,7 +92,8 @@ impl std::fmt::Debug for Message {
 pub struct Driver {
     job: Job,
     _lock: RunnerLock,
-    ledger: Ledger,
+    ledger: Writer,
+    health: Arc<Health>,
     past: Past,
     inbox: Receiver<Message>,
     remote: Remote,
@@ -115,20 +119,35 @@ enum Hands {
 }
 
 impl Driver {
-    /// Takes the state directory and replays its ledger; `each` sees every record.
-    pub fn open(job: Job, mut each: impl FnMut(&Entry)) -> Result<Self, DriverError> {
+    /// Takes the state directory and replays its ledger; `each` sees every record. `observe` gets what is recorded from then
+    /// on, in order, once it is on disk.
+    pub fn open(
+        job: Job,
+        mut each: impl FnMut(&Entry),
+        observe: impl FnMut(Vec<Entry>) + Send + 'static,
+    ) -> Result<Self, DriverError> {
         let root = job.state.root().to_owned();
         job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
         let lock = RunnerLock::take(&root, &job.state.lock())?;
-        let ledger = Ledger::open(&job.state.ledger())?;
+        let mut ledger = Ledger::open(&job.state.ledger())?;
         let mut past = Past::new(&job.plan);
-        ledger.replay(0, |entry| {
+        ledger.replay(|entry| {
             past.fold(&job.plan, &entry);
             each(&entry);
         })?;
         past.must_be_of(&job)?;
+        // What a killed kiln has recorded is in the log, perhaps in the kernel's memory alone, and is shown from now on.
+        ledger.sync()?;
         let (sender, inbox) = mpsc::channel();
-        Ok(Self { job, _lock: lock, ledger, past, inbox, remote: Remote(sender) })
+        let health = Arc::new(Health::default());
+        let audience = Ears { observe, sender: sender.clone() };
+        let ledger = Writer::start(ledger, Arc::clone(&health), audience)?;
+        Ok(Self { job, _lock: lock, ledger, health, past, inbox, remote: Remote(sender) })
+    }
+
+    /// How the ledger fares.
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Reaches the run from other threads.
@@ -138,14 +157,8 @@ impl Driver {
 
     /// Runs until the engine says that it is over. `expected`: nanoseconds that each package is expected to
     /// take, for the critical path; `memory`: bytes that each task is expected to need; `wait`: when only a person can go on
-    /// with it, it does not end; `observe` gets what was committed, in order.
-    pub fn run(
-        mut self,
-        expected: &[u64],
-        memory: Vec<u64>,
-        wait: bool,
-        mut observe: impl FnMut(Vec<Entry>),
-    ) -> Result<Ending, DriverError> {
+    /// with it, it does not end.
+    pub fn run(mut self, expected: &[u64], memory: Vec<u64>, wait: bool) -> Result<Ending, DriverError> {
         let user = build_user(&self.job)?;
         let state_id = state_id(&self.job)?;
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
@@ -162,16 +175,16 @@ impl Driver {
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
                 .map_err(prepare("open the sysroot"))?;
-        let before = self.settle_sysroot(&mut store, &lost);
+        let mut before = self.settle_sysroot(&mut store, &lost);
         for record in &before {
             self.past.installed.fold(record, wall_now());
         }
         if !before.is_empty() {
-            observe(self.commit(self.past.last, before)?);
+            self.ledger.append(self.past.last, wall_now(), &mut before)?;
         }
         let (facts, verified) = self.facts(&mut store);
         if let Some(verified) = verified {
-            observe(self.commit(self.past.last, vec![verified])?);
+            self.ledger.append(self.past.last, wall_now(), &mut vec![verified])?;
         }
         let merging = self.job.plan.package_ids().filter(|id| facts.packages[id.0 as usize].is_work());
         store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
@@ -238,24 +251,36 @@ impl Driver {
             acting: BTreeMap::new(),
             space,
             replies: Vec::new(),
+            held: Vec::new(),
             discarder,
             spares,
             base,
             began: Instant::now(),
         };
-        let ending = shift.work(Event::Begin(facts), &mut observe)?;
+        let ending = shift.work(Event::Begin(facts))?;
         // Who stops a run does not want to wait: the next start deletes what is left.
         if ending != Ending::Stopped {
             shift.discarder.finish();
         }
+        self.ledger.finish()?;
         Ok(ending)
     }
+}
 
-    fn commit(&mut self, at: Time, records: Vec<Record>) -> Result<Vec<Entry>, DriverError> {
-        let wall = wall_now();
-        let last = self.ledger.append(at, wall, &records)?;
-        let first = last - i64::try_from(records.len()).unwrap_or(i64::MAX) + 1;
-        Ok(records.into_iter().zip(first..).map(|(record, seq)| Entry { seq, at, wall, record }).collect())
+/// What is on disk goes to the observers; that nothing gets there any more, to the loop.
+struct Ears<O> {
+    observe: O,
+    sender: Sender<Message>,
+}
+
+impl<O: FnMut(Vec<Entry>) + Send> Audience for Ears<O> {
+    fn durable(&mut self, entries: Vec<Entry>) {
+        (self.observe)(entries);
+    }
+
+    fn lost(&mut self, error: LedgerError) {
+        // A loop that has ended needs no ledger.
+        let _ = self.sender.send(Message::Lost(error));
     }
 }
 
@@ -275,6 +300,8 @@ struct Shift<'a> {
     space: Space,
     /// What is said to those who answered gates, once that is committed.
     replies: Vec<(Sender<Reply>, Reply)>,
+    /// What came while nothing could be recorded.
+    held: Vec<Message>,
     discarder: Discarder,
     spares: Spares,
     base: Time,
@@ -286,7 +313,7 @@ impl Shift<'_> {
         self.base + self.began.elapsed()
     }
 
-    fn work(&mut self, first: Event, observe: &mut dyn FnMut(Vec<Entry>)) -> Result<Ending, DriverError> {
+    fn work(&mut self, first: Event) -> Result<Ending, DriverError> {
         let mut events = vec![first];
         loop {
             let now = self.now();
@@ -310,7 +337,7 @@ impl Shift<'_> {
                     let Record::PackageCompleted { package, .. } = record else { return None };
                     Some(Arc::clone(package))
                 }));
-                observe(self.driver.commit(now, records)?);
+                self.record(now, records)?;
             }
             for (reply, said) in self.replies.drain(..) {
                 // Another answer to it may have come in the same moment, or the end of the run.
@@ -355,7 +382,9 @@ impl Shift<'_> {
 
     /// Waits for something to happen, then takes all that has.
     fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), DriverError> {
+        let held = std::mem::take(&mut self.held);
         let first = match self.engine.next_wakeup() {
+            _ if !held.is_empty() => Err(RecvTimeoutError::Timeout),
             None => self.driver.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(at) => self.driver.inbox.recv_timeout(at.since(self.now())),
         };
@@ -366,6 +395,9 @@ impl Shift<'_> {
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(prepare("hear from its own threads")(io::Error::from(io::ErrorKind::BrokenPipe)));
             }
+        }
+        for message in held {
+            self.take(message, events)?;
         }
         while let Ok(message) = self.driver.inbox.try_recv() {
             self.take(message, events)?;
@@ -379,6 +411,7 @@ impl Shift<'_> {
     fn take(&mut self, message: Message, events: &mut Vec<Event>) -> Result<(), DriverError> {
         match message {
             Message::Stop => events.push(Event::Stop),
+            Message::Lost(error) => return Err(error.into()),
             Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
             Message::Verified { task, findings } => events.push(Event::Verified { task, findings }),
             Message::Acted { package, acted } => {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::config::load::Definition;
 use crate::config::recipe::Mirror;
 use crate::host::Free;
-use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
+use crate::ledger::{Extent, Ledger};
 use crate::plan::key;
 
 use super::look::Past;
@@ -90,8 +90,8 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
     let mut past = Past::new(&job.plan);
-    if let Some(ledger) = Ledger::open_to_read(&state.ledger())? {
-        let replayed = ledger.replay(0, |entry| past.fold(&job.plan, &entry));
+    if let Some(mut ledger) = Ledger::open_to_read(&state.ledger(), Extent::Everything)? {
+        let replayed = ledger.replay(|entry| past.fold(&job.plan, &entry));
         // Even a ledger that cannot be read any more can be deleted.
         if !what.all {
             replayed?;

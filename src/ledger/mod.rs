@@ -1,41 +1,54 @@
 //! The ledger: every record of every run of a state directory, in order, on disk.
 //!
-//! Owns: the `SQLite` file, its schema and versions. Does not know: what records mean.
+//! Owns: the `SQLite` file, its schema and versions, and that what is read from it is what was written. Does not know: what
+//! records mean.
 //!
 //! One writer (the driver's thread), one transaction for each turn of its loop, WAL: a killed kiln loses
-//! nothing that it had recorded, and readers in other processes never wait.
+//! nothing that it had recorded, and readers in other processes never wait. A power cut loses what was not on disk yet: the
+//! `writer` sees to that, and nobody is shown a record before (`Ledger::open_to_read`).
 
+pub mod chain;
 pub mod lock;
+mod mark;
 pub mod place;
 #[cfg(test)]
 mod tests;
+pub mod writer;
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use rustix::fs::FallocateFlags;
 
 use crate::engine::message::{Record, Time};
 
-/// Version of the schema that this kiln writes, kept in `user_version`.
-const SCHEMA: i32 = 1;
+use chain::Link;
+use mark::Mark;
+
+/// Version of the schema that this kiln writes, kept in `user_version`. 1 had no hashes.
+const SCHEMA: i32 = 2;
 
 /// So much of the log is allocated ahead, which is more than it grows to between two of `SQLite`'s checkpoints: that the disk
 /// is full, and what makes room there, has to be recorded, too.
 const RESERVED_BYTES: u64 = 8 * 1024 * 1024;
 
-/// `hash` is for the chain over all predecessors and stays NULL until there is one.
+/// How long another transaction on the ledger may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 const CREATE: &str = "
     CREATE TABLE records (
         seq     INTEGER PRIMARY KEY,   -- 1, 2, 3, …
         elapsed INTEGER NOT NULL,      -- nanoseconds of running time since the run started
         wall    INTEGER NOT NULL,      -- nanoseconds since 1970, for people
         record  TEXT    NOT NULL,      -- JSON
-        hash    BLOB
+        hash    BLOB                   -- of the chain; see `chain`
     ) STRICT;
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
 ";
 
 /// A record with when and where it was written.
@@ -73,16 +86,63 @@ pub enum LedgerError {
         /// Its version.
         found: i32,
     },
-    /// A row is not a record.
-    #[error("ledger `{}`, record {seq} cannot be read", .path.display())]
+    /// It is not what was written.
+    #[error(
+        "ledger `{}` is damaged: {reason}; `kiln checkpoint restore` says what can be saved",
+        .path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Which row.
-        seq: i64,
-        /// Why.
-        source: serde_json::Error,
+        /// What is wrong with which record.
+        reason: String,
     },
+    /// What was recorded cannot be brought to the disk.
+    #[error("ledger `{}` cannot be synced", .path.display())]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody has deleted or replaced it while it was open.
+    #[error("ledger `{}` is not there any more: somebody has deleted, moved or replaced it", .path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl LedgerError {
+    fn of(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { path: path.clone(), reason: source.to_string() }
+            }
+            _ => Self::Sqlite { path: path.clone(), source },
+        }
+    }
+
+    /// Whether it may be better later without anybody touching the ledger: a full disk, one that does not work for a while,
+    /// a filesystem that is read-only, somebody who has locked the file.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(
+                    ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                )
+            ),
+            Self::Unsynced { .. } => true,
+            Self::Newer { .. } | Self::Damaged { .. } | Self::Gone { .. } => false,
+        }
+    }
 }
 
 /// An open ledger.
@@ -90,137 +150,247 @@ pub enum LedgerError {
 pub struct Ledger {
     db: Connection,
     path: PathBuf,
+    /// The last record that was replayed.
+    replayed: Link,
+    /// The last record that there is, for whoever writes.
+    tip: Link,
+    /// Whether records have hashes.
+    chained: bool,
+    /// How far it is read.
+    extent: Extent,
+}
+
+/// How far a ledger is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What is known to be on disk: for those who show it, so that nothing shown has to be taken back.
+    Durable,
+    /// To its end: for those who decide what to do.
+    Everything,
 }
 
 impl Ledger {
     /// Opens the ledger for writing; makes it where there is none.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let wrap = |source| LedgerError::Sqlite { path: path.to_owned(), source };
-        let db = Connection::open(path).map_err(wrap)?;
-        let ledger = Self { db, path: path.to_owned() };
-        ledger.prepare().map_err(wrap)?;
+        let wrap = LedgerError::of(path);
+        let db = Connection::open(path).map_err(&wrap)?;
+        let mut ledger = Self::over(db, path, Extent::Everything);
+        ledger.prepare().map_err(&wrap)?;
         match ledger.version()? {
-            0 => ledger.db.execute_batch(&format!("BEGIN; {CREATE} COMMIT;")).map_err(wrap)?,
+            0 => ledger.db.execute_batch(&format!("BEGIN; {CREATE} COMMIT;")).map_err(&wrap)?,
+            1 => ledger.migrate().map_err(&wrap)?,
             SCHEMA => {}
             found => return Err(LedgerError::Newer { path: ledger.path, found }),
         }
-        ledger.reserve();
+        ledger.tip = ledger.last().map_err(&wrap)?;
+        reserve(path);
         Ok(ledger)
     }
 
-    /// Where it cannot be done there is no reserve: it is no less a ledger.
-    fn reserve(&self) {
-        let log = self.path.with_extension("sqlite-wal");
-        if let Ok(log) = std::fs::File::options().write(true).open(log) {
-            let _ = rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, 0, RESERVED_BYTES);
-        }
+    fn over(db: Connection, path: &Path, extent: Extent) -> Self {
+        let (replayed, tip) = (Link::START, Link::START);
+        Self { db, path: path.to_owned(), replayed, tip, chained: true, extent }
     }
 
     /// Opens the ledger for reading; `None` where there is none yet.
-    pub fn open_to_read(path: &Path) -> Result<Option<Self>, LedgerError> {
+    pub fn open_to_read(path: &Path, extent: Extent) -> Result<Option<Self>, LedgerError> {
         if !path.exists() {
             return Ok(None);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let (ledger, version) = Self::open_as(path, path.as_os_str(), flags).or_else(|error| {
-            // Readers, too, want to write: a WAL's index. Where nothing can be written, nobody writes the ledger
-            // either; it is all in the file unless the last writer was killed.
-            let wal = path.with_extension("sqlite-wal");
-            if wal.metadata().is_ok_and(|wal| wal.len() > 0) {
-                return Err(error);
-            }
-            let mut uri = OsString::from("file:");
-            uri.push(escape(path.as_os_str()));
-            uri.push("?immutable=1");
-            Self::open_as(path, &uri, flags | OpenFlags::SQLITE_OPEN_URI).map_err(|_| error)
-        })?;
+        let (mut ledger, version) =
+            Self::open_as(path, path.as_os_str(), flags, extent).or_else(|error| {
+                // Readers, too, want to write: a WAL's index. Where nothing can be written, nobody writes the ledger
+                // either; it is all in the file unless the last writer was killed.
+                if wal(path).metadata().is_ok_and(|wal| wal.len() > 0) {
+                    return Err(error);
+                }
+                let mut uri = OsString::from("file:");
+                uri.push(escape(path.as_os_str()));
+                uri.push("?immutable=1");
+                Self::open_as(path, &uri, flags | OpenFlags::SQLITE_OPEN_URI, extent).map_err(|_| error)
+            })?;
         match version {
             0 => Ok(None), // being made this moment
+            1 => {
+                ledger.chained = false;
+                Ok(Some(ledger))
+            }
             SCHEMA => Ok(Some(ledger)),
             found => Err(LedgerError::Newer { path: ledger.path, found }),
         }
     }
 
     /// With its version; `name` is what `SQLite` is told.
-    fn open_as(path: &Path, name: &OsStr, flags: OpenFlags) -> Result<(Self, i32), LedgerError> {
-        let wrap = |source| LedgerError::Sqlite { path: path.to_owned(), source };
-        let db = Connection::open_with_flags(name, flags).map_err(wrap)?;
-        db.busy_timeout(std::time::Duration::from_secs(5)).map_err(wrap)?;
-        let ledger = Self { db, path: path.to_owned() };
+    fn open_as(
+        path: &Path,
+        name: &OsStr,
+        flags: OpenFlags,
+        extent: Extent,
+    ) -> Result<(Self, i32), LedgerError> {
+        let wrap = LedgerError::of(path);
+        let db = Connection::open_with_flags(name, flags).map_err(&wrap)?;
+        db.busy_timeout(PATIENCE).map_err(&wrap)?;
+        let ledger = Self::over(db, path, extent);
         let version = ledger.version()?;
         Ok((ledger, version))
     }
 
     fn prepare(&self) -> rusqlite::Result<()> {
-        self.db.busy_timeout(std::time::Duration::from_secs(5))?;
+        self.db.busy_timeout(PATIENCE)?;
         self.db.pragma_update(None, "journal_mode", "WAL")?;
-        // A killed process loses nothing either way; NORMAL syncs at WAL checkpoints only.
-        self.db.pragma_update(None, "synchronous", "NORMAL")
+        // A killed process loses nothing either way. When records get to the disk, and when they move from the log to the
+        // file, is the writer's to say; NORMAL syncs before that moves.
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        self.db.pragma_update(None, "wal_autocheckpoint", 0)
     }
 
     fn version(&self) -> Result<i32, LedgerError> {
         self.db
             .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(|source| LedgerError::Sqlite { path: self.path.clone(), source })
+            .map_err(LedgerError::of(&self.path))
+    }
+
+    /// Gives the records of an older kiln their hashes.
+    fn migrate(&self) -> rusqlite::Result<()> {
+        let mut link = Link::START;
+        let mut hashes = Vec::new();
+        let transaction = self.db.unchecked_transaction()?;
+        {
+            let mut select =
+                transaction.prepare("SELECT seq, elapsed, wall, record FROM records ORDER BY seq")?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                link = link.next(row.get(1)?, row.get(2)?, row.get_ref(3)?.as_str()?);
+                hashes.push((row.get::<_, i64>(0)?, link.hash));
+            }
+            let mut update = transaction.prepare("UPDATE records SET hash = ?2 WHERE seq = ?1")?;
+            for (seq, hash) in hashes {
+                update.execute(params![seq, hash.as_bytes()])?;
+            }
+        }
+        transaction.pragma_update(None, "user_version", SCHEMA)?;
+        transaction.commit()
+    }
+
+    /// The last record, as its row says.
+    fn last(&self) -> rusqlite::Result<Link> {
+        let row = self
+            .db
+            .query_row("SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1", [], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<[u8; 32]>>(1)?))
+            })
+            .optional()?;
+        Ok(row.map_or(Link::START, |(seq, hash)| Link { seq, hash: hash.unwrap_or_default().into() }))
     }
 
     /// Writes records in one transaction: all of them, or none. Returns the position of the last.
     pub fn append(&mut self, at: Time, wall: i64, records: &[Record]) -> Result<i64, LedgerError> {
-        let path = &self.path;
-        let wrap = |source| LedgerError::Sqlite { path: path.clone(), source };
+        let wrap = LedgerError::of(&self.path);
         // Prepared once: a turn of the driver's loop with a task or two is a transaction.
         let run = |sql: &str| self.db.prepare_cached(sql)?.execute([]).map(|_| ());
-        run("BEGIN IMMEDIATE").map_err(wrap)?;
-        let written = self.insert(at, wall, records).and_then(|last| {
-            run("COMMIT").map_err(wrap)?;
-            Ok(last)
+        run("BEGIN IMMEDIATE").map_err(&wrap)?;
+        let written = self.insert(at, wall, records).and_then(|tip| {
+            run("COMMIT")?;
+            Ok(tip)
         });
         if written.is_err() {
             // What failed first is what is told.
             let _ = run("ROLLBACK");
         }
-        written
+        self.tip = written.map_err(&wrap)?;
+        Ok(self.tip.seq)
     }
 
-    fn insert(&self, at: Time, wall: i64, records: &[Record]) -> Result<i64, LedgerError> {
-        let path = &self.path;
-        let wrap = |source| LedgerError::Sqlite { path: path.clone(), source };
-        let mut insert = self
-            .db
-            .prepare_cached("INSERT INTO records (elapsed, wall, record) VALUES (?1, ?2, ?3)")
-            .map_err(wrap)?;
+    fn insert(&self, at: Time, wall: i64, records: &[Record]) -> rusqlite::Result<Link> {
+        let mut tip = self.tip;
+        let mut insert = self.db.prepare_cached(
+            "INSERT INTO records (seq, elapsed, wall, record, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
         for record in records {
-            let json = serde_json::to_string(record).map_err(|source| LedgerError::Damaged {
-                path: path.clone(),
-                seq: 0,
-                source,
-            })?;
-            insert.execute(params![at.0.cast_signed(), wall, json]).map_err(wrap)?;
+            let json = serde_json::to_string(record)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let elapsed = at.0.cast_signed();
+            tip = tip.next(elapsed, wall, &json);
+            insert.execute(params![tip.seq, elapsed, wall, json, tip.hash.as_bytes()])?;
         }
-        Ok(self.db.last_insert_rowid())
+        Ok(tip)
     }
 
-    /// Every record after position `after`, in order.
-    pub fn replay(&self, after: i64, mut each: impl FnMut(Entry)) -> Result<(), LedgerError> {
-        let wrap = |source| LedgerError::Sqlite { path: self.path.clone(), source };
+    /// Every record after those that it has given before, in order, each checked against the chain.
+    pub fn replay(&mut self, mut each: impl FnMut(Entry)) -> Result<(), LedgerError> {
+        let wrap = LedgerError::of(&self.path);
+        let damaged = |reason: String| LedgerError::Damaged { path: self.path.clone(), reason };
+        let mark = Mark::read(&self.path).filter(|_| self.chained);
+        let end = match (mark, self.extent) {
+            (Some(mark), Extent::Durable) => mark.seq,
+            (None, _) | (_, Extent::Everything) => i64::MAX,
+        };
         let mut select = self
             .db
-            .prepare_cached("SELECT seq, elapsed, wall, record FROM records WHERE seq > ?1 ORDER BY seq")
-            .map_err(wrap)?;
-        let mut rows = select.query([after]).map_err(wrap)?;
-        while let Some(row) = rows.next().map_err(wrap)? {
-            let seq: i64 = row.get(0).map_err(wrap)?;
-            let at = Time(row.get::<_, i64>(1).map_err(wrap)?.cast_unsigned());
-            let wall = row.get(2).map_err(wrap)?;
-            let text = row.get_ref(3).map_err(wrap)?.as_str().map_err(|e| wrap(e.into()))?;
-            let record = serde_json::from_str(text).map_err(|source| LedgerError::Damaged {
-                path: self.path.clone(),
-                seq,
-                source,
-            })?;
-            each(Entry { seq, at, wall, record });
+            .prepare_cached(
+                "SELECT seq, elapsed, wall, record, hash FROM records WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+            )
+            .map_err(&wrap)?;
+        let mut rows = select.query([self.replayed.seq, end]).map_err(&wrap)?;
+        while let Some(row) = rows.next().map_err(&wrap)? {
+            let seq: i64 = row.get(0).map_err(&wrap)?;
+            let expected = self.replayed.seq + 1;
+            if seq != expected {
+                return Err(damaged(format!("record {expected} is missing")));
+            }
+            let columns = || -> rusqlite::Result<_> {
+                let hash = row.get_ref(4)?.as_blob_or_null()?;
+                Ok((row.get(1)?, row.get(2)?, row.get_ref(3)?.as_str()?, hash))
+            };
+            let (elapsed, wall, text, hash) =
+                columns().map_err(|error| damaged(format!("record {seq} cannot be read: {error}")))?;
+            let link: Link = self.replayed.next(elapsed, wall, text);
+            if self.chained && hash != Some(link.hash.as_bytes()) {
+                return Err(damaged(format!("record {seq} is not what was written")));
+            }
+            if mark.is_some_and(|mark| mark.seq == seq && mark.hash != link.hash) {
+                return Err(damaged(format!("record {seq} is another ledger's")));
+            }
+            let record = serde_json::from_str(text)
+                .map_err(|error| damaged(format!("record {seq} cannot be understood: {error}")))?;
+            self.replayed = link;
+            each(Entry { seq, at: Time(elapsed.cast_unsigned()), wall, record });
+        }
+        if self.replayed.seq < mark.map_or(0, |mark| mark.seq).max(self.tip.seq) {
+            return Err(damaged(format!("record {} is missing", self.replayed.seq + 1)));
         }
         Ok(())
+    }
+
+    /// Brings everything that is recorded to the disk.
+    pub fn sync(&self) -> Result<(), LedgerError> {
+        let unsynced = |source| LedgerError::Unsynced { path: self.path.clone(), source };
+        sync_log(&self.path).map_err(unsynced)?;
+        Mark::open(&self.path).and_then(|mark| mark.set(self.tip)).map_err(unsynced)
+    }
+}
+
+/// Allocates `RESERVED_BYTES` of the log. Where it cannot be done there is no reserve: it is no less a ledger.
+fn reserve(ledger: &Path) {
+    if let Ok(log) = File::options().write(true).open(wal(ledger)) {
+        let _ = rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, 0, RESERVED_BYTES);
+    }
+}
+
+/// The file that `SQLite` writes first.
+fn wal(ledger: &Path) -> PathBuf {
+    ledger.with_extension("sqlite-wal")
+}
+
+/// What is in the log and not in the ledger's file is on disk. No lock of `SQLite`'s is on this file, which closing it would
+/// release.
+fn sync_log(ledger: &Path) -> io::Result<()> {
+    match File::open(wal(ledger)) {
+        Ok(log) => log.sync_data(),
+        // All of it is in the file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

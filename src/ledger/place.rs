@@ -91,7 +91,9 @@ impl StateDir {
     pub fn everything(&self) -> Vec<PathBuf> {
         let mut all = vec![self.work(), self.packages(), self.sysroot(), self.logs(), self.sources()];
         all.extend([self.control(), self.id()]);
-        all.extend(["-wal", "-shm", ""].map(|end| self.root.join(format!("ledger.sqlite{end}"))));
+        all.extend(
+            ["durable", "sqlite-wal", "sqlite-shm", "sqlite"].map(|end| self.ledger().with_extension(end)),
+        );
         all
     }
 

@@ -10,10 +10,33 @@ fn record(build_id: &str) -> Record {
     Record::RunStarted { build_id: text(build_id), definition: text("d"), digest: text("x"), kiln: text("1") }
 }
 
-fn all(ledger: &Ledger, after: i64) -> Vec<Entry> {
+fn all(ledger: &mut Ledger) -> Vec<Entry> {
     let mut entries = Vec::new();
-    ledger.replay(after, |entry| entries.push(entry)).unwrap();
+    ledger.replay(|entry| entries.push(entry)).unwrap();
     entries
+}
+
+fn reader(path: &Path, extent: Extent) -> Ledger {
+    Ledger::open_to_read(path, extent).unwrap().unwrap()
+}
+
+/// A ledger with three records, closed.
+fn three(dir: &tempfile::TempDir) -> PathBuf {
+    let path = dir.path().join("ledger.sqlite");
+    let mut ledger = Ledger::open(&path).unwrap();
+    ledger.append(Time(1), 1, &[record("a"), record("b")]).unwrap();
+    ledger.append(Time(2), 2, &[record("c")]).unwrap();
+    ledger.sync().unwrap();
+    path
+}
+
+/// What replaying says after somebody has run this.
+fn damage(path: &Path, sql: &str) -> String {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    let opened = Ledger::open(path).unwrap().replay(|_| ()).unwrap_err().to_string();
+    let read = reader(path, Extent::Durable).replay(|_| ()).unwrap_err().to_string();
+    assert_eq!(opened, read);
+    opened
 }
 
 #[test]
@@ -23,15 +46,18 @@ fn what_was_appended_is_replayed_in_order_by_whoever_opens_it_next() {
     let mut ledger = Ledger::open(&path).unwrap();
     assert_eq!(ledger.append(Time(5), 100, &[record("a"), record("b")]).unwrap(), 2);
     assert_eq!(ledger.append(Time(6), 101, &[Record::RunPaused { reason: "stop".into() }]).unwrap(), 3);
-    let seen = all(&Ledger::open_to_read(&path).unwrap().unwrap(), 0);
+    let seen = all(&mut reader(&path, Extent::Everything));
     drop(ledger);
-    assert_eq!(all(&Ledger::open(&path).unwrap(), 0), seen);
+    let mut ledger = Ledger::open(&path).unwrap();
+    assert_eq!(all(&mut ledger), seen);
     assert_eq!(
         seen.iter().map(|e| (e.seq, e.at.0, e.wall)).collect::<Vec<_>>(),
         [(1, 5, 100), (2, 5, 100), (3, 6, 101)]
     );
     assert_eq!(seen[1].record, record("b"));
-    assert_eq!(all(&Ledger::open(&path).unwrap(), 2), seen[2..]);
+    ledger.append(Time(7), 102, &[record("c")]).unwrap();
+    let more = all(&mut ledger);
+    assert_eq!((more.len(), more[0].seq), (1, 4), "what was replayed before is not replayed again");
 }
 
 #[test]
@@ -43,7 +69,7 @@ fn a_transaction_that_fails_leaves_nothing_behind_and_the_next_one_works() {
     let error = ledger.append(Time(1), 1, &[record("good"), record("bad")]).unwrap_err();
     assert!(format!("{error:?}").contains("refused"));
     assert_eq!(ledger.append(Time(2), 2, &[record("good")]).unwrap(), 1);
-    assert_eq!(all(&ledger, 0).len(), 1);
+    assert_eq!(all(&mut ledger).len(), 1);
 }
 
 #[test]
@@ -67,28 +93,102 @@ fn the_ledger_of_a_newer_kiln_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.sqlite");
     Ledger::open(&path).unwrap().db.pragma_update(None, "user_version", 99).unwrap();
-    for error in [Ledger::open(&path).unwrap_err(), Ledger::open_to_read(&path).unwrap_err()] {
+    for error in [Ledger::open(&path).unwrap_err(), Ledger::open_to_read(&path, Extent::Durable).unwrap_err()]
+    {
         let text = error.to_string();
-        assert!(text.contains("schema version 99, this kiln knows 1"), "{text}");
+        assert!(text.contains("schema version 99, this kiln knows 2"), "{text}");
     }
 }
 
 #[test]
-fn a_row_that_is_no_record_is_named() {
+fn a_record_that_is_not_what_was_written_is_named() {
+    for (sql, expected) in [
+        (
+            "UPDATE records SET record = '{\"record\": \"nonsense\"}' WHERE seq = 2",
+            "record 2 is not what was written",
+        ),
+        ("UPDATE records SET wall = wall + 1 WHERE seq = 1", "record 1 is not what was written"),
+        ("UPDATE records SET elapsed = 0 WHERE seq = 3", "record 3 is not what was written"),
+        ("UPDATE records SET hash = NULL WHERE seq = 2", "record 2 is not what was written"),
+        ("UPDATE records SET hash = zeroblob(32) WHERE seq = 3", "record 3 is not what was written"),
+        ("DELETE FROM records WHERE seq = 2", "record 2 is missing"),
+        ("DELETE FROM records WHERE seq > 1", "record 2 is missing"),
+        ("DELETE FROM records", "record 1 is missing"),
+        ("UPDATE records SET seq = 9 WHERE seq = 3", "record 3 is missing"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let said = damage(&three(&dir), sql);
+        assert!(said.contains(expected), "{sql}: {said}");
+        assert!(said.contains("kiln checkpoint restore"), "{said}");
+    }
+}
+
+#[test]
+fn the_ledger_of_another_run_is_not_taken_for_this_one() {
+    let [ours, theirs] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let path = three(&ours);
+    let other = theirs.path().join("ledger.sqlite");
+    let mut ledger = Ledger::open(&other).unwrap();
+    ledger.append(Time(1), 1, &[record("x"), record("y"), record("z")]).unwrap();
+    drop(ledger);
+    std::fs::copy(other, &path).unwrap();
+    let said = Ledger::open(&path).unwrap().replay(|_| ()).unwrap_err().to_string();
+    assert!(said.contains("record 3 is another ledger's"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_ledger_is_damaged_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.sqlite");
+    let path = three(&dir);
+    std::fs::write(&path, "x".repeat(9000)).unwrap();
+    for error in [Ledger::open(&path).unwrap_err(), Ledger::open_to_read(&path, Extent::Durable).unwrap_err()]
+    {
+        let said = error.to_string();
+        assert!(said.contains("is damaged") && !error.may_pass(), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "x".repeat(9000));
+}
+
+#[test]
+fn who_shows_the_ledger_sees_what_is_on_disk_and_who_decides_sees_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = three(&dir);
     let mut ledger = Ledger::open(&path).unwrap();
-    ledger.append(Time(1), 1, &[record("a"), record("b")]).unwrap();
-    ledger.db.execute("UPDATE records SET record = '{\"record\": \"nonsense\"}' WHERE seq = 2", []).unwrap();
-    let error = ledger.replay(0, |_| ()).unwrap_err();
-    assert!(error.to_string().contains("record 2 cannot be read"), "{error}");
+    ledger.append(Time(3), 3, &[record("d")]).unwrap();
+    let mut shown = reader(&path, Extent::Durable);
+    assert_eq!(all(&mut shown).len(), 3);
+    assert_eq!(all(&mut reader(&path, Extent::Everything)).len(), 4);
+    ledger.sync().unwrap();
+    let more = all(&mut shown);
+    assert_eq!((more.len(), more[0].seq), (1, 4));
+}
+
+#[test]
+fn a_ledger_without_hashes_is_read_as_it_is_and_gets_them_when_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = three(&dir);
+    // As an older kiln left it.
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("UPDATE records SET hash = NULL; PRAGMA user_version = 1")
+        .unwrap();
+    std::fs::remove_file(path.with_extension("durable")).unwrap();
+    let before = all(&mut reader(&path, Extent::Durable));
+    assert_eq!(before.len(), 3);
+    let mut ledger = Ledger::open(&path).unwrap();
+    assert_eq!(all(&mut ledger), before);
+    ledger.append(Time(3), 3, &[record("d")]).unwrap();
+    drop(ledger);
+    assert_eq!(all(&mut reader(&path, Extent::Everything)).len(), 4);
+    let said = damage(&path, "UPDATE records SET wall = 0 WHERE seq = 1");
+    assert!(said.contains("record 1 is not what was written"), "{said}");
 }
 
 #[test]
 fn where_there_is_no_ledger_there_is_nothing_to_read_and_none_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.sqlite");
-    assert!(Ledger::open_to_read(&path).unwrap().is_none());
+    assert!(Ledger::open_to_read(&path, Extent::Durable).unwrap().is_none());
     assert!(!path.exists());
 }
 

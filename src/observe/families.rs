@@ -40,7 +40,7 @@ families! {
     RunInfo GAUGE "kiln_run_info" ["build_id", "definition", "definition_digest"]
         "The current or last run; always 1.";
     RunState GAUGE "kiln_run_state" ["state"]
-        "Whether the run is in this state, as its records say.";
+        "Whether the run is in this state, as its records say; paused, too, while nothing can be recorded.";
     RunProgress GAUGE "kiln_run_progress_ratio" []
         "Part of the wanted work that is done, weighted by expected duration; what failed or was skipped stays undone.";
     RunStart GAUGE "kiln_run_start_timestamp_seconds" []
@@ -123,6 +123,10 @@ families! {
         "Sources that the cache had.";
     LedgerWrites COUNTER "kiln_ledger_writes_total" []
         "Records in the ledger.";
+    LedgerFailures COUNTER "kiln_ledger_write_failures_total" []
+        "Tries of this kiln to write or sync the ledger that failed; while they do, the run is paused.";
+    LedgerDurable GAUGE "kiln_ledger_durable_timestamp_seconds" []
+        "Everything recorded until then is on disk, and nothing later is shown; now, where nothing waits to be.";
     ChannelEnabled GAUGE "kiln_notification_channel_enabled" ["channel"]
         "Whether notification_channels of the definition names the channel.";
     Notifications COUNTER "kiln_notifications_total" ["channel"]

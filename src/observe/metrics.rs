@@ -177,7 +177,9 @@ impl Sheet {
         if run.state != RunState::Idle {
             self.gauge(Family::RunInfo, &[&run.build_id, &run.definition, &run.digest], 1.0);
         }
-        self.states(Family::RunState, None, &RUN_STATES, run_state_index(run.state));
+        // Of a runner that is gone the last state is told, and that it is gone.
+        let state = snapshot.blocked().map_or(run.state, |_| RunState::Paused);
+        self.states(Family::RunState, None, &RUN_STATES, run_state_index(state));
         self.gauge(Family::RunProgress, &[], run.ratio);
         self.time(Family::RunStart, &[], run.started);
         self.time(Family::RunLastProgress, &[], run.last_progress);
@@ -257,6 +259,10 @@ impl Sheet {
         self.counter(Family::CacheRequests, &[], counters.cache_requests as f64);
         self.counter(Family::CacheHits, &[], counters.cache_hits as f64);
         self.counter(Family::LedgerWrites, &[], counters.records as f64);
+        if let Some(ledger) = &snapshot.ledger {
+            self.counter(Family::LedgerFailures, &[], ledger.failures as f64);
+            self.time(Family::LedgerDurable, &[], Some(ledger.durable));
+        }
     }
 
     fn by_task(&mut self, family: Family, phase: &str, counts: &ByTask<u64>) {

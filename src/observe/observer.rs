@@ -9,16 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::ledger::Entry;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
+use crate::ledger::writer::Health;
 
 use super::live::Sample;
 use super::progress::Progress;
-use super::snapshot::Snapshot;
+use super::snapshot::{LedgerView, Snapshot};
 
 /// Where the runner is whose records are folded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Runner {
-    /// In this process.
-    Here,
+    /// In this process, with a ledger that fares like this.
+    Here(Arc<Health>),
     /// In another, if at all: the lock of the state directory tells.
     Elsewhere,
 }
@@ -58,7 +59,11 @@ impl Observer {
             let view = forecast.compute();
             self.lock().keep(view);
         }
-        self.lock().snapshot(now, alive)
+        let ledger = match &self.runner {
+            Runner::Here(health) => Some(LedgerView::of(health, now)),
+            Runner::Elsewhere => None,
+        };
+        Snapshot { ledger, ..self.lock().snapshot(now, alive) }
     }
 
     /// Live facts about the host.
@@ -68,8 +73,8 @@ impl Observer {
 
     /// Whether a runner is there.
     pub fn alive(&self) -> bool {
-        match self.runner {
-            Runner::Here => true,
+        match &self.runner {
+            Runner::Here(_) => true,
             Runner::Elsewhere => RunnerLock::is_held(&self.place.lock()),
         }
     }

@@ -9,6 +9,7 @@ use crate::config::document::{GateReason, NotificationChannel, ProgressTracking}
 use crate::engine::gate::Gate;
 use crate::engine::message::{PhaseOutcome, Time};
 use crate::engine::state::{Counts, PackageState, PhaseState, RunState, TaskState};
+use crate::ledger::writer::Health;
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::counters::Counters;
@@ -51,6 +52,26 @@ pub struct Snapshot {
     pub channels: Vec<NotificationChannel>,
     /// What a status update says.
     pub tracking: ProgressTracking,
+    /// How the ledger fares, where its writer is in this process.
+    pub ledger: Option<LedgerView>,
+}
+
+/// How the ledger fares that is being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerView {
+    /// Failed tries to write or sync.
+    pub failures: u64,
+    /// Everything recorded until then is on disk, nanoseconds since 1970.
+    pub durable: i64,
+    /// Why nothing can be recorded, and so nothing is started.
+    pub blocked: Option<String>,
+}
+
+impl LedgerView {
+    /// At `now`, nanoseconds since 1970.
+    pub fn of(health: &Health, now: i64) -> Self {
+        Self { failures: health.failures(), durable: health.durable(now), blocked: health.blocked() }
+    }
 }
 
 /// The current run, or the last.
@@ -221,6 +242,7 @@ impl Progress {
             slots_in_use: u32::try_from(slots_in_use).unwrap_or(u32::MAX),
             channels: manual.notification_channels.clone(),
             tracking: self.plan.document.progress_tracking.clone(),
+            ledger: None,
         }
     }
 
@@ -335,10 +357,16 @@ impl Snapshot {
         Some((at(remaining.p50), at(remaining.p90)))
     }
 
-    /// The state of the run in one word; a run that goes on, but has no runner, is paused.
+    /// Why nothing can be recorded, and so nothing is started.
+    pub fn blocked(&self) -> Option<&str> {
+        self.ledger.as_ref()?.blocked.as_deref().filter(|_| self.run.state == RunState::Running)
+    }
+
+    /// The state of the run in one word; a run that should go on, but has no runner or no ledger that can be written, is
+    /// paused.
     pub fn state(&self) -> RunState {
         match self.run.state {
-            RunState::Running if !self.alive => RunState::Paused,
+            RunState::Running if !self.alive || self.blocked().is_some() => RunState::Paused,
             state @ (RunState::Idle
             | RunState::Running
             | RunState::Paused

@@ -105,7 +105,7 @@ pub enum Health {
     Healthy,
     /// A package is at escalation level 1 or 2.
     Degraded,
-    /// A gate is open.
+    /// A gate is open, or nothing can be recorded.
     Attention,
     /// The run should be going on, and no runner is there.
     Down,
@@ -148,7 +148,7 @@ impl Monitoring {
         let run = &snapshot.run;
         let health_status = if run.state == RunState::Running && !snapshot.alive {
             Health::Down
-        } else if !snapshot.gates.is_empty() {
+        } else if !snapshot.gates.is_empty() || snapshot.blocked().is_some() {
             Health::Attention
         } else if snapshot.level > 0 {
             Health::Degraded

@@ -56,6 +56,13 @@ fn write(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     if snapshot.run.state == RunState::Idle {
         out.write_str("<p>There has been no run yet.</p>\n")?;
     } else {
+        if let Some(why) = snapshot.blocked() {
+            writeln!(
+                out,
+                "<p>Nothing can be recorded, and nothing is started until it can: {}</p>",
+                Text(why)
+            )?;
+        }
         summary(out, snapshot)?;
         gates(out, snapshot)?;
         phases(out, snapshot)?;

@@ -15,7 +15,7 @@ use super::{Bounds, ServerHandle, bind};
 const WORDS: &str = "phase base\n zlib: build install\n bash: build < zlib";
 
 fn observer(story: &Story) -> Arc<Observer> {
-    Observer::new(story.progress(), StateDir::new(std::env::temp_dir()), Runner::Here)
+    Observer::new(story.progress(), StateDir::new(std::env::temp_dir()), Runner::Here(Arc::default()))
 }
 
 fn serve_within(story: &Story, bounds: Bounds) -> ServerHandle {
@@ -154,7 +154,11 @@ fn scrapes_of_the_final_state_are_counted_and_no_others() {
 #[test]
 fn what_is_folded_later_is_seen_later() {
     let story = finished();
-    let observer = Observer::new(story.progress_after(2), StateDir::new(std::env::temp_dir()), Runner::Here);
+    let observer = Observer::new(
+        story.progress_after(2),
+        StateDir::new(std::env::temp_dir()),
+        Runner::Here(Arc::default()),
+    );
     let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let server = bound.serve(Arc::clone(&observer), BuildInfo::default()).unwrap();
     assert!(get(&server, "/metrics").1.contains("kiln_run_state{state=\"running\"} 1\n"));

@@ -1,0 +1,59 @@
+//! Records into the ledger, or nothing at all until that can be done.
+//!
+//! Owns: waiting for a ledger that cannot be written. Does not know: how it is written (`ledger::writer`).
+//!
+//! A disk that is full or does not work pauses the run: nothing is done before the record that says so is written, so
+//! nothing is started, ended or answered; what runs goes on, and what it comes to is heard later. No gate is opened: that
+//! could not be recorded either.
+
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use crate::engine::message::{Record, Time};
+use crate::ledger::LedgerError;
+use crate::ledger::writer::told;
+
+use super::super::DriverError;
+use super::super::identity::wall_now;
+use super::{Message, Shift};
+
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Shift<'_> {
+    /// Writes records, as soon as that can be done.
+    pub(super) fn record(&mut self, at: Time, mut records: Vec<Record>) -> Result<(), DriverError> {
+        let mut paused = false;
+        loop {
+            match self.driver.ledger.append(at, wall_now(), &mut records) {
+                Ok(()) if paused => {
+                    tracing::warn!("the ledger can be written again: the run goes on");
+                    return Ok(());
+                }
+                Ok(()) => return Ok(()),
+                Err(error) if error.may_pass() => {
+                    if !paused {
+                        tracing::error!("{}; the run is paused until it can be written", told(&error));
+                        paused = true;
+                    }
+                    self.hold(error)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Keeps what comes in for later. Who wants the run to end gets that at once, as if it had been killed: nothing can be
+    /// recorded about it.
+    fn hold(&mut self, error: LedgerError) -> Result<(), DriverError> {
+        let until = Instant::now() + AGAIN;
+        loop {
+            match self.driver.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Message::Stop) => return Err(error.into()),
+                Ok(Message::Lost(error)) => return Err(error.into()),
+                Ok(message) => self.held.push(message),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+}
