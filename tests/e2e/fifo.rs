@@ -1,4 +1,5 @@
-//! Fifos between scripts and tests: a `Bell` rings here, a `Gate` lets a script go on, a `Hold` proves a life.
+//! Fifos between scripts and tests: a `Bell` rings here, a `Gate` lets a script go on, a `Hold` proves a life. And
+//! `Changes` of a file.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -144,4 +145,22 @@ pub(crate) fn wait(what: &[BorrowedFd<'_>], flags: PollFlags) -> usize {
     let ready = poll(&mut fds, Some(&timeout)).unwrap();
     assert_ne!(ready, 0, "stuck");
     fds.iter().position(|fd| !fd.revents().is_empty()).unwrap()
+}
+
+/// Writes to a file.
+pub(crate) struct Changes(OwnedFd);
+
+impl Changes {
+    pub(crate) fn of(path: &Path) -> Self {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        add_watch(&watch, path, WatchFlags::MODIFY).unwrap();
+        Self(watch)
+    }
+
+    /// Blocks until there has been one since the last time.
+    pub(crate) fn wait(&self) {
+        wait(&[self.0.as_fd()], PollFlags::IN);
+        while rustix::io::read(&self.0, &mut [0_u8; 4096]).is_ok() {}
+    }
 }

@@ -192,6 +192,7 @@ fn a_gate_is_answered_while_the_run_is_alive() {
     // One slot: `other` begins when what follows from the failure of `broken` is recorded.
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1", "--wait"]);
     here.wait(&kiln);
+    space.settle();
     let asked = ask(&space, "POST", &command(&json!({"operation": "status"})));
     assert_eq!((asked.0, &asked.1["status"], &asked.1["phase"]), (200, &json!("RUNNING"), &json!("first")));
     assert_eq!(space.kiln(&["gates", "--json"]).exits(0).json().as_array().unwrap().len(), 1);
@@ -211,10 +212,12 @@ fn a_run_that_waits_goes_on_with_the_answer_and_outlives_kill_9() {
     let (space, mut here, go) = broken_and_busy();
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1", "--wait"]);
     here.wait(&kiln);
+    space.settle();
     kiln.kill();
     // The socket of the dead one is in nobody's way.
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1", "--wait"]);
     here.wait(&kiln);
+    space.settle();
     let (code, refused) = ask(&space, "POST", &command(&json!({"operation": "skip", "gate_id": "2"})));
     assert_eq!((code, &refused["status"]), (409, &json!("REJECTED")));
     assert_eq!(refused["error"], "no gate `2` is open; open: 1 (broken)");
@@ -237,6 +240,7 @@ fn what_is_no_command_is_refused_and_says_why() {
     let (space, mut here, go) = broken_and_busy();
     let kiln = space.start(&["run", "--no-listen", "--jobs", "1"]);
     here.wait(&kiln);
+    space.settle();
     let refused = |body: &str| {
         let (code, document) = ask(&space, "POST", body);
         assert_eq!(document["status"], "REJECTED", "{document}");

@@ -37,6 +37,10 @@ impl Ledger {
         all[0]
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn last(&self) -> &Value {
         self.0.last().expect("kiln has run")
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::Mode;
 
-use super::fifo::{Bell, Gate, Hold};
+use super::fifo::{Bell, Changes, Gate, Hold};
 use super::ledger::Ledger;
 use super::process::{Ended, Running};
 use super::tree::Tree;
@@ -128,6 +128,20 @@ impl Space {
             [kind, package, task],
         );
         assert_ne!(cut.unwrap(), 0);
+        // What is cut was never known to be on disk.
+        std::fs::remove_file(self.state().join("ledger.durable")).unwrap();
+    }
+
+    /// Blocks until everything recorded so far is on disk, and so shown.
+    pub(crate) fn settle(&self) {
+        let recorded = self.ledger().len();
+        let mark = self.state().join("ledger.durable");
+        let changes = Changes::of(&mark);
+        let durable =
+            || -> Option<usize> { std::fs::read_to_string(&mark).ok()?.split_once(' ')?.0.parse().ok() };
+        while durable().is_none_or(|durable| durable < recorded) {
+            changes.wait();
+        }
     }
 
     pub(crate) fn sysroot(&self) -> Tree {

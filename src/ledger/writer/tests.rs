@@ -67,9 +67,9 @@ impl Fixture {
         let health = Arc::new(Health::default());
         let (words, hears) = mpsc::channel();
         let (does, did) = mpsc::channel();
-        let (tells, heard) = mpsc::channel();
+        let (told, heard) = mpsc::channel();
         let disk = Told { files: Files::open(&path).unwrap(), words: hears, did: does };
-        let writer = Writer::with(ledger, Arc::clone(&health), Heard(tells), disk, QUICK).unwrap();
+        let writer = Writer::with(ledger, Arc::clone(&health), Heard(told), disk, QUICK).unwrap();
         Self { dir, writer: Some(writer), health, words, did, heard }
     }
 
@@ -198,10 +198,10 @@ fn a_ledger_that_is_deleted_or_replaced_is_missed() {
 fn the_log_is_moved_into_the_file_now_and_then_and_grows_no_further() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.sqlite");
-    let (tells, heard) = mpsc::channel();
+    let (told, heard) = mpsc::channel();
     let health = Arc::new(Health::default());
     let ledger = Ledger::open(&path).unwrap();
-    let mut writer = Writer::with(ledger, health, Heard(tells), Files::open(&path).unwrap(), QUICK).unwrap();
+    let mut writer = Writer::with(ledger, health, Heard(told), Files::open(&path).unwrap(), QUICK).unwrap();
     let mut seen = Vec::new();
     for wall in 0..5 * i64::try_from(MOVE_AFTER).unwrap() {
         let mut records = vec![Record::RunPaused { reason: "x".repeat(3000).into() }];

@@ -10,11 +10,14 @@ use prometheus::core::Collector as _;
 use prometheus::{Encoder as _, TextEncoder};
 
 use crate::engine::Limits;
+use crate::engine::state::RunState;
 use crate::failure::Category;
 use crate::observe::Progress;
 use crate::observe::families::FAMILIES;
 use crate::observe::live::{Filesystem, Pressure, Process, Sample};
 use crate::observe::metrics::{BuildInfo, Exposition, render};
+use crate::observe::snapshot::LedgerView;
+use crate::observe::status::{Health, Monitoring};
 
 use super::story::{Play, SECOND, Story};
 
@@ -62,6 +65,7 @@ pub(super) fn text(progress: &mut Progress, now: i64) -> String {
     progress.estimate(now);
     let mut snapshot = progress.snapshot(now, true);
     snapshot.run.digest = "0123abcd".into(); // the real one changes with what goes into it
+    snapshot.ledger = Some(LedgerView { failures: 2, durable: now, blocked: None });
     render(build(), snapshot, sample()).unwrap()
 }
 
@@ -263,4 +267,19 @@ fn a_runner_that_is_gone_is_not_up() {
     let up = |alive| render(build(), story.progress().snapshot(now, alive), sample()).unwrap();
     assert!(up(true).contains("\nkiln_runner_up 1\n"));
     assert!(up(false).contains("\nkiln_runner_up 0\n"));
+}
+
+#[test]
+fn a_run_whose_ledger_cannot_be_written_is_paused() {
+    let (story, now) = halfway();
+    let mut snapshot = story.progress().snapshot(now, true);
+    snapshot.ledger =
+        Some(LedgerView { failures: 3, durable: now - 5_000_000_000, blocked: Some("full".into()) });
+    assert_eq!(snapshot.state(), RunState::Paused);
+    let text = render(build(), snapshot.clone(), sample()).unwrap();
+    assert!(text.contains("\nkiln_run_state{state=\"paused\"} 1\n"));
+    assert!(text.contains("\nkiln_run_state{state=\"running\"} 0\n"));
+    assert!(text.contains("\nkiln_ledger_write_failures_total 3\n"));
+    let health = Monitoring::of(&snapshot).metrics.health_status;
+    assert_eq!(health, Health::Attention);
 }
