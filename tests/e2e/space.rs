@@ -129,7 +129,7 @@ impl Space {
         );
         assert_ne!(cut.unwrap(), 0);
         // What is cut was never known to be on disk.
-        std::fs::remove_file(self.state().join("ledger.durable")).unwrap();
+        fs::remove_file(self.state().join("ledger.durable")).unwrap();
     }
 
     /// Blocks until everything recorded so far is on disk, and so shown.
@@ -137,8 +137,7 @@ impl Space {
         let recorded = self.ledger().len();
         let mark = self.state().join("ledger.durable");
         let changes = Changes::of(&mark);
-        let durable =
-            || -> Option<usize> { std::fs::read_to_string(&mark).ok()?.split_once(' ')?.0.parse().ok() };
+        let durable = || -> Option<usize> { fs::read_to_string(&mark).ok()?.split_once(' ')?.0.parse().ok() };
         while durable().is_none_or(|durable| durable < recorded) {
             changes.wait();
         }

@@ -65,10 +65,10 @@ impl Fixture {
         let path = dir.path().join("ledger.sqlite");
         let ledger = Ledger::open(&path).unwrap();
         let health = Arc::new(Health::default());
-        let (words, hears) = mpsc::channel();
+        let (words, obeys) = mpsc::channel();
         let (does, did) = mpsc::channel();
         let (told, heard) = mpsc::channel();
-        let disk = Told { files: Files::open(&path).unwrap(), words: hears, did: does };
+        let disk = Told { files: Files::open(&path).unwrap(), words: obeys, did: does };
         let writer = Writer::with(ledger, Arc::clone(&health), Heard(told), disk, QUICK).unwrap();
         Self { dir, writer: Some(writer), health, words, did, heard }
     }
