@@ -11,6 +11,7 @@ pub mod chain;
 pub mod lock;
 mod mark;
 pub mod place;
+pub mod salvage;
 #[cfg(test)]
 mod tests;
 pub mod writer;
@@ -36,6 +37,9 @@ const SCHEMA: i32 = 2;
 /// So much of the log is allocated ahead, which is more than it grows to between two of `SQLite`'s checkpoints: that the disk
 /// is full, and what makes room there, has to be recorded, too.
 const RESERVED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Extensions of a ledger's files, the one that makes it a ledger first.
+const FILES: [&str; 4] = ["sqlite", "sqlite-shm", "sqlite-wal", "durable"];
 
 /// How long another transaction on the ledger may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -91,9 +91,7 @@ impl StateDir {
     pub fn everything(&self) -> Vec<PathBuf> {
         let mut all = vec![self.work(), self.packages(), self.sysroot(), self.logs(), self.sources()];
         all.extend([self.control(), self.id()]);
-        all.extend(
-            ["durable", "sqlite-wal", "sqlite-shm", "sqlite"].map(|end| self.ledger().with_extension(end)),
-        );
+        all.extend(super::FILES.iter().rev().map(|end| self.ledger().with_extension(end)));
         all
     }
 

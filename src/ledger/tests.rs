@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::lock::{LockError, RunnerLock};
+use super::salvage::Salvaged;
 use super::*;
 
 fn record(build_id: &str) -> Record {
@@ -204,4 +205,48 @@ fn the_lock_has_one_holder_who_is_named_and_is_free_again_with_him() {
     drop(held);
     assert!(!RunnerLock::is_held(&file));
     RunnerLock::take(dir.path(), &file).unwrap();
+}
+
+#[test]
+fn what_is_before_the_damage_is_saved_and_goes_on_in_a_ledger_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = three(&dir);
+    assert_eq!(Salvaged::read(&path).unwrap().damage, None);
+    damage(&path, "UPDATE records SET wall = 0 WHERE seq = 3");
+    let saved = Salvaged::read(&path).unwrap();
+    assert_eq!(saved.damage.as_deref(), Some("record 3 is not what was written"));
+    assert_eq!(
+        saved.entries.iter().map(|entry| (entry.seq, entry.wall)).collect::<Vec<_>>(),
+        [(1, 1), (2, 1)]
+    );
+    let aside = dir.path().join("aside");
+    let mut ledger = Ledger::replace(&path, &aside, &saved.entries).unwrap();
+    assert_eq!(all(&mut ledger), saved.entries);
+    assert_eq!(ledger.append(Time(9), 9, &[record("new")]).unwrap(), 3);
+    ledger.sync().unwrap();
+    assert_eq!(all(&mut reader(&path, Extent::Durable)).len(), 3);
+    let old = Salvaged::read(&aside.join("ledger.sqlite")).unwrap();
+    assert_eq!((old.entries, old.damage), (saved.entries, saved.damage));
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".ledger")), "{left:?}");
+}
+
+#[test]
+fn of_a_ledger_that_is_gone_or_garbage_nothing_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = three(&dir);
+    std::fs::write(&path, "garbage".repeat(1000)).unwrap();
+    let saved = Salvaged::read(&path).unwrap();
+    assert!(saved.entries.is_empty() && saved.damage.is_some());
+    let mut ledger = Ledger::replace(&path, &dir.path().join("aside"), &[]).unwrap();
+    assert_eq!(all(&mut ledger), []);
+    ledger.append(Time(1), 1, &[record("a")]).unwrap();
+    ledger.sync().unwrap();
+    drop(ledger);
+    std::fs::remove_file(&path).unwrap();
+    let saved = Salvaged::read(&path).unwrap();
+    assert_eq!(saved.damage.as_deref(), Some("it is gone"));
+    let said = Ledger::open(&path).unwrap().replay(|_| ()).unwrap_err().to_string();
+    assert!(said.contains("record 1 is missing"), "{said}");
 }
