@@ -2,15 +2,18 @@
 //!
 //! Owns: the decision, per package, whether there is anything to do, and why. Changes nothing.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::engine::message::{Have, Record, Time};
-use crate::engine::state::{PackageState, Skip, State};
+use crate::engine::state::{PackageState, RunState, Skip, State};
 use crate::ledger::{Entry, Extent, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
+use super::identity::wall_now;
 use super::stage::verify::Directories;
 use super::store::{InSysroot, Installed, Replaces, Store};
 use super::{DriverError, Job};
@@ -26,6 +29,10 @@ pub(super) struct Past {
     pub(super) wall: i64,
     /// Definition of the last run.
     pub(super) definition: Option<Arc<str>>,
+    /// The machine's start in which the last run began or went on.
+    boot: Arc<str>,
+    /// Checkpoints that were taken, by number.
+    pub(super) checkpoints: BTreeSet<u32>,
 }
 
 impl Past {
@@ -36,6 +43,8 @@ impl Past {
             last: Time::default(),
             wall: 0,
             definition: None,
+            boot: "".into(),
+            checkpoints: BTreeSet::new(),
         }
     }
 
@@ -47,6 +56,29 @@ impl Past {
         if let Record::RunStarted { definition, .. } = &entry.record {
             self.definition = Some(Arc::clone(definition));
         }
+        if let Record::RunStarted { boot, .. } | Record::RunResumed { boot, .. } = &entry.record {
+            self.boot = Arc::clone(boot);
+        } else if let Record::CheckpointTaken { checkpoint, .. } = &entry.record {
+            self.checkpoints.insert(*checkpoint);
+        }
+    }
+
+    /// What is recorded while the run goes on, as far as somebody asks for it then; the engine has the state.
+    pub(super) fn fold_live(&mut self, records: &[Record], wall: i64) {
+        for record in records {
+            self.installed.fold(record, wall);
+        }
+    }
+
+    /// Whether the machine ended while a run was going on: what was recorded last may be lost. `boot` is its start now.
+    pub(super) fn power_was_cut(&self, boot: &str) -> bool {
+        self.state.run == RunState::Running && *self.boot != *boot
+    }
+
+    /// What is known of the sysroot, as far as it can be believed. By a clock that has been set back nobody can tell what
+    /// was changed since.
+    pub(super) fn trusted(&self, now: i64) -> Trust {
+        if now < self.wall { Trust::Nothing } else { Trust::Covered }
     }
 
     /// Refuses the state of another definition: what that has installed is nothing that this one wants.
@@ -62,15 +94,24 @@ impl Past {
     }
 }
 
-/// What there is of a package, and what that was concluded from.
+/// Which packages' files need not be read where neither size nor times have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that a checkpoint covers.
+    Covered,
+    /// None.
+    Nothing,
+}
+
+/// What there is of a package, and what that was concluded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// For the engine.
     pub have: Have,
     /// What will be done.
     pub decision: Decision,
     /// For people.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// How it stands with what was completed.
     pub verification: Verification,
     /// Its files were read for this, and are as they should be.
@@ -126,7 +167,7 @@ impl Decision {
 }
 
 impl Fact {
-    fn new(have: Have, reason: &'static str) -> Self {
+    fn new(have: Have, reason: impl Into<Cow<'static, str>>) -> Self {
         let decision = match have {
             Have::Nothing | Have::WorkDirectory => Decision::Build,
             Have::Archive | Have::Everything | Have::Degraded => Decision::Reuse,
@@ -135,7 +176,7 @@ impl Fact {
         Self {
             have,
             decision,
-            reason,
+            reason: reason.into(),
             verification: Verification::Unverified,
             read: false,
             check_failed: false,
@@ -183,7 +224,8 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
     }
     let (mut store, _) = Store::open(&job.state, &past.installed, Replaces::of(&job.definition))
         .map_err(|source| DriverError::Prepare { what: "open the sysroot", source: Box::new(source) })?;
-    let mut facts = facts(job, &past.installed, &mut store);
+    let trust = past.trusted(wall_now());
+    let mut facts = facts(job, &past.installed, &mut store, trust);
     what_goes_on(job, &past.state, &mut facts);
     Ok(Seen { facts, state: past.state })
 }
@@ -199,11 +241,11 @@ fn what_goes_on(job: &Job, state: &State, facts: &mut [Fact]) {
         let fact = &mut facts[id.0 as usize];
         if state.package(id).state == PackageState::Skipped(Skip::Waived) {
             fact.decision = Decision::Skip;
-            fact.reason = "a person goes on without it, or without what it needs";
+            fact.reason = "a person goes on without it, or without what it needs".into();
         }
         if fact.have == Have::Everything && !state.package(id).state.is_final() {
             fact.decision = Decision::Build;
-            fact.reason = "the run that goes on builds it again";
+            fact.reason = "the run that goes on builds it again".into();
         }
     }
 }
@@ -213,7 +255,7 @@ fn selected(job: &Job, id: PackageId) -> bool {
 }
 
 /// What there is of each package.
-pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<Fact> {
+pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: Trust) -> Vec<Fact> {
     let plan = &job.plan;
     let forced = with_dependents(plan, &job.forced);
     let mut directories = Directories::default();
@@ -229,34 +271,40 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
         let found = known.filter(|_| complete || degraded).map(|merged| {
             let key = key::stored(key, merged.degraded);
             let found = if installs {
-                store.looks(name, &key, merged.verified, &mut directories)
+                // What no checkpoint covers may not be on disk as it was merged, whatever its size and times are.
+                let trusted = trust == Trust::Covered && merged.covered.is_some();
+                store.looks(name, &key, merged.verified.filter(|_| trusted), &mut directories)
             } else {
                 InSysroot::Unchanged
             };
             (found, installed.check_failed(name, &key))
         });
         let is_whole = found.is_some_and(|(found, _)| found != InSysroot::Damaged);
-        let have = |have, reason| {
+        let have = |have, reason: Cow<'static, str>| {
             let fact = Fact::new(have, reason);
-            found.map_or(fact, |(found, check_failed)| fact.verified(found, check_failed))
+            match found {
+                Some((found, check_failed)) => fact.verified(found, check_failed),
+                None => fact,
+            }
         };
         if forced[id.0 as usize] && selected(job, id) {
-            return have(Have::Nothing, "forced");
+            return have(Have::Nothing, "forced".into());
         }
         if complete && is_whole {
-            return have(Have::Everything, "complete and unchanged");
+            let covered = known.and_then(|merged| merged.covered);
+            return have(Have::Everything, why_whole(installs, covered, found.map(|(found, _)| found)));
         }
         if !selected(job, id) {
-            return have(Have::Unselected, "not selected");
+            return have(Have::Unselected, "not selected".into());
         }
         if installs && store.has_archive(name, &whole_key) {
             let reason = if complete {
-                "its files in the sysroot are damaged: merged again from its archive"
+                "merged again: its files in the sysroot are damaged, and its archive is intact"
             } else {
                 "its archive is intact, only the merge is missing"
             };
             let check_failed = installed.check_failed(name, &whole_key);
-            return Fact { check_failed, ..have(Have::Archive, reason) };
+            return Fact { check_failed, ..have(Have::Archive, reason.into()) };
         }
         if degraded && is_whole {
             let lacking = |id: &PackageId| !installed.has(&plan.package(*id).name, &plan.package(*id).key);
@@ -265,7 +313,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
             } else {
                 (Decision::Build, "was built without something optional that is there now")
             };
-            return Fact { decision, ..have(Have::Degraded, reason) };
+            return Fact { decision, ..have(Have::Degraded, reason.into()) };
         }
         let reason = match installed.get(name) {
             None => "never completed",
@@ -273,14 +321,31 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
                 "its recipe, its sources or something that it needs changed"
             }
             Some(merged) if merged.degraded => "was built without something optional that is there now",
-            Some(_) => "its archive is damaged or gone",
+            Some(_) => {
+                "built again: its files in the sysroot are damaged, and its archive is damaged or gone"
+            }
         };
         let work = job.state.work_of(name).is_dir();
-        have(if work { Have::WorkDirectory } else { Have::Nothing }, reason)
+        have(if work { Have::WorkDirectory } else { Have::Nothing }, reason.into())
     };
     let mut facts: Vec<Fact> = plan.package_ids().map(fact).collect();
     verify_toolchain(plan, store, &mut facts);
     facts
+}
+
+/// Why a package that is complete need not be done again.
+fn why_whole(installs: bool, covered: Option<u32>, found: Option<InSysroot>) -> Cow<'static, str> {
+    match covered {
+        _ if !installs => "complete, and it installs nothing".into(),
+        Some(number) if found == Some(InSysroot::Unchanged) => {
+            format!("trusted: covered by checkpoint {number}, and unchanged").into()
+        }
+        Some(number) => {
+            format!("verified: covered by checkpoint {number}; what may have changed was read, and is right")
+                .into()
+        }
+        None => "verified: no checkpoint covers it; its files were read, and are right".into(),
+    }
 }
 
 /// A phase that requires the toolchain is refused when an archive of it is damaged. Looked at here as well, where
@@ -295,7 +360,8 @@ fn verify_toolchain(plan: &Plan, store: &Store, facts: &mut [Fact]) {
         let fact = &mut facts[id.0 as usize];
         if fact.have == Have::Everything && !store.archives_verify([&*plan.package(*id).name]) {
             let Fact { verification, read, check_failed, .. } = *fact;
-            let rebuilt = Fact::new(Have::Nothing, "its archive is damaged or gone");
+            let reason = "built again: its archive is damaged or gone, and a phase requires the toolchain";
+            let rebuilt = Fact::new(Have::Nothing, reason);
             *fact = Fact { verification, read, check_failed, ..rebuilt };
         }
     }

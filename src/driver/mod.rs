@@ -12,6 +12,7 @@
 pub mod ahead;
 pub mod answer;
 pub mod beneath;
+pub mod checkpoint;
 mod chores;
 mod credentials;
 mod discard;

@@ -15,7 +15,7 @@ use crate::config::scalar::Switch;
 use crate::config::settings::Sandbox;
 use crate::engine::gate::{Refusal, Request};
 use crate::engine::message::{
-    Acted, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
+    Acted, Covered, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
@@ -29,7 +29,7 @@ use crate::words::count;
 use super::chores::{self, Chores};
 use super::discard::Discarder;
 use super::fetch::{Answers, Helpers};
-use super::identity::{build_user, new_build_id, state_id, wall_now};
+use super::identity::{boot_id, build_user, new_build_id, state_id, wall_now};
 use super::look::Past;
 use super::recover::Recoverer;
 use super::script::Scripts;
@@ -55,6 +55,7 @@ enum Message {
     Measured { phase: PhaseId, resources: Resources },
     Verified { task: TaskId, findings: Result<Findings, Failure> },
     Acted { package: PackageId, acted: Acted },
+    Checkpointed { number: u32, result: Result<Covered, Arc<str>> },
     Answer { request: Request, reply: Sender<Reply> },
     Lost(LedgerError),
     Stop,
@@ -166,6 +167,8 @@ impl Driver {
         let discarder = Discarder::start(self.job.state.work());
         let discarder = discarder.map_err(prepare("start a thread"))?;
 
+        let boot: Arc<str> = boot_id().map_err(prepare("read the boot id"))?.into();
+        let power_was_cut = self.past.power_was_cut(&boot);
         // A part of the definition is a run of its own: its end must not be taken for that of the whole.
         if self.job.selection.is_some() {
             self.past.state.run = RunState::Idle;
@@ -175,7 +178,7 @@ impl Driver {
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
                 .map_err(prepare("open the sysroot"))?;
-        let mut before = self.settle_sysroot(&mut store, &lost);
+        let mut before = self.settle_sysroot(&mut store, &lost, power_was_cut);
         for record in &before {
             self.past.installed.fold(record, wall_now());
         }
@@ -189,7 +192,7 @@ impl Driver {
         let merging = self.job.plan.package_ids().filter(|id| facts.packages[id.0 as usize].is_work());
         store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
 
-        let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };
+        let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into(), boot };
         let build_id = if goes_on { self.past.state.build_id.to_string() } else { info.build_id.to_string() };
         let limits = self.job.limits();
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
@@ -337,6 +340,7 @@ impl Shift<'_> {
                     let Record::PackageCompleted { package, .. } = record else { return None };
                     Some(Arc::clone(package))
                 }));
+                self.driver.past.fold_live(&records, wall_now());
                 self.record(now, records)?;
             }
             for (reply, said) in self.replies.drain(..) {
@@ -361,6 +365,9 @@ impl Shift<'_> {
                     Effect::MeasureMemory => events.push(Event::Memory { available: memory_available()? }),
                     Effect::Verify { task, packages } => self.verify(task, packages),
                     Effect::Act(act) => self.act(act),
+                    Effect::Checkpoint { number, kind, phase, packages } => {
+                        self.checkpoint(number, kind, phase, packages);
+                    }
                     Effect::CancelAct { package } => self.cancel_act(package),
                     Effect::WatchOutput { task } => events.push(self.last_output(task)),
                     Effect::End(ending) => ended = Some(ending),
@@ -417,6 +424,9 @@ impl Shift<'_> {
             Message::Acted { package, acted } => {
                 self.acting.remove(&package);
                 events.push(Event::Acted { package, acted });
+            }
+            Message::Checkpointed { number, result } => {
+                events.push(Event::Checkpointed { number, result });
             }
             Message::Answer { request, reply } => {
                 let taken = self.engine.take(request);

@@ -4,6 +4,7 @@
 //! Does not know: the engine. The ledger says what was merged (`Installed`); this makes it so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub(super) struct Installed {
 /// A package that was completed.
 #[derive(Debug, Clone)]
 pub(super) struct Merged {
+    pub(super) version: Arc<str>,
+    pub(super) phase: Arc<str>,
     pub(super) key: Arc<str>,
     pub(super) degraded: bool,
     /// It has begun to be built again since.
@@ -50,6 +53,8 @@ pub(super) struct Merged {
     /// When its files in the sysroot last had the digests of its manifest, nanoseconds since 1970. `None`: they have been
     /// damaged since.
     pub(super) verified: Option<i64>,
+    /// The last checkpoint that covers it.
+    pub(super) covered: Option<u32>,
     /// Position in the order in which packages were completed.
     order: u64,
 }
@@ -84,6 +89,13 @@ impl Installed {
             && let Some(merged) = self.packages.get_mut(package)
         {
             merged.verified = None;
+            merged.covered = None;
+        } else if let Record::CheckpointTaken { checkpoint, packages, .. } = record {
+            for package in packages {
+                if let Some(merged) = self.packages.get_mut(package) {
+                    merged.covered = Some(*checkpoint);
+                }
+            }
         }
         if let Record::TaskStarted { package, task, key, direct, .. } = record {
             if *task == TaskKind::Merge || *direct {
@@ -92,19 +104,23 @@ impl Installed {
             if let Some(merged) = self.packages.get_mut(package).filter(|_| task.works()) {
                 merged.begun = true;
             }
-        } else if let Record::PackageCompleted { package, key, degraded, .. } = record {
+        } else if let Record::PackageCompleted { package, version, phase, key, degraded } = record {
             self.unfinished.remove(package);
             if self.put_right.remove(package)
                 && let Some(merged) = self.packages.get_mut(package)
             {
                 merged.verified = Some(wall);
+                merged.covered = None;
                 return;
             }
             let merged = Merged {
+                version: Arc::clone(version),
+                phase: Arc::clone(phase),
                 key: Arc::clone(key),
                 degraded: *degraded,
                 begun: false,
                 verified: Some(wall),
+                covered: None,
                 order: self.count,
             };
             self.packages.insert(Arc::clone(package), merged);
@@ -128,6 +144,12 @@ impl Installed {
     /// Whether the package's `check` failed when what has this key was built.
     pub(super) fn check_failed(&self, package: &str, key: &str) -> bool {
         self.failed_checks.get(package).is_some_and(|failed| failed.contains(key))
+    }
+
+    /// Names of all that are complete and not being built again.
+    pub(super) fn complete(&self) -> Vec<Arc<str>> {
+        let complete = self.packages.iter().filter(|(_, merged)| !merged.begun);
+        complete.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// All packages, in the order in which they were completed.
@@ -263,6 +285,11 @@ impl Store {
         self.manifests.contains_key(package)
     }
 
+    /// What a package has in the sysroot, if it has something there.
+    pub(super) fn manifest(&self, package: &str) -> Option<Arc<Manifest>> {
+        self.manifests.get(package).map(Arc::clone)
+    }
+
     /// The version of a package that is in the sysroot.
     pub(super) fn version(&self, package: &str) -> Option<&str> {
         self.manifests.get(package).map(|manifest| &*manifest.identity.version)
@@ -294,6 +321,12 @@ impl Store {
             Ok(looked) if looked.damage.is_empty() => InSysroot::Read,
             Ok(_) | Err(_) => InSysroot::Damaged,
         }
+    }
+
+    /// Reads all of a merged package's files.
+    pub(super) fn read(&mut self, package: &str) -> Result<Looked, MergeError> {
+        self.verified.remove(package);
+        self.verify(package, &mut Directories::default())
     }
 
     /// Looks at a merged package's files: reads all the first time since kiln started, then those that have changed since
@@ -413,6 +446,12 @@ impl Store {
         }
     }
 
+    /// Takes out of the sysroot whatever no package owns: after a power cut not even the record of a merge that had begun
+    /// may be there. What was written over is found by whoever looks at the packages' files next.
+    pub(super) fn sweep(&mut self) -> Result<(), MergeError> {
+        undo::sweep(&mut self.sysroot, &self.ownership)
+    }
+
     /// Takes a package out of the sysroot.
     pub(super) fn remove(&mut self, package: &str) -> Result<(), MergeError> {
         let exposed = merge::remove(&mut self.sysroot, &self.ownership, package, &mut to_the_end)?;
@@ -443,8 +482,11 @@ impl Store {
 
 fn make_place(state: &StateDir, identity: &Identity) -> Result<PathBuf, StageError> {
     let archive = state.archive(&identity.package, &identity.key);
-    if let Some(dir) = archive.parent() {
-        std::fs::create_dir_all(dir).map_err(|source| StageError::Io { path: dir.to_owned(), source })?;
+    if let Some(dir) = archive.parent().filter(|dir| !dir.is_dir()) {
+        let made = std::fs::create_dir_all(dir);
+        // What is in it is synced with it; that it is there has to be, too.
+        let made = made.and_then(|()| File::open(state.packages())?.sync_all());
+        made.map_err(|source| StageError::Io { path: dir.to_owned(), source })?;
     }
     Ok(archive)
 }

@@ -11,6 +11,7 @@ use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
 mod change;
 
+use super::checkpoint::Coverage;
 use super::gate::Gate;
 use super::message::{Have, Record, RunEnd, Then, Time};
 use super::recovery::{self, Recovery};
@@ -86,6 +87,8 @@ pub struct State {
     pub waived: BTreeMap<Arc<str>, u64>,
     /// How many have been opened, in all runs.
     pub gates_opened: u32,
+    /// What checkpoints cover, of all runs.
+    pub coverage: Coverage,
     /// A person has said so: the run ends.
     pub aborted: bool,
     /// Digest of the plan that the records at hand belong to.
@@ -116,6 +119,7 @@ impl State {
             gates: BTreeMap::new(),
             waived: BTreeMap::new(),
             gates_opened: 0,
+            coverage: Coverage::default(),
             aborted: false,
             digest: "".into(),
             waits: Vec::new(),
@@ -292,6 +296,7 @@ impl State {
         {
             self.vain.insert((Arc::clone(package), *task), *attempt);
         }
+        self.coverage.fold(record);
         match record {
             Record::RunStarted { build_id, digest, .. } => {
                 self.run = RunState::Running;
@@ -303,7 +308,7 @@ impl State {
                 self.aborted = false;
                 self.reset(plan);
             }
-            Record::RunResumed { digest, afresh } => {
+            Record::RunResumed { digest, afresh, .. } => {
                 self.run = RunState::Running;
                 self.digest = Arc::clone(digest);
                 if *afresh {
@@ -470,6 +475,8 @@ impl State {
             }
             Record::RequirementUnmet { .. }
             | Record::Verified { .. }
+            | Record::CheckpointTaken { .. }
+            | Record::CheckpointFailed { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }

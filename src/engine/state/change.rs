@@ -147,6 +147,8 @@ impl State {
     pub(super) fn reopen(&mut self, plan: &Plan, id: PackageId, archive: bool, touched: &mut Vec<PackageId>) {
         let completed = matches!(self.package(id).state, PackageState::Completed { .. });
         self.set_package(plan, id, PackageState::Pending);
+        // What was kept without something optional cannot just be kept again.
+        self.packages[id.0 as usize].degraded = false;
         for (index, task) in (0..).zip(plan.tasks_of(id)) {
             let merge = plan.kind(task) == TaskKind::Merge;
             if archive && !merge {

@@ -4,6 +4,8 @@
 //!
 //! - no task begins before what it needs is there (by an own reckoning from the recipes), and no first script before what it
 //!   needs at `strict` is undamaged and its check has not failed;
+//! - no two checkpoints are taken at once, none covers what is not complete, and at its end a run has covered what is, unless
+//!   the last one failed;
 //! - nothing changes the sysroot while somebody looks at it;
 //! - no task that has succeeded begins again without a reason; attempt numbers never repeat;
 //! - slots are never exceeded, and one package at a time means that;
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use crate::config::document::Method;
 use crate::engine::message::{
-    Act, Effect, Ending, Event, Facts, Have, Record, Resources, Start, Time, Usage,
+    Act, Covered, Effect, Ending, Event, Facts, Have, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{PackageState, RunState, Skip, State, TaskState};
 use crate::engine::{Engine, Limits, RunInfo};
@@ -62,6 +64,11 @@ struct World {
     failed_checks: BTreeSet<PackageId>,
     /// Who waits until somebody has looked at which packages, and when that ends.
     looking: Option<(TaskId, Vec<PackageId>, Time)>,
+    /// The checkpoint that is being taken, and when that ends.
+    checkpoint: Option<(u32, Covered, Time)>,
+    /// Completed, and by an own reckoning not covered; and whether the last checkpoint failed.
+    uncovered: BTreeSet<PackageId>,
+    last_failed: bool,
     /// What is being done about failures, and when that ends.
     acting: BTreeMap<PackageId, (Act, Time)>,
     /// What was available when that was asked last, in a turn that is not over; and ever.
@@ -126,6 +133,9 @@ impl World {
             told: BTreeSet::new(),
             failed_checks: BTreeSet::new(),
             looking: None,
+            checkpoint: None,
+            uncovered: BTreeSet::new(),
+            last_failed: false,
             acting: BTreeMap::new(),
             available: None,
             most: 0,
@@ -207,6 +217,12 @@ impl World {
                     let end = self.now + Duration::from_secs(self.random.below(3));
                     assert!(self.looking.replace((task, packages, end)).is_none(), "two look at once");
                 }
+                Effect::Checkpoint { number, kind, packages, .. } => {
+                    let end = self.now + Duration::from_secs(self.random.below(40));
+                    let covered = Covered { kind, packages, verified: true, damaged: Vec::new() };
+                    let before = self.checkpoint.replace((number, covered, end));
+                    assert!(before.is_none(), "two checkpoints at once");
+                }
                 Effect::Act(act) => {
                     let end = self.now + Duration::from_secs(self.random.below(10));
                     let before = self.acting.insert(act.package, (act, end));
@@ -243,6 +259,7 @@ impl World {
     }
 
     fn observe(&mut self, record: &Record) {
+        self.observe_checkpoint(record);
         if let Record::RunStarted { .. } | Record::RunResumed { afresh: true, .. } = record {
             self.begun.clear();
             self.succeeded.clear();
@@ -398,6 +415,7 @@ impl World {
     fn begin(&mut self) {
         self.in_flight.clear();
         self.looking = None;
+        self.checkpoint = None;
         self.acting.clear();
         if self.random.chance(15) {
             std::mem::swap(&mut self.plan, &mut self.other_plan);
@@ -448,6 +466,11 @@ impl World {
                 self.turn(Event::Verified { task, findings });
                 continue;
             }
+            let over = self.checkpoint.as_ref().is_some_and(|(.., end)| *end <= self.now);
+            if self.checkpoint.is_some() && (over || self.random.chance(5)) {
+                self.end_checkpoint();
+                continue;
+            }
             if self.random.chance(10)
                 && let Some((&gate, _)) = self.engine.state().gates.first_key_value()
             {
@@ -476,6 +499,8 @@ impl World {
                 self.turn(Event::Tick);
             } else if let Some(end) = self.acting.values().map(|(_, end)| *end).min() {
                 self.now = self.now.max(end);
+            } else if self.checkpoint.is_some() {
+                self.end_checkpoint();
             } else if self.looking.is_none() {
                 let state = self.engine.state();
                 let open = self.plan.package_ids().filter(|id| !state.package(*id).state.is_final());
@@ -497,6 +522,12 @@ impl World {
 
     fn check_end(&self) {
         let state = self.engine.state();
+        assert!(self.checkpoint.is_none(), "it ends while a checkpoint is taken");
+        let complete = |id: &&PackageId| matches!(state.package(**id).state, PackageState::Completed { .. });
+        if state.run == RunState::Completed || state.run == RunState::Error {
+            let left = self.uncovered.iter().find(complete);
+            assert!(left.is_none() || self.last_failed, "{left:?} is complete and not covered");
+        }
         let bad = |id: &PackageId| match state.package(*id).state {
             PackageState::Failed | PackageState::Skipped(Skip::Doomed) => true,
             PackageState::Pending
@@ -534,7 +565,7 @@ impl World {
 }
 
 fn engine(plan: &Arc<Plan>, limits: Limits, state: State) -> Engine {
-    let info = RunInfo { build_id: "b".into(), kiln: "test".into() };
+    let info = RunInfo { build_id: "b".into(), kiln: "test".into(), boot: "".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
     Engine::new(Arc::clone(plan), limits, info, state, &expected).expecting_memory(memory(plan))
 }
