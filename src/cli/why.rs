@@ -213,6 +213,8 @@ impl Story {
             | Record::WorkLost { .. }
             | Record::Verified { .. }
             | Record::CheckpointFailed { .. }
+            | Record::Restored { .. }
+            | Record::RestoreFinished { .. }
             | Record::RunPaused { .. }
             | Record::RunEnded { .. }
             | Record::Undone { .. }

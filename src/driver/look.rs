@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::engine::message::{Have, Record, Time};
+use crate::engine::message::{Aside, Have, Record, Time};
 use crate::engine::state::{PackageState, RunState, Skip, State};
 use crate::ledger::{Entry, Extent, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
@@ -33,6 +33,16 @@ pub(super) struct Past {
     boot: Arc<str>,
     /// Checkpoints that were taken, by number.
     pub(super) checkpoints: BTreeSet<u32>,
+    /// A checkpoint that is to be restored, and whose files may not be there yet.
+    restoring: Option<Restoring>,
+}
+
+/// What a `Restored` record says of files.
+#[derive(Debug, Clone)]
+pub(super) struct Restoring {
+    pub(super) checkpoint: u32,
+    pub(super) aside: Vec<Aside>,
+    pub(super) place: Arc<str>,
 }
 
 impl Past {
@@ -45,6 +55,7 @@ impl Past {
             definition: None,
             boot: "".into(),
             checkpoints: BTreeSet::new(),
+            restoring: None,
         }
     }
 
@@ -60,6 +71,15 @@ impl Past {
             self.boot = Arc::clone(boot);
         } else if let Record::CheckpointTaken { checkpoint, .. } = &entry.record {
             self.checkpoints.insert(*checkpoint);
+        } else if let Record::Restored { checkpoint, aside, place, checkpoints, definition, .. } =
+            &entry.record
+        {
+            self.checkpoints.extend(checkpoints);
+            self.definition.get_or_insert_with(|| Arc::clone(definition));
+            let (aside, place) = (aside.clone(), Arc::clone(place));
+            self.restoring = Some(Restoring { checkpoint: *checkpoint, aside, place });
+        } else if let Record::RestoreFinished { .. } = &entry.record {
+            self.restoring = None;
         }
     }
 
@@ -68,6 +88,11 @@ impl Past {
         for record in records {
             self.installed.fold(record, wall);
         }
+    }
+
+    /// What has been begun to be restored.
+    pub(super) fn restoring(&self) -> Option<&Restoring> {
+        self.restoring.as_ref()
     }
 
     /// Whether the machine ended while a run was going on: what was recorded last may be lost. `boot` is its start now.

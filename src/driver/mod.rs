@@ -22,6 +22,7 @@ pub mod leftover;
 pub mod look;
 pub mod path;
 mod recover;
+pub mod restore;
 pub mod run;
 mod sandbox;
 mod script;

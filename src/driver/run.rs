@@ -39,7 +39,7 @@ use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::work::Work;
-use super::{DriverError, Job, ahead, leftover, prepare, sandbox, verdict};
+use super::{DriverError, Job, ahead, leftover, prepare, restore, sandbox, verdict};
 
 mod acting;
 mod answers;
@@ -166,6 +166,12 @@ impl Driver {
         drop(ahead::sweep(&self.job)?);
         let discarder = Discarder::start(self.job.state.work());
         let discarder = discarder.map_err(prepare("start a thread"))?;
+
+        // Killed while a checkpoint was being restored.
+        let mut restored = restore::finish(&self.job, &self.past)?;
+        if !restored.is_empty() {
+            self.ledger.append(self.past.last, wall_now(), &mut restored)?;
+        }
 
         let boot: Arc<str> = boot_id().map_err(prepare("read the boot id"))?.into();
         let power_was_cut = self.past.power_was_cut(&boot);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::load::Definition;
-use crate::engine::message::Record;
+use crate::engine::message::{Kept, Record};
 use crate::ledger::place::StateDir;
 use crate::plan::{TaskKind, key};
 
@@ -124,11 +124,33 @@ impl Installed {
                 order: self.count,
             };
             self.packages.insert(Arc::clone(package), merged);
+        } else if let Record::Restored { checkpoint, packages, .. } = record {
+            self.restore(*checkpoint, packages);
         } else if let Record::Undone { package } = record {
             self.unfinished.remove(package);
         } else if let Record::PackageRemoved { package } = record {
             self.packages.remove(package);
         }
+    }
+
+    /// The sysroot is what it was at a checkpoint; whether its files are, has to be seen.
+    fn restore(&mut self, checkpoint: u32, packages: &[Kept]) {
+        self.unfinished.clear();
+        self.put_right.clear();
+        let merged = (0..).zip(packages).map(|(order, kept)| {
+            let merged = Merged {
+                key: Arc::clone(&kept.key),
+                version: Arc::clone(&kept.version),
+                phase: Arc::clone(&kept.phase),
+                degraded: kept.degraded,
+                begun: false,
+                verified: None,
+                covered: Some(checkpoint),
+                order,
+            };
+            (Arc::clone(&kept.package), merged)
+        });
+        self.packages = merged.collect();
     }
 
     /// What was completed of a package.

@@ -39,6 +39,10 @@ impl Coverage {
             self.uncovered.insert(Arc::clone(package));
         } else if let Record::PackageRemoved { package } = record {
             self.uncovered.remove(package);
+        } else if let Record::Restored { checkpoint, .. } = record {
+            self.uncovered.clear();
+            self.last = self.last.max(*checkpoint);
+            self.taken = (*checkpoint > 0).then_some(*checkpoint);
         } else if let Record::CheckpointFailed { checkpoint, .. } = record {
             self.last = *checkpoint;
         } else if let Record::CheckpointTaken { checkpoint, packages, .. } = record {

@@ -182,6 +182,22 @@ pub enum Record {
         /// Nanoseconds.
         duration: u64,
     },
+    /// Between runs: a person brings the sysroot back to a checkpoint. These packages are there from then on and no others, and
+    /// the run can go on from there. What is younger is set `aside`, in the directory `place`. Where the ledger was damaged,
+    /// this is what its new one begins with, after what could be read: hence the run's id and definition. `checkpoints` are those
+    /// that are known from then on, whatever the ledger said.
+    Restored {
+        checkpoint: u32,
+        build_id: Arc<str>,
+        definition: Arc<str>,
+        packages: Vec<Kept>,
+        aside: Vec<Aside>,
+        place: Arc<str>,
+        checkpoints: Vec<u32>,
+        by: Arc<str>,
+    },
+    /// The files are as the last `Restored` says.
+    RestoreFinished { checkpoint: u32 },
     /// A package cannot be built because of another.
     PackageSkipped { package: Arc<str>, because: Arc<str> },
     /// A package that was built without something optional stays as it is: that is still missing.
@@ -195,6 +211,26 @@ pub enum Record {
     /// Between runs: a package was taken out of the sysroot, because it is no longer in the definition, or because
     /// nobody can tell any more what it has there.
     PackageRemoved { package: Arc<str> },
+}
+
+/// A package that is in the sysroot once a checkpoint is restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named by the words of design section 1")]
+pub struct Kept {
+    pub package: Arc<str>,
+    pub version: Arc<str>,
+    pub phase: Arc<str>,
+    pub key: Arc<str>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub degraded: bool,
+}
+
+/// An archive that is set aside, by the key that it is stored under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named by the words of design section 1")]
+pub struct Aside {
+    pub package: Arc<str>,
+    pub key: Arc<str>,
 }
 
 /// How a phase ended.

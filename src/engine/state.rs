@@ -338,6 +338,7 @@ impl State {
             Record::GateClosed { gate } => {
                 self.gates.remove(gate);
             }
+            Record::Restored { build_id, packages, .. } => self.restore(plan, build_id, packages, touched),
             // What follows is about packages as this plan has them; a segment of the ledger that was made
             // with another plan is behind a `RunStarted` or `RunResumed` of its own.
             _ if self.digest != plan.digest => {}
@@ -477,6 +478,7 @@ impl State {
             | Record::Verified { .. }
             | Record::CheckpointTaken { .. }
             | Record::CheckpointFailed { .. }
+            | Record::RestoreFinished { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }

@@ -90,7 +90,7 @@ impl StateDir {
     /// directory.
     pub fn everything(&self) -> Vec<PathBuf> {
         let mut all = vec![self.work(), self.checkpoints(), self.packages(), self.sysroot()];
-        all.extend([self.logs(), self.sources()]);
+        all.extend([self.aside(), self.logs(), self.sources()]);
         all.extend([self.control(), self.id()]);
         all.extend(super::FILES.iter().rev().map(|end| self.ledger().with_extension(end)));
         all
@@ -149,6 +149,11 @@ impl StateDir {
     /// What the checkpoint with this number covers.
     pub fn checkpoint(&self, number: u32) -> PathBuf {
         self.checkpoints().join(format!("{number}.json"))
+    }
+
+    /// What restoring a checkpoint has set aside.
+    pub fn aside(&self) -> PathBuf {
+        self.root.join("aside")
     }
 
     /// Archives that checkpoints keep.

@@ -83,6 +83,8 @@ pub fn message_id(record: &Record) -> &'static str {
         Record::PackageDamaged { .. } => "1a4fb06aa8c346fe884d1eba438fcde0",
         Record::CheckpointTaken { .. } => "22ea6de93ac34ef9914c103e236f79d2",
         Record::CheckpointFailed { .. } => "e5574838812745ada25d1bd469329d32",
+        Record::Restored { .. } => "385fd06ccdf147f3afd12f3b464464a3",
+        Record::RestoreFinished { .. } => "8bfa552ce6cc4336b87c2413009a22cf",
         Record::PackageSkipped { .. } => "3bb52c5bda65436d816c793915a6bec4",
         Record::PackageKept { .. } => "9eece6a7573f416eafb915725da99a7f",
         Record::RunPaused { .. } => "8ac847f38a1a40cfa3567bb05524d6dd",
@@ -103,7 +105,8 @@ pub fn is_detail(record: &Record) -> bool {
         Record::TaskStarted { .. }
         | Record::TaskFinished { .. }
         | Record::TaskInterrupted { .. }
-        | Record::Verified { .. } => true,
+        | Record::Verified { .. }
+        | Record::RestoreFinished { .. } => true,
         Record::RunStarted { .. }
         | Record::RunResumed { .. }
         | Record::Decided { .. }
@@ -123,6 +126,7 @@ pub fn is_detail(record: &Record) -> bool {
         | Record::PackageKept { .. }
         | Record::CheckpointTaken { .. }
         | Record::CheckpointFailed { .. }
+        | Record::Restored { .. }
         | Record::RunPaused { .. }
         | Record::RunEnded { .. }
         | Record::Undone { .. }
@@ -365,6 +369,16 @@ impl Told {
                 let took = human::duration(Duration::from_nanos(*duration));
                 let covers = count(packages.len(), "package");
                 self.text = format!("checkpoint {checkpoint}{kind}{at}: covers {covers}{read}, in {took}");
+            }
+            Record::Restored { checkpoint, packages, aside, by, .. } => {
+                self.level = Level::WARN;
+                let there = count(packages.len(), "package");
+                let aside = count(aside.len(), "younger archive");
+                let by = plain(by);
+                self.text = format!("checkpoint {checkpoint} restored by {by}: {there}; {aside} set aside");
+            }
+            Record::RestoreFinished { checkpoint } => {
+                self.text = format!("the sysroot is as checkpoint {checkpoint} has it");
             }
             Record::CheckpointFailed { checkpoint, reason, .. } => {
                 self.level = Level::WARN;

@@ -441,8 +441,26 @@ impl Progress {
                 }
             }
             Record::CheckpointFailed { .. } => self.counters.failed_checkpoints += 1,
+            Record::Restored { packages, definition, .. } => {
+                let run = &mut self.run;
+                if run.definition.is_empty() {
+                    run.definition = Arc::clone(definition);
+                }
+                run.completed = packages.len() as u64;
+                (run.failed, run.skipped, run.unwanted) = (0, 0, 0);
+                run.ended = None;
+                run.missing.clear();
+                run.mending.clear();
+                run.phases.clear();
+                run.tried.clear();
+                run.asked.clear();
+                run.failures.end_gates(wall);
+                run.failures.afresh(wall);
+                self.forget_flying();
+            }
             Record::WorkLost { .. }
             | Record::Verified { .. }
+            | Record::RestoreFinished { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }

@@ -46,6 +46,8 @@ mod requirements;
 #[cfg(test)]
 mod resolving;
 #[cfg(test)]
+mod restoring;
+#[cfg(test)]
 mod selecting;
 #[cfg(test)]
 mod sharing;

@@ -91,6 +91,22 @@ pub enum DocumentError {
 }
 
 impl Document {
+    /// Before the first checkpoint: nothing is covered.
+    pub fn of_nothing(definition: &Arc<str>) -> Self {
+        Self {
+            format: FORMAT,
+            number: 0,
+            build_id: "".into(),
+            definition: Arc::clone(definition),
+            kind: CheckpointType::Full,
+            base: None,
+            phase: None,
+            taken_at: String::new(),
+            packages: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
     /// Reads one, and sees to it that it is whole.
     pub fn load(path: &Path) -> Result<Self, DocumentError> {
         let damaged = |reason: String| DocumentError::Damaged { path: path.to_owned(), reason };

@@ -81,15 +81,19 @@ pub(super) fn keep(state: &StateDir, package: &Package) -> Result<(), DocumentEr
         if let Some(dir) = to.parent() {
             fs::create_dir_all(dir).map_err(at(dir))?;
         }
-        match fs::hard_link(&from, &to) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // Another filesystem, too many links, or none allowed. A copy shares its blocks where the filesystem can do that.
-            Err(error) if cannot_link(&error) => fs::copy(&from, &to).map(drop).map_err(at(&to))?,
-            Err(error) => return Err(at(from)(error)),
-        }
+        link(&from, &to).map_err(at(&to))?;
     }
     Ok(())
+}
+
+/// The same file under another name too, unless that is there.
+pub(in super::super) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Another filesystem, too many links, or none allowed. A copy shares its blocks where the filesystem can do that.
+        Err(error) if cannot_link(&error) => fs::copy(from, to).map(drop),
+        linked => linked,
+    }
 }
 
 fn cannot_link(error: &io::Error) -> bool {

@@ -291,6 +291,10 @@ fn show_record(record: &Record) -> String {
     let it = |package: &str, task: &TaskKind, attempt: &u32| format!("{package}.{}#{attempt}", task.name());
     match record {
         Record::RunStarted { build_id, .. } => format!("run_started {build_id}"),
+        Record::Restored { checkpoint, packages, .. } => {
+            format!("restored {checkpoint} ({})", packages.len())
+        }
+        Record::RestoreFinished { checkpoint } => format!("restore_finished {checkpoint}"),
         Record::RunResumed { afresh, .. } => {
             format!("run_resumed{}", if *afresh { " afresh" } else { "" })
         }
