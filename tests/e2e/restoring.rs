@@ -144,11 +144,17 @@ fn of_a_ledger_that_is_garbage_or_gone_the_checkpoints_are_left() {
             fs::write(&file, garbage).unwrap();
         }
         space.run(1).says("is damaged").says("kiln checkpoint restore");
+        let mut clean = vec!["clean"];
+        space.kiln(&clean).exits(1).says("is damaged");
         restore(&space, "1", 0);
         assert_eq!(space.sysroot().files(), ["lib/a", "lib/a.1", "lib/b", "lib/b.1"]);
         space.run(0);
         assert_eq!(space.ledger().last_start().worked_on(), ["c", "d"]);
         space.sysroot().assert_identical(&whole);
+        fs::write(&file, "y".repeat(5000)).unwrap();
+        clean.push("--all");
+        space.kiln(&clean).exits(0);
+        assert!(!file.exists());
     }
 }
 
