@@ -27,7 +27,7 @@ use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 use crate::words::count;
 
 use super::chores::{self, Chores};
-use super::discard::Discarder;
+use super::discard::{Discarder, TRASH};
 use super::fetch::{Answers, Helpers};
 use super::identity::{boot_id, build_user, new_build_id, state_id, wall_now};
 use super::look::Past;
@@ -38,6 +38,7 @@ use super::spares::Spares;
 use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
+use super::tidy::children;
 use super::work::Work;
 use super::{DriverError, Job, ahead, leftover, prepare, restore, sandbox, verdict};
 
@@ -165,7 +166,7 @@ impl Driver {
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
         drop(ahead::sweep(&self.job)?);
         let discarder = Discarder::start(self.job.state.work());
-        let discarder = discarder.map_err(prepare("start a thread"))?;
+        let mut discarder = discarder.map_err(prepare("start a thread"))?;
 
         // Killed while a checkpoint was being restored.
         let mut restored = restore::finish(&self.job, &self.past)?;
@@ -175,6 +176,16 @@ impl Driver {
 
         let boot: Arc<str> = boot_id().map_err(prepare("read the boot id"))?.into();
         let power_was_cut = self.past.power_was_cut(&boot);
+        if power_was_cut {
+            // What is in work directories may be ahead of the ledger, or not be there although the ledger says so. A person may
+            // want to look at what failed.
+            for path in children(&self.job.state.work())? {
+                let package = path.file_name().unwrap_or_default().to_string_lossy();
+                if self.past.state.gate_of(&package).is_none() && !package.starts_with(TRASH) {
+                    discarder.discard(&path);
+                }
+            }
+        }
         // A part of the definition is a run of its own: its end must not be taken for that of the whole.
         if self.job.selection.is_some() {
             self.past.state.run = RunState::Idle;

@@ -1,5 +1,5 @@
 //! Thousands of random runs: random plans, durations, failures, silence, stops; kiln killed before or after any
-//! record; damage at any time, another definition or a selection at the next start; further runs of what is there. After
+//! record, or the power cut, and what was not synced lost; damage at any time, another definition or a selection at the next start; further runs of what is there. After
 //! each event the invariants are checked:
 //!
 //! - no task begins before what it needs is there (by an own reckoning from the recipes), and no first script before what it
@@ -27,6 +27,7 @@ use crate::engine::state::{PackageState, RunState, Skip, State, TaskState};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::plan::{PackageId, Plan, TaskId, TaskKind};
 
+mod books;
 mod chance;
 
 use super::random::{Random, words};
@@ -52,6 +53,10 @@ struct World {
     engine: Engine,
     now: Time,
     ledger: Vec<(Time, Record)>,
+    /// How many of them a power cut cannot take back.
+    durable: usize,
+    /// The books are made up again from the ledger.
+    refolding: bool,
     in_flight: BTreeMap<TaskId, (Start, Time)>,
     /// Packages of which a work directory is there, and how many of their tasks it has seen.
     work: BTreeMap<PackageId, usize>,
@@ -125,6 +130,8 @@ impl World {
             engine,
             now: Time::default(),
             ledger: Vec::new(),
+            durable: 0,
+            refolding: false,
             in_flight: BTreeMap::new(),
             work: BTreeMap::new(),
             archives: BTreeSet::new(),
@@ -194,6 +201,9 @@ impl World {
                 todo.push(effect);
             }
         }
+        if self.random.chance(30) {
+            self.durable = self.ledger.len();
+        }
         if kill {
             self.trace.push(format!("{} killed after the commit", self.now));
             return self.restart();
@@ -258,60 +268,6 @@ impl World {
         }
     }
 
-    fn observe(&mut self, record: &Record) {
-        self.observe_checkpoint(record);
-        if let Record::RunStarted { .. } | Record::RunResumed { afresh: true, .. } = record {
-            self.begun.clear();
-            self.succeeded.clear();
-            self.told.clear();
-        } else if let Record::PackageCompleted { package, degraded, .. } = record {
-            // What was built without something optional is not taken for the whole thing later.
-            let kind = if *degraded { &mut self.degraded } else { &mut self.completed };
-            kind.insert(self.plan.find(package).unwrap());
-        } else if let Record::PackageKept { package } = record {
-            let id = self.plan.find(package).unwrap();
-            assert!(self.degraded.contains(&id), "{package} is kept, but was never completed");
-        } else if let Record::TaskFinished { package, task, .. } = record {
-            let id = self.plan.find(package).unwrap();
-            if *task == TaskKind::Merge {
-                self.told.remove(&id);
-            }
-            self.succeeded.insert(self.plan.task(id, *task).unwrap());
-            if *task == TaskKind::Check {
-                self.failed_checks.remove(&id);
-            }
-        } else if let Record::TaskFailed { package, tolerated: true, .. } = record {
-            self.failed_checks.insert(self.plan.find(package).unwrap());
-        } else if let Record::PackageDamaged { package, archive: true, .. } = record {
-            self.told.insert(self.plan.find(package).unwrap());
-        } else if let Record::PackageDamaged { package, .. } = record {
-            // It is built again, whole.
-            let id = self.plan.find(package).unwrap();
-            self.told.remove(&id);
-            for task in self.plan.tasks_of(id) {
-                self.succeeded.remove(&task);
-            }
-        } else if let Record::TaskStarted { package, task: TaskKind::Merge, restore: true, .. } = record {
-            let id = self.plan.find(package).unwrap();
-            assert!(self.told.contains(&id), "{package} is merged again although it is not damaged");
-        } else if let Record::TaskStarted { package, task, attempt, restore, .. } = record {
-            let id = self.plan.find(package).unwrap();
-            if task.works() {
-                self.degraded.remove(&id); // it is being built again
-            }
-            let task = self.plan.task(id, *task).unwrap();
-            if self.plan.document.dependency_tracking.dependency_resolution.method == Method::Dynamic {
-                self.check_memory(task);
-            }
-            assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
-            assert_eq!(
-                *restore,
-                self.succeeded.contains(&task),
-                "{package}: a task runs twice exactly to restore a work directory"
-            );
-        }
-    }
-
     fn start(&mut self, start: Start) {
         let Start { task, package, kind, .. } = start;
         // What is merged again was complete without asking who else is.
@@ -367,27 +323,6 @@ impl World {
         assert!(self.in_flight.insert(task, (start, end)).is_none(), "started while running");
     }
 
-    /// Nothing begins beside others for which there is no memory. (Those that began before are in the replayed state.)
-    fn check_memory(&self, task: TaskId) {
-        let (expected, state) = (&self.memory, &self.replayed);
-        let needed = expected[task.0 as usize];
-        let runs = |id: &TaskId| matches!(state.task(*id).state, TaskState::Running { .. });
-        let all = (0..u32::try_from(expected.len()).unwrap()).map(TaskId);
-        let beside: Vec<u64> = all
-            .filter(|id| runs(id) && self.plan.kind(*id).works())
-            .map(|id| expected[id.0 as usize])
-            .collect();
-        if needed > 0 && !beside.is_empty() {
-            let promised: u64 = beside.iter().sum();
-            assert!(needed + promised <= self.most, "{needed} and {promised} of {}", self.most);
-            assert!(
-                self.available.is_some_and(|available| needed <= available),
-                "{needed}: {:?}",
-                self.available
-            );
-        }
-    }
-
     fn check(&self) {
         let count = |wanted: &dyn Fn(TaskKind) -> bool| {
             self.in_flight.values().filter(|(s, _)| wanted(s.kind)).count()
@@ -408,6 +343,9 @@ impl World {
     /// Kiln was killed.
     fn restart(&mut self) {
         self.kills_left -= 1;
+        if self.random.chance(40) {
+            self.cut_power();
+        }
         self.begin();
     }
 
