@@ -53,8 +53,8 @@ struct World {
     engine: Engine,
     now: Time,
     ledger: Vec<(Time, Record)>,
-    /// How many of them a power cut cannot take back.
-    durable: usize,
+    /// Lengths of the ledger after each transaction that a power cut can take back, and before the first of them.
+    commits: Vec<usize>,
     /// The books are made up again from the ledger.
     refolding: bool,
     in_flight: BTreeMap<TaskId, (Start, Time)>,
@@ -130,7 +130,7 @@ impl World {
             engine,
             now: Time::default(),
             ledger: Vec::new(),
-            durable: 0,
+            commits: vec![0],
             refolding: false,
             in_flight: BTreeMap::new(),
             work: BTreeMap::new(),
@@ -202,8 +202,9 @@ impl World {
             }
         }
         if self.random.chance(30) {
-            self.durable = self.ledger.len();
+            self.commits.clear(); // synced
         }
+        self.commits.push(self.ledger.len());
         if kill {
             self.trace.push(format!("{} killed after the commit", self.now));
             return self.restart();

@@ -90,8 +90,10 @@ impl World {
     /// The power is cut: of what was recorded since the ledger was last synced only a beginning is there, of what was packed
     /// and not recorded perhaps nothing, and of what was merged since the last checkpoint perhaps nothing that is right.
     pub(super) fn cut_power(&mut self) {
-        let lost = self.random.below((self.ledger.len() - self.durable + 1) as u64);
-        self.ledger.truncate(self.ledger.len() - usize::try_from(lost).unwrap());
+        let left = usize::try_from(self.random.below(self.commits.len() as u64)).unwrap();
+        self.commits.truncate(left + 1);
+        let lost = self.ledger.len() - self.commits[left];
+        self.ledger.truncate(self.commits[left]);
         self.trace.push(format!("{} power cut: {lost} records lost", self.now));
         self.completed.clear();
         self.degraded.clear();
