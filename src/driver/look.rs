@@ -317,7 +317,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
         }
         if complete && is_whole {
             let covered = known.and_then(|merged| merged.covered);
-            return have(Have::Everything, why_whole(installs, covered, found.map(|(found, _)| found)));
+            return have(Have::Everything, why_whole(installs, covered));
         }
         if !selected(job, id) {
             return have(Have::Unselected, "not selected".into());
@@ -359,16 +359,11 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
 }
 
 /// Why a package that is complete need not be done again.
-fn why_whole(installs: bool, covered: Option<u32>, found: Option<InSysroot>) -> Cow<'static, str> {
+fn why_whole(installs: bool, covered: Option<u32>) -> Cow<'static, str> {
     match covered {
         _ if !installs => "complete, and it installs nothing".into(),
-        Some(number) if found == Some(InSysroot::Unchanged) => {
-            format!("trusted: covered by checkpoint {number}, and unchanged").into()
-        }
-        Some(number) => {
-            format!("verified: covered by checkpoint {number}; what may have changed was read, and is right")
-                .into()
-        }
+        // What may have changed since was read, if there was any.
+        Some(number) => format!("trusted: covered by checkpoint {number}, and unchanged").into(),
         None => "verified: no checkpoint covers it; its files were read, and are right".into(),
     }
 }

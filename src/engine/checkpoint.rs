@@ -116,6 +116,9 @@ impl Engine {
                 let frequency = self.plan.document.progress_tracking.checkpoints.frequency as usize;
                 self.checkpoints.due |= new >= frequency;
             }
+        } else if let Record::PackageKept { .. } = record {
+            // It was completed by an earlier run, and may not have been covered by that.
+            self.checkpoints.tried = false;
         } else if let Record::PhaseFinished { phase, .. } = record {
             self.checkpoints.due = true;
             self.checkpoints.phase = Some(Arc::clone(phase));

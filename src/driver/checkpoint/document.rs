@@ -143,6 +143,7 @@ impl Document {
     }
 
     /// What this one and the one that it builds on cover together.
+    #[must_use]
     pub fn over(mut self, base: Self) -> Self {
         let mut packages = self.packages;
         let is_gone = |package: &Package, removed: &[Arc<str>]| removed.contains(&package.package);
