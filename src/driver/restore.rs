@@ -235,12 +235,12 @@ fn check_archives(state: &StateDir, number: u32, packages: &[Package]) -> Result
 fn completed_before(entries: &[Entry], number: u32) -> BTreeSet<(Arc<str>, Arc<str>)> {
     let mut known = BTreeSet::new();
     for entry in entries.iter().filter(|_| number > 0) {
-        match &entry.record {
-            Record::CheckpointTaken { checkpoint, .. } if *checkpoint == number => return known,
-            Record::PackageCompleted { package, key, degraded, .. } => {
-                known.insert((Arc::clone(package), key::stored(key, *degraded)));
-            }
-            _ => {}
+        if let Record::PackageCompleted { package, key, degraded, .. } = &entry.record {
+            known.insert((Arc::clone(package), key::stored(key, *degraded)));
+        } else if let Record::CheckpointTaken { checkpoint, .. } = &entry.record
+            && *checkpoint == number
+        {
+            break;
         }
     }
     known

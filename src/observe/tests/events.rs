@@ -96,7 +96,7 @@ fn every_kind_of_event_has_an_id_of_its_own() {
     let ids: Vec<&str> =
         words.filter(|word| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit())).collect();
     let different: BTreeSet<&&str> = ids.iter().collect();
-    assert_eq!(ids.len(), 28);
+    assert_eq!(ids.len(), 30);
     assert_eq!(different.len(), ids.len());
     assert!(ids.contains(&STATUS_UPDATE));
     assert!(ids.iter().all(|id| id.as_bytes()[12] == b'4'), "random ones");
