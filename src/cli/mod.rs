@@ -5,6 +5,7 @@
 
 mod brief;
 mod check;
+mod checkpoint;
 mod classify;
 mod clean;
 mod display;
@@ -68,6 +69,8 @@ enum Command {
     Resolve(resolve::Resolve),
     /// Show what happened: runs, failures, what was done about them, who was asked and answered
     History(history::History),
+    /// Show or verify what is kept to fall back on
+    Checkpoint(checkpoint::Checkpoint),
     /// Delete what is not needed any more
     Clean(clean::Clean),
     /// Say why a build failed, from any tool's log
@@ -99,6 +102,7 @@ pub fn main() -> Exit {
         Command::Gates(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::History(command) => command.run(),
+        Command::Checkpoint(command) => command.run(),
         Command::Clean(command) => command.run(),
         Command::Classify(command) => command.run(),
     };

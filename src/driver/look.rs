@@ -265,8 +265,8 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
         let whole_key = key::stored(key, false);
         let installs = plan.task(id, TaskKind::Install).is_some();
         let known = installed.get(name).filter(|merged| *merged.key == *key);
-        let complete = known.is_some_and(|merged| !merged.degraded);
-        let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun);
+        let complete = known.is_some_and(|merged| !merged.degraded && !merged.lost);
+        let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun && !merged.lost);
         // What became of what was completed with this key, whatever is to be done now.
         let found = known.filter(|_| complete || degraded).map(|merged| {
             let key = key::stored(key, merged.degraded);
