@@ -135,8 +135,8 @@ fn older_ones_are_folded_into_the_next() {
     // What is not wanted any more is not in the sysroot, and the next one says so.
     space.packages(&recipes(&[1, 3, 4, 5, 6, 7, 8, 9, 10, 11]));
     space.run(0);
-    let last = document(&space, 11);
-    assert_eq!((names(&last), &last["removed"]), (vec!["p11".to_owned()], &serde_json::json!(["p02"])));
+    let newest = document(&space, 11);
+    assert_eq!((names(&newest), &newest["removed"]), (vec!["p11".to_owned()], &serde_json::json!(["p02"])));
     assert_eq!(names(&document(&space, 4)), ["p01", "p02", "p03", "p04"]);
     let list = space.kiln(&["checkpoint", "list", "--json"]).exits(0).json();
     let kept: Vec<&Value> = list.as_array().unwrap().iter().map(|row| &row["kept"]).collect();
