@@ -7,6 +7,7 @@
 //! merged before is on disk; the document, synced under another name and renamed; then all of it is read back. Only when that is
 //! right does the engine record it: a document that the ledger does not know is deleted at the next start.
 
+pub mod audit;
 pub mod document;
 pub mod keep;
 
@@ -167,12 +168,17 @@ fn items(chores: &Chores, order: &Order, wanted: &[Arc<str>]) -> Result<Vec<Item
             key: Arc::clone(&stored),
             degraded: *degraded,
             archive_digest: manifest.as_ref().map(|manifest| manifest.archive_digest.to_hex().to_string()),
+            manifest_digest: manifest
+                .as_ref()
+                .and_then(|_| manifest_digest(&chores.state.manifest(name, &stored))),
         };
         // It is being merged anew at this moment: the engine does not take it for covered.
         if manifest.as_ref().is_some_and(|manifest| *manifest.identity.key != *stored) {
             continue;
         }
-        if manifest.is_none() && chores.state.archive(name, &stored).exists() {
+        if manifest.is_some() && package.manifest_digest.is_none()
+            || manifest.is_none() && chores.state.archive(name, &stored).exists()
+        {
             return Err(CheckpointError::NoManifest { package: Arc::clone(name) });
         }
         items.push(Item { package, manifest });
@@ -207,6 +213,12 @@ fn read_back(chores: &Chores, item: &Item) -> Result<Option<Damaged>, Checkpoint
     };
     let Some(id) = chores.plan.find(name) else { return Ok(None) };
     let path = chores.state.kept_archive(name, key, digest);
+    let listed = chores.state.kept_manifest(name, key, digest);
+    let fail = |source| DocumentError::Io { path: listed.clone(), source };
+    forget_pages(&listed).map_err(fail)?;
+    if manifest_digest(&listed) != item.package.manifest_digest {
+        return Err(CheckpointError::ReadBack { path: listed.display().to_string() });
+    }
     let damage = archive_damage(&path, manifest);
     let looked = {
         let mut store = chores.store();
@@ -232,6 +244,11 @@ fn read_back(chores: &Chores, item: &Item) -> Result<Option<Damaged>, Checkpoint
         others: 0,
         archive,
     }))
+}
+
+/// The digest of a manifest's file, if it can be read.
+pub(super) fn manifest_digest(path: &Path) -> Option<String> {
+    std::fs::read(path).ok().map(|bytes| blake3::hash(&bytes).to_hex().to_string())
 }
 
 /// What is wrong with an archive on disk.

@@ -290,8 +290,8 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
         let whole_key = key::stored(key, false);
         let installs = plan.task(id, TaskKind::Install).is_some();
         let known = installed.get(name).filter(|merged| *merged.key == *key);
-        let complete = known.is_some_and(|merged| !merged.degraded);
-        let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun);
+        let complete = known.is_some_and(|merged| !merged.degraded && !merged.lost);
+        let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun && !merged.lost);
         // What became of what was completed with this key, whatever is to be done now.
         let found = known.filter(|_| complete || degraded).map(|merged| {
             let key = key::stored(key, merged.degraded);
@@ -421,4 +421,86 @@ pub fn with_dependencies(plan: &Plan, packages: &[PackageId]) -> Vec<PackageId> 
 /// Names of packages, for messages.
 pub fn names(plan: &Plan, packages: &[PackageId]) -> Vec<Arc<str>> {
     packages.iter().map(|id| Arc::clone(&plan.package(*id).name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::sketch;
+
+    const HOUR: i64 = 3_600_000_000_000;
+
+    fn past(records: impl IntoIterator<Item = Record>) -> Past {
+        let plan = sketch::plan("phase base\n a: build install");
+        let mut past = Past::new(&plan);
+        for (seq, record) in (1..).zip(records) {
+            past.fold(&plan, &Entry { seq, at: Time::default(), wall: seq * HOUR, record });
+        }
+        past
+    }
+
+    fn started(boot: &str) -> Record {
+        let text = |text: &str| text.into();
+        Record::RunStarted {
+            build_id: text("b"),
+            definition: text("sketch"),
+            digest: text("d"),
+            kiln: text("1"),
+            boot: text(boot),
+        }
+    }
+
+    fn resumed(boot: &str) -> Record {
+        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into() }
+    }
+
+    fn paused() -> Record {
+        Record::RunPaused { reason: "stopped".into() }
+    }
+
+    fn completed(package: &str) -> Record {
+        let (phase, version, key) = ("base".into(), "1".into(), "k".into());
+        Record::PackageCompleted { phase, package: package.into(), version, key, degraded: false }
+    }
+
+    fn taken(checkpoint: u32, packages: &[&str]) -> Record {
+        let packages = packages.iter().map(|name| (*name).into()).collect();
+        let kind = crate::config::document::CheckpointType::Full;
+        Record::CheckpointTaken { checkpoint, kind, phase: None, packages, verified: true, duration: 1 }
+    }
+
+    #[test]
+    fn the_power_was_cut_where_a_run_did_not_end_and_the_machine_started_anew() {
+        assert!(!past([started("one")]).power_was_cut("one"), "kiln was killed");
+        assert!(past([started("one")]).power_was_cut("two"));
+        assert!(!past([started("one"), paused()]).power_was_cut("two"), "it had ended");
+        assert!(!past([started("one"), paused(), resumed("two")]).power_was_cut("two"));
+        assert!(past([started("one"), paused(), resumed("two")]).power_was_cut("three"));
+        assert!(past([started("")]).power_was_cut("one"), "nobody knows");
+        assert!(!past([]).power_was_cut("one"));
+    }
+
+    #[test]
+    fn nothing_is_trusted_by_a_clock_that_was_set_back() {
+        let past = past([started("one"), completed("a")]);
+        assert_eq!(past.trusted(2 * HOUR), Trust::Covered);
+        assert_eq!(past.trusted(2 * HOUR - 1), Trust::Nothing);
+    }
+
+    #[test]
+    fn what_covers_a_package_covers_nothing_that_comes_after() {
+        let covered =
+            |records: Vec<Record>| past(records).installed.get("a").and_then(|merged| merged.covered);
+        let damaged = || Record::PackageDamaged {
+            package: "a".into(),
+            path: "x".into(),
+            what: "is missing".into(),
+            archive: true,
+        };
+        assert_eq!(covered(vec![completed("a")]), None);
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"])]), Some(1));
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"]), taken(2, &["b"])]), Some(1));
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"]), completed("a")]), None);
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"]), damaged()]), None);
+    }
 }

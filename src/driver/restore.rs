@@ -207,13 +207,13 @@ fn intact(state: &StateDir, package: &Package, digest: &str) -> Option<(PathBuf,
         (state.kept_archive(name, key, digest), state.kept_manifest(name, key, digest)),
         (state.archive(name, key), state.manifest(name, key)),
     ];
-    places.into_iter().find(|(archive, manifest)| is_intact(archive, manifest, digest))
+    places.into_iter().find(|(archive, manifest)| is_intact(archive, manifest, package))
 }
 
-fn is_intact(archive: &Path, manifest: &Path, digest: &str) -> bool {
-    let manifest = Manifest::load(manifest).ok();
-    let manifest = manifest.filter(|manifest| manifest.archive_digest.to_hex().as_str() == digest);
-    manifest.is_some_and(|manifest| archive::verify(archive, &manifest).is_ok())
+fn is_intact(archive: &Path, manifest: &Path, package: &Package) -> bool {
+    // The manifest's digest covers the archive's.
+    let right = checkpoint::manifest_digest(manifest) == package.manifest_digest;
+    right && Manifest::load(manifest).is_ok_and(|manifest| archive::verify(archive, &manifest).is_ok())
 }
 
 fn check_archives(state: &StateDir, number: u32, packages: &[Package]) -> Result<(), RestoreError> {
@@ -304,7 +304,7 @@ fn move_aside(state: &StateDir, place: &Path, package: &str, key: &str) -> io::R
 fn bring_back(state: &StateDir, place: &Path, package: &Package) -> io::Result<()> {
     let Package { package: name, key, archive_digest: Some(digest), .. } = package else { return Ok(()) };
     let (archive, manifest) = (state.archive(name, key), state.manifest(name, key));
-    if is_intact(&archive, &manifest, digest) {
+    if is_intact(&archive, &manifest, package) {
         return Ok(());
     }
     move_aside(state, place, name, key)?;

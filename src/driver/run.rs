@@ -19,7 +19,7 @@ use crate::engine::message::{
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
-use crate::failure::{Category, Failure};
+use crate::failure::Failure;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::writer::{Health, Writer};
 use crate::ledger::{Entry, Ledger, LedgerError};
@@ -481,20 +481,6 @@ impl Shift<'_> {
         self.beside(start.kind.name(), move || done(chore(&cancel)), failed);
     }
 
-    /// Sends what is made on a thread; where none can be started, what that failure makes.
-    fn beside(
-        &self,
-        name: &str,
-        make: impl FnOnce() -> Message + Send + 'static,
-        failed: impl FnOnce(Failure) -> Message,
-    ) {
-        let sender = self.driver.remote.0.clone();
-        let spawned = std::thread::Builder::new().name(name.into()).spawn(move || drop(sender.send(make())));
-        if let Err(error) = spawned {
-            let _ = self.driver.remote.0.send(failed(no_thread(&error)));
-        }
-    }
-
     fn kill(&self, task: TaskId, at_once: bool) {
         let Some(flying) = self.in_flight.get(&task) else {
             if let Some((_, cancel)) = self.look.iter().find(|(waiting, _)| *waiting == task) {
@@ -519,8 +505,4 @@ impl Shift<'_> {
             self.discarder.discard(work.root());
         }
     }
-}
-
-fn no_thread(error: &io::Error) -> Failure {
-    Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::load::Definition;
@@ -55,6 +55,8 @@ pub(super) struct Merged {
     pub(super) verified: Option<i64>,
     /// The last checkpoint that covers it.
     pub(super) covered: Option<u32>,
+    /// It is to be built again, whatever is there: it was damaged, and so was its archive.
+    pub(super) lost: bool,
     /// Position in the order in which packages were completed.
     order: u64,
 }
@@ -85,11 +87,12 @@ impl Installed {
                     merged.verified = Some(*at);
                 }
             }
-        } else if let Record::PackageDamaged { package, .. } = record
+        } else if let Record::PackageDamaged { package, archive, .. } = record
             && let Some(merged) = self.packages.get_mut(package)
         {
             merged.verified = None;
             merged.covered = None;
+            merged.lost |= !archive;
         } else if let Record::CheckpointTaken { checkpoint, packages, .. } = record {
             for package in packages {
                 if let Some(merged) = self.packages.get_mut(package) {
@@ -111,6 +114,7 @@ impl Installed {
             {
                 merged.verified = Some(wall);
                 merged.covered = None;
+                merged.lost = false;
                 return;
             }
             let merged = Merged {
@@ -121,6 +125,7 @@ impl Installed {
                 begun: false,
                 verified: Some(wall),
                 covered: None,
+                lost: false,
                 order: self.count,
             };
             self.packages.insert(Arc::clone(package), merged);
@@ -146,6 +151,7 @@ impl Installed {
                 begun: false,
                 verified: None,
                 covered: Some(checkpoint),
+                lost: false,
                 order,
             };
             (Arc::clone(&kept.package), merged)
@@ -368,6 +374,17 @@ impl Store {
             self.verified.insert(package.to_owned(), now);
         }
         Ok(looked)
+    }
+
+    /// Reads all of these files of a merged package. Unlike `read` for any number of packages at once.
+    pub(super) fn look(&self, manifest: &Manifest) -> Result<Looked, MergeError> {
+        let mut sysroot = Sysroot::open(self.sysroot.path())?;
+        verify_merged(&mut sysroot, &self.ownership, manifest, Depth::Digest, &mut Directories::default())
+    }
+
+    /// Where everything is merged to.
+    pub(super) fn sysroot(&self) -> &Path {
+        self.sysroot.path()
     }
 
     /// Puts back what of a merged package is not as it should be.

@@ -10,6 +10,8 @@ mod building;
 #[cfg(test)]
 mod campaign;
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
 mod classifying;
 #[cfg(test)]
 mod confining;

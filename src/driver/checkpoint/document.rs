@@ -59,6 +59,8 @@ pub struct Package {
     pub degraded: bool,
     /// Of its archive; none where there is no `install`.
     pub archive_digest: Option<String>,
+    /// Of the archive's manifest.
+    pub manifest_digest: Option<String>,
 }
 
 /// The file: the document with its own digest, so that a flipped bit is seen.
@@ -183,6 +185,7 @@ mod tests {
             key: key.into(),
             degraded: false,
             archive_digest: Some("00".into()),
+            manifest_digest: Some("11".into()),
         }
     }
 

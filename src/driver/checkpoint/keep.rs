@@ -175,6 +175,11 @@ pub(super) fn discard(state: &StateDir, number: u32) -> Result<(), DocumentError
 /// Deletes what kiln's end has left of a checkpoint that was being taken: documents that are not `taken` according to the
 /// ledger, unfinished ones, and archives that only they named. Nothing is read where there is none.
 pub fn sweep(state: &StateDir, taken: &BTreeSet<u32>) -> Result<(), DocumentError> {
+    if sweep_documents(state, taken)? { forget_unnamed(state) } else { Ok(()) }
+}
+
+/// The same without the archives: those of a document that cannot be read are not known. Whether there was anything.
+pub(super) fn sweep_documents(state: &StateDir, taken: &BTreeSet<u32>) -> Result<bool, DocumentError> {
     let mut left: Vec<PathBuf> = numbers(state)?
         .into_iter()
         .filter(|number| !taken.contains(number))
@@ -182,13 +187,10 @@ pub fn sweep(state: &StateDir, taken: &BTreeSet<u32>) -> Result<(), DocumentErro
         .collect();
     let unfinished = children(&state.checkpoints())?.into_iter();
     left.extend(unfinished.filter(|path| path.to_string_lossy().ends_with(UNFINISHED)));
-    if left.is_empty() {
-        return Ok(());
+    for path in &left {
+        remove(path)?;
     }
-    for path in left {
-        remove(&path)?;
-    }
-    forget_unnamed(state)
+    Ok(!left.is_empty())
 }
 
 /// Deletes kept archives that no document names. Not while a document cannot be read: nobody knows what that names.

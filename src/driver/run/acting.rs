@@ -1,12 +1,15 @@
 //! Recovery actions and checkpoints on threads beside the loop.
 //!
-//! Owns: which of them are under way. Does not know: what they do (`recover`), which are needed (the engine).
+//! Owns: how anything is done beside the loop; which of them are under way. Does not know: what they do (`recover`,
+//! `checkpoint`), which are needed (the engine).
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::document::{CheckpointType, RecoveryAction};
 use crate::engine::message::{Act, Acted, ActionResult, Then};
+use crate::failure::{Category, Failure};
 use crate::plan::PackageId;
 
 use super::super::checkpoint::{self, Order};
@@ -15,6 +18,20 @@ use super::super::{chores, verdict};
 use super::{Message, Shift};
 
 impl Shift<'_> {
+    /// Sends what is made on a thread; where none can be started, what that failure makes.
+    pub(super) fn beside(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Message + Send + 'static,
+        failed: impl FnOnce(Failure) -> Message,
+    ) {
+        let sender = self.driver.remote.0.clone();
+        let spawned = std::thread::Builder::new().name(name.into()).spawn(move || drop(sender.send(make())));
+        if let Err(error) = spawned {
+            let _ = self.driver.remote.0.send(failed(no_thread(&error)));
+        }
+    }
+
     /// Does a recovery action, on a thread.
     pub(super) fn act(&mut self, act: Act) {
         let cancel = Arc::new(AtomicBool::new(false));
@@ -80,4 +97,8 @@ impl Shift<'_> {
             .filter(|name| state.gate_of(name).is_none())
             .collect()
     }
+}
+
+fn no_thread(error: &io::Error) -> Failure {
+    Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"))
 }
