@@ -23,6 +23,7 @@
 //! | [`web`] | the server in front of that; the control socket, through which a person answers |
 //! | [`cli`] | the command line |
 //! | [`host`] | cores, memory and disk of this machine |
+//! | `parallel` | the same work on many items, on all cores |
 //! | [`words`] | a noun that goes with its number, sizes |
 //!
 //! # Flow of a run
@@ -63,6 +64,7 @@ pub mod graph;
 pub mod host;
 pub mod ledger;
 pub mod observe;
+mod parallel;
 pub mod plan;
 pub mod web;
 pub mod words;

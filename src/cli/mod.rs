@@ -5,6 +5,7 @@
 
 mod brief;
 mod check;
+mod checkpoint;
 mod classify;
 mod clean;
 mod display;
@@ -18,6 +19,7 @@ mod logging;
 mod output;
 mod plan;
 mod resolve;
+mod restore;
 mod run;
 mod signals;
 mod status;
@@ -68,6 +70,8 @@ enum Command {
     Resolve(resolve::Resolve),
     /// Show what happened: runs, failures, what was done about them, who was asked and answered
     History(history::History),
+    /// List, verify and restore checkpoints
+    Checkpoint(checkpoint::Checkpoint),
     /// Delete what is not needed any more
     Clean(clean::Clean),
     /// Say why a build failed, from any tool's log
@@ -99,6 +103,7 @@ pub fn main() -> Exit {
         Command::Gates(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::History(command) => command.run(),
+        Command::Checkpoint(command) => command.run(),
         Command::Clean(command) => command.run(),
         Command::Classify(command) => command.run(),
     };

@@ -41,7 +41,7 @@ struct Row<'a> {
     depends_on: Vec<&'a str>,
     expected_seconds: Option<f64>,
     decision: Decision,
-    reason: &'static str,
+    reason: &'a str,
 }
 
 impl PlanCommand {
@@ -68,7 +68,7 @@ impl PlanCommand {
                     depends_on: package.depends_on.iter().map(|d| &*plan.package(*d).name).collect(),
                     expected_seconds: expectations.package_time(id).map(|span| span.as_secs_f64()),
                     decision: facts[at].decision,
-                    reason: facts[at].reason,
+                    reason: &facts[at].reason,
                 }
             })
             .collect();

@@ -37,7 +37,7 @@ const SHIPPED_NAME: &str = "pocket";
 pub(super) struct Target {
     /// The definition's directory [default: the current one if it holds kiln.yaml, else the shipped `pocket`]
     #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// Arguments of every command that looks at a definition's runs.

@@ -41,7 +41,7 @@ struct Answer<'a> {
     step: &'a str,
     key: &'a str,
     decision: Decision,
-    reason: &'static str,
+    reason: &'a str,
     needs: Vec<&'a str>,
     needed_by: Vec<&'a str>,
     /// What it needs and does not wait for, so that nothing is circular.
@@ -86,7 +86,7 @@ impl Why {
         let seen = look::look(&job, |entry| story.fold(entry, &self.package))?;
         let plan = &job.plan;
         let package = plan.package(id);
-        let fact = seen.facts[id.0 as usize];
+        let fact = &seen.facts[id.0 as usize];
         let needed_by = plan.package_ids().filter(|other| plan.package(*other).depends_on.contains(&id));
         let name = |id: PackageId| &*plan.package(id).name;
         let next = self.next(&job, story.progress.state(), id);
@@ -97,7 +97,7 @@ impl Why {
             step: &package.step,
             key: &package.key,
             decision: fact.decision,
-            reason: fact.reason,
+            reason: &fact.reason,
             needs: package.depends_on.iter().map(|id| name(*id)).collect(),
             needed_by: needed_by.map(name).collect(),
             dropped_edges: plan.dropped_edges.iter().filter(|edge| edge.from == package.name).collect(),
@@ -200,6 +200,7 @@ impl Story {
                 let open = self.progress.state().gates.get(gate);
                 open.is_some_and(|gate| gate.package.as_deref() == Some(name))
             }
+            Record::CheckpointTaken { packages, .. } => packages.iter().any(|package| **package == *name),
             Record::RunStarted { .. }
             | Record::RunResumed { .. }
             | Record::Decided { .. }
@@ -211,6 +212,9 @@ impl Story {
             | Record::TaskInterrupted { .. }
             | Record::WorkLost { .. }
             | Record::Verified { .. }
+            | Record::CheckpointFailed { .. }
+            | Record::Restored { .. }
+            | Record::RestoreFinished { .. }
             | Record::RunPaused { .. }
             | Record::RunEnded { .. }
             | Record::Undone { .. }

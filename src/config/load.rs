@@ -14,12 +14,12 @@ use super::diagnostic::{Diagnostic, FileId, Place, Severity, Spot};
 use super::document::{CircularHandling, Document};
 use super::files::Files;
 use super::name::Name;
-use super::parallel::parallel;
 use super::parse;
 use super::read::{self, Found};
 use super::recipe::Recipe;
 use super::schema;
 use super::tree::{Tree, Value};
+use crate::parallel::parallel;
 
 /// Where a definition is.
 #[derive(Debug, Clone)]

@@ -14,7 +14,6 @@ pub mod layers;
 pub mod load;
 pub mod map;
 pub mod name;
-mod parallel;
 mod parse;
 pub mod place;
 mod read;

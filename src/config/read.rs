@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::{Diagnostic, FileId, Spot};
 use super::files::Files;
 use super::load::Root;
-use super::parallel::parallel;
+use crate::parallel::parallel;
 
 /// More is no text that a person wrote; 10,000 recipes are 4 MB.
 const BYTES_MAX: u64 = 256 << 20;

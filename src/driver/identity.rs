@@ -56,6 +56,16 @@ pub(super) fn build_user(job: &Job) -> Result<Option<User>, DriverError> {
     Ok(Some(User { uid: first(ask("-u")?)?, gid: first(ask("-g")?)?, groups: ask("-G")? }))
 }
 
+/// Names this start of the machine.
+pub(super) fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Now, RFC 3339.
+pub(super) fn written_now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Nanoseconds since 1970.
 pub(super) fn wall_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

@@ -2,15 +2,18 @@
 //!
 //! Owns: the decision, per package, whether there is anything to do, and why. Changes nothing.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::engine::message::{Have, Record, Time};
-use crate::engine::state::{PackageState, Skip, State};
+use crate::engine::message::{Aside, Have, Record, Time};
+use crate::engine::state::{PackageState, RunState, Skip, State};
 use crate::ledger::{Entry, Extent, Ledger};
 use crate::plan::{PackageId, Plan, TaskKind, key};
 
+use super::identity::wall_now;
 use super::stage::verify::Directories;
 use super::store::{InSysroot, Installed, Replaces, Store};
 use super::{DriverError, Job};
@@ -26,6 +29,20 @@ pub(super) struct Past {
     pub(super) wall: i64,
     /// Definition of the last run.
     pub(super) definition: Option<Arc<str>>,
+    /// The machine's start in which the last run began or went on.
+    boot: Arc<str>,
+    /// Checkpoints that were taken, by number.
+    pub(super) checkpoints: BTreeSet<u32>,
+    /// A checkpoint that is to be restored, and whose files may not be there yet.
+    restoring: Option<Restoring>,
+}
+
+/// What a `Restored` record says of files.
+#[derive(Debug, Clone)]
+pub(super) struct Restoring {
+    pub(super) checkpoint: u32,
+    pub(super) aside: Vec<Aside>,
+    pub(super) place: Arc<str>,
 }
 
 impl Past {
@@ -36,6 +53,9 @@ impl Past {
             last: Time::default(),
             wall: 0,
             definition: None,
+            boot: "".into(),
+            checkpoints: BTreeSet::new(),
+            restoring: None,
         }
     }
 
@@ -47,6 +67,43 @@ impl Past {
         if let Record::RunStarted { definition, .. } = &entry.record {
             self.definition = Some(Arc::clone(definition));
         }
+        if let Record::RunStarted { boot, .. } | Record::RunResumed { boot, .. } = &entry.record {
+            self.boot = Arc::clone(boot);
+        } else if let Record::CheckpointTaken { checkpoint, .. } = &entry.record {
+            self.checkpoints.insert(*checkpoint);
+        } else if let Record::Restored { checkpoint, aside, place, checkpoints, definition, .. } =
+            &entry.record
+        {
+            self.checkpoints.extend(checkpoints);
+            self.definition.get_or_insert_with(|| Arc::clone(definition));
+            let (aside, place) = (aside.clone(), Arc::clone(place));
+            self.restoring = Some(Restoring { checkpoint: *checkpoint, aside, place });
+        } else if let Record::RestoreFinished { .. } = &entry.record {
+            self.restoring = None;
+        }
+    }
+
+    /// What is recorded while the run goes on, as far as somebody asks for it then; the engine has the state.
+    pub(super) fn fold_live(&mut self, records: &[Record], wall: i64) {
+        for record in records {
+            self.installed.fold(record, wall);
+        }
+    }
+
+    /// What has been begun to be restored.
+    pub(super) fn restoring(&self) -> Option<&Restoring> {
+        self.restoring.as_ref()
+    }
+
+    /// Whether the machine ended while a run was going on: what was recorded last may be lost. `boot` is its start now.
+    pub(super) fn power_was_cut(&self, boot: &str) -> bool {
+        self.state.run == RunState::Running && *self.boot != *boot
+    }
+
+    /// What is known of the sysroot, as far as it can be believed. By a clock that has been set back nobody can tell what
+    /// was changed since.
+    pub(super) fn trusted(&self, now: i64) -> Trust {
+        if now < self.wall { Trust::Nothing } else { Trust::Covered }
     }
 
     /// Refuses the state of another definition: what that has installed is nothing that this one wants.
@@ -62,15 +119,24 @@ impl Past {
     }
 }
 
-/// What there is of a package, and what that was concluded from.
+/// Which packages' files need not be read where neither size nor times have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that a checkpoint covers.
+    Covered,
+    /// None.
+    Nothing,
+}
+
+/// What there is of a package, and what that was concluded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// For the engine.
     pub have: Have,
     /// What will be done.
     pub decision: Decision,
     /// For people.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// How it stands with what was completed.
     pub verification: Verification,
     /// Its files were read for this, and are as they should be.
@@ -126,7 +192,7 @@ impl Decision {
 }
 
 impl Fact {
-    fn new(have: Have, reason: &'static str) -> Self {
+    fn new(have: Have, reason: impl Into<Cow<'static, str>>) -> Self {
         let decision = match have {
             Have::Nothing | Have::WorkDirectory => Decision::Build,
             Have::Archive | Have::Everything | Have::Degraded => Decision::Reuse,
@@ -135,7 +201,7 @@ impl Fact {
         Self {
             have,
             decision,
-            reason,
+            reason: reason.into(),
             verification: Verification::Unverified,
             read: false,
             check_failed: false,
@@ -183,7 +249,8 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
     }
     let (mut store, _) = Store::open(&job.state, &past.installed, Replaces::of(&job.definition))
         .map_err(|source| DriverError::Prepare { what: "open the sysroot", source: Box::new(source) })?;
-    let mut facts = facts(job, &past.installed, &mut store);
+    let trust = past.trusted(wall_now());
+    let mut facts = facts(job, &past.installed, &mut store, trust);
     what_goes_on(job, &past.state, &mut facts);
     Ok(Seen { facts, state: past.state })
 }
@@ -199,11 +266,11 @@ fn what_goes_on(job: &Job, state: &State, facts: &mut [Fact]) {
         let fact = &mut facts[id.0 as usize];
         if state.package(id).state == PackageState::Skipped(Skip::Waived) {
             fact.decision = Decision::Skip;
-            fact.reason = "a person goes on without it, or without what it needs";
+            fact.reason = "a person goes on without it, or without what it needs".into();
         }
         if fact.have == Have::Everything && !state.package(id).state.is_final() {
             fact.decision = Decision::Build;
-            fact.reason = "the run that goes on builds it again";
+            fact.reason = "the run that goes on builds it again".into();
         }
     }
 }
@@ -213,7 +280,7 @@ fn selected(job: &Job, id: PackageId) -> bool {
 }
 
 /// What there is of each package.
-pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<Fact> {
+pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: Trust) -> Vec<Fact> {
     let plan = &job.plan;
     let forced = with_dependents(plan, &job.forced);
     let mut directories = Directories::default();
@@ -223,40 +290,46 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
         let whole_key = key::stored(key, false);
         let installs = plan.task(id, TaskKind::Install).is_some();
         let known = installed.get(name).filter(|merged| *merged.key == *key);
-        let complete = known.is_some_and(|merged| !merged.degraded);
-        let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun);
+        let complete = known.is_some_and(|merged| !merged.degraded && !merged.lost);
+        let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun && !merged.lost);
         // What became of what was completed with this key, whatever is to be done now.
         let found = known.filter(|_| complete || degraded).map(|merged| {
             let key = key::stored(key, merged.degraded);
             let found = if installs {
-                store.looks(name, &key, merged.verified, &mut directories)
+                // What no checkpoint covers may not be on disk as it was merged, whatever its size and times are.
+                let trusted = trust == Trust::Covered && merged.covered.is_some();
+                store.looks(name, &key, merged.verified.filter(|_| trusted), &mut directories)
             } else {
                 InSysroot::Unchanged
             };
             (found, installed.check_failed(name, &key))
         });
         let is_whole = found.is_some_and(|(found, _)| found != InSysroot::Damaged);
-        let have = |have, reason| {
+        let have = |have, reason: Cow<'static, str>| {
             let fact = Fact::new(have, reason);
-            found.map_or(fact, |(found, check_failed)| fact.verified(found, check_failed))
+            match found {
+                Some((found, check_failed)) => fact.verified(found, check_failed),
+                None => fact,
+            }
         };
         if forced[id.0 as usize] && selected(job, id) {
-            return have(Have::Nothing, "forced");
+            return have(Have::Nothing, "forced".into());
         }
         if complete && is_whole {
-            return have(Have::Everything, "complete and unchanged");
+            let covered = known.and_then(|merged| merged.covered);
+            return have(Have::Everything, why_whole(installs, covered));
         }
         if !selected(job, id) {
-            return have(Have::Unselected, "not selected");
+            return have(Have::Unselected, "not selected".into());
         }
         if installs && store.has_archive(name, &whole_key) {
             let reason = if complete {
-                "its files in the sysroot are damaged: merged again from its archive"
+                "merged again: its files in the sysroot are damaged, and its archive is intact"
             } else {
                 "its archive is intact, only the merge is missing"
             };
             let check_failed = installed.check_failed(name, &whole_key);
-            return Fact { check_failed, ..have(Have::Archive, reason) };
+            return Fact { check_failed, ..have(Have::Archive, reason.into()) };
         }
         if degraded && is_whole {
             let lacking = |id: &PackageId| !installed.has(&plan.package(*id).name, &plan.package(*id).key);
@@ -265,7 +338,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
             } else {
                 (Decision::Build, "was built without something optional that is there now")
             };
-            return Fact { decision, ..have(Have::Degraded, reason) };
+            return Fact { decision, ..have(Have::Degraded, reason.into()) };
         }
         let reason = match installed.get(name) {
             None => "never completed",
@@ -273,14 +346,26 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store) -> Vec<
                 "its recipe, its sources or something that it needs changed"
             }
             Some(merged) if merged.degraded => "was built without something optional that is there now",
-            Some(_) => "its archive is damaged or gone",
+            Some(_) => {
+                "built again: its files in the sysroot are damaged, and its archive is damaged or gone"
+            }
         };
         let work = job.state.work_of(name).is_dir();
-        have(if work { Have::WorkDirectory } else { Have::Nothing }, reason)
+        have(if work { Have::WorkDirectory } else { Have::Nothing }, reason.into())
     };
     let mut facts: Vec<Fact> = plan.package_ids().map(fact).collect();
     verify_toolchain(plan, store, &mut facts);
     facts
+}
+
+/// Why a package that is complete need not be done again.
+fn why_whole(installs: bool, covered: Option<u32>) -> Cow<'static, str> {
+    match covered {
+        _ if !installs => "complete, and it installs nothing".into(),
+        // What may have changed since was read, if there was any.
+        Some(number) => format!("trusted: covered by checkpoint {number}, and unchanged").into(),
+        None => "verified: no checkpoint covers it; its files were read, and are right".into(),
+    }
 }
 
 /// A phase that requires the toolchain is refused when an archive of it is damaged. Looked at here as well, where
@@ -295,7 +380,8 @@ fn verify_toolchain(plan: &Plan, store: &Store, facts: &mut [Fact]) {
         let fact = &mut facts[id.0 as usize];
         if fact.have == Have::Everything && !store.archives_verify([&*plan.package(*id).name]) {
             let Fact { verification, read, check_failed, .. } = *fact;
-            let rebuilt = Fact::new(Have::Nothing, "its archive is damaged or gone");
+            let reason = "built again: its archive is damaged or gone, and a phase requires the toolchain";
+            let rebuilt = Fact::new(Have::Nothing, reason);
             *fact = Fact { verification, read, check_failed, ..rebuilt };
         }
     }
@@ -335,4 +421,86 @@ pub fn with_dependencies(plan: &Plan, packages: &[PackageId]) -> Vec<PackageId> 
 /// Names of packages, for messages.
 pub fn names(plan: &Plan, packages: &[PackageId]) -> Vec<Arc<str>> {
     packages.iter().map(|id| Arc::clone(&plan.package(*id).name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::sketch;
+
+    const HOUR: i64 = 3_600_000_000_000;
+
+    fn past(records: impl IntoIterator<Item = Record>) -> Past {
+        let plan = sketch::plan("phase base\n a: build install");
+        let mut past = Past::new(&plan);
+        for (seq, record) in (1..).zip(records) {
+            past.fold(&plan, &Entry { seq, at: Time::default(), wall: seq * HOUR, record });
+        }
+        past
+    }
+
+    fn started(boot: &str) -> Record {
+        let text = |text: &str| text.into();
+        Record::RunStarted {
+            build_id: text("b"),
+            definition: text("sketch"),
+            digest: text("d"),
+            kiln: text("1"),
+            boot: text(boot),
+        }
+    }
+
+    fn resumed(boot: &str) -> Record {
+        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into() }
+    }
+
+    fn paused() -> Record {
+        Record::RunPaused { reason: "stopped".into() }
+    }
+
+    fn completed(package: &str) -> Record {
+        let (phase, version, key) = ("base".into(), "1".into(), "k".into());
+        Record::PackageCompleted { phase, package: package.into(), version, key, degraded: false }
+    }
+
+    fn taken(checkpoint: u32, packages: &[&str]) -> Record {
+        let packages = packages.iter().map(|name| (*name).into()).collect();
+        let kind = crate::config::document::CheckpointType::Full;
+        Record::CheckpointTaken { checkpoint, kind, phase: None, packages, verified: true, duration: 1 }
+    }
+
+    #[test]
+    fn the_power_was_cut_where_a_run_did_not_end_and_the_machine_started_anew() {
+        assert!(!past([started("one")]).power_was_cut("one"), "kiln was killed");
+        assert!(past([started("one")]).power_was_cut("two"));
+        assert!(!past([started("one"), paused()]).power_was_cut("two"), "it had ended");
+        assert!(!past([started("one"), paused(), resumed("two")]).power_was_cut("two"));
+        assert!(past([started("one"), paused(), resumed("two")]).power_was_cut("three"));
+        assert!(past([started("")]).power_was_cut("one"), "nobody knows");
+        assert!(!past([]).power_was_cut("one"));
+    }
+
+    #[test]
+    fn nothing_is_trusted_by_a_clock_that_was_set_back() {
+        let past = past([started("one"), completed("a")]);
+        assert_eq!(past.trusted(2 * HOUR), Trust::Covered);
+        assert_eq!(past.trusted(2 * HOUR - 1), Trust::Nothing);
+    }
+
+    #[test]
+    fn what_covers_a_package_covers_nothing_that_comes_after() {
+        let covered =
+            |records: Vec<Record>| past(records).installed.get("a").and_then(|merged| merged.covered);
+        let damaged = || Record::PackageDamaged {
+            package: "a".into(),
+            path: "x".into(),
+            what: "is missing".into(),
+            archive: true,
+        };
+        assert_eq!(covered(vec![completed("a")]), None);
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"])]), Some(1));
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"]), taken(2, &["b"])]), Some(1));
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"]), completed("a")]), None);
+        assert_eq!(covered(vec![completed("a"), taken(1, &["a"]), damaged()]), None);
+    }
 }

@@ -12,6 +12,7 @@
 pub mod ahead;
 pub mod answer;
 pub mod beneath;
+pub mod checkpoint;
 mod chores;
 mod credentials;
 mod discard;
@@ -21,6 +22,7 @@ pub mod leftover;
 pub mod look;
 pub mod path;
 mod recover;
+pub mod restore;
 pub mod run;
 mod sandbox;
 mod script;

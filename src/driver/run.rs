@@ -15,38 +15,40 @@ use crate::config::scalar::Switch;
 use crate::config::settings::Sandbox;
 use crate::engine::gate::{Refusal, Request};
 use crate::engine::message::{
-    Acted, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
+    Acted, Covered, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
-use crate::failure::{Category, Failure};
+use crate::failure::Failure;
 use crate::ledger::lock::RunnerLock;
-use crate::ledger::writer::{Audience, Health, Writer};
+use crate::ledger::writer::{Health, Writer};
 use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
-use crate::words::count;
 
 use super::chores::{self, Chores};
-use super::discard::Discarder;
+use super::discard::{Discarder, TRASH};
 use super::fetch::{Answers, Helpers};
-use super::identity::{build_user, new_build_id, state_id, wall_now};
+use super::identity::{boot_id, build_user, new_build_id, state_id, wall_now};
 use super::look::Past;
 use super::recover::Recoverer;
 use super::script::Scripts;
 use super::space::Space;
 use super::spares::Spares;
-use super::spawn::{self, Confinement, Ended, Exit, Report, Spawner};
+use super::spawn::{self, Confinement, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
+use super::tidy::children;
 use super::work::Work;
-use super::{DriverError, Job, ahead, leftover, prepare, sandbox, verdict};
+use super::{DriverError, Job, ahead, leftover, prepare, restore, sandbox, verdict};
 
 mod acting;
 mod answers;
 mod before;
+mod hearing;
 mod recording;
 
 use answers::memory_available;
+use recording::Ears;
 
 /// What reaches the loop.
 enum Message {
@@ -55,6 +57,7 @@ enum Message {
     Measured { phase: PhaseId, resources: Resources },
     Verified { task: TaskId, findings: Result<Findings, Failure> },
     Acted { package: PackageId, acted: Acted },
+    Checkpointed { number: u32, result: Result<Covered, Arc<str>> },
     Answer { request: Request, reply: Sender<Reply> },
     Lost(LedgerError),
     Stop,
@@ -164,8 +167,26 @@ impl Driver {
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
         drop(ahead::sweep(&self.job)?);
         let discarder = Discarder::start(self.job.state.work());
-        let discarder = discarder.map_err(prepare("start a thread"))?;
+        let mut discarder = discarder.map_err(prepare("start a thread"))?;
 
+        // Killed while a checkpoint was being restored.
+        let mut restored = restore::finish(&self.job, &self.past)?;
+        if !restored.is_empty() {
+            self.ledger.append(self.past.last, wall_now(), &mut restored)?;
+        }
+
+        let boot: Arc<str> = boot_id().map_err(prepare("read the boot id"))?.into();
+        let power_was_cut = self.past.power_was_cut(&boot);
+        if power_was_cut {
+            // What is in work directories may be ahead of the ledger, or not be there although the ledger says so. A person may
+            // want to look at what failed.
+            for path in children(&self.job.state.work())? {
+                let package = path.file_name().unwrap_or_default().to_string_lossy();
+                if self.past.state.gate_of(&package).is_none() && !package.starts_with(TRASH) {
+                    discarder.discard(&path);
+                }
+            }
+        }
         // A part of the definition is a run of its own: its end must not be taken for that of the whole.
         if self.job.selection.is_some() {
             self.past.state.run = RunState::Idle;
@@ -175,7 +196,7 @@ impl Driver {
         let (mut store, lost) =
             Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
                 .map_err(prepare("open the sysroot"))?;
-        let mut before = self.settle_sysroot(&mut store, &lost);
+        let mut before = self.settle_sysroot(&mut store, &lost, power_was_cut);
         for record in &before {
             self.past.installed.fold(record, wall_now());
         }
@@ -189,7 +210,7 @@ impl Driver {
         let merging = self.job.plan.package_ids().filter(|id| facts.packages[id.0 as usize].is_work());
         store.expect(merging.map(|id| Arc::clone(&self.job.plan.package(id).name)));
 
-        let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into() };
+        let info = RunInfo { build_id: new_build_id().into(), kiln: env!("CARGO_PKG_VERSION").into(), boot };
         let build_id = if goes_on { self.past.state.build_id.to_string() } else { info.build_id.to_string() };
         let limits = self.job.limits();
         let state = std::mem::replace(&mut self.past.state, State::new(&self.job.plan));
@@ -267,23 +288,6 @@ impl Driver {
     }
 }
 
-/// What is on disk goes to the observers; that nothing gets there any more, to the loop.
-struct Ears<O> {
-    observe: O,
-    sender: Sender<Message>,
-}
-
-impl<O: FnMut(Vec<Entry>) + Send> Audience for Ears<O> {
-    fn durable(&mut self, entries: Vec<Entry>) {
-        (self.observe)(entries);
-    }
-
-    fn lost(&mut self, error: LedgerError) {
-        // A loop that has ended needs no ledger.
-        let _ = self.sender.send(Message::Lost(error));
-    }
-}
-
 /// A run in progress.
 struct Shift<'a> {
     driver: &'a mut Driver,
@@ -337,6 +341,7 @@ impl Shift<'_> {
                     let Record::PackageCompleted { package, .. } = record else { return None };
                     Some(Arc::clone(package))
                 }));
+                self.driver.past.fold_live(&records, wall_now());
                 self.record(now, records)?;
             }
             for (reply, said) in self.replies.drain(..) {
@@ -361,6 +366,9 @@ impl Shift<'_> {
                     Effect::MeasureMemory => events.push(Event::Memory { available: memory_available()? }),
                     Effect::Verify { task, packages } => self.verify(task, packages),
                     Effect::Act(act) => self.act(act),
+                    Effect::Checkpoint { number, kind, phase, packages } => {
+                        self.checkpoint(number, kind, phase, packages);
+                    }
                     Effect::CancelAct { package } => self.cancel_act(package),
                     Effect::WatchOutput { task } => events.push(self.last_output(task)),
                     Effect::End(ending) => ended = Some(ending),
@@ -406,111 +414,6 @@ impl Shift<'_> {
             events.push(Event::Tick);
         }
         Ok(())
-    }
-
-    fn take(&mut self, message: Message, events: &mut Vec<Event>) -> Result<(), DriverError> {
-        match message {
-            Message::Stop => events.push(Event::Stop),
-            Message::Lost(error) => return Err(error.into()),
-            Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
-            Message::Verified { task, findings } => events.push(Event::Verified { task, findings }),
-            Message::Acted { package, acted } => {
-                self.acting.remove(&package);
-                events.push(Event::Acted { package, acted });
-            }
-            Message::Answer { request, reply } => {
-                let taken = self.engine.take(request);
-                self.replies
-                    .push((reply, taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone)));
-                events.extend(taken.ok().map(Event::Answered));
-            }
-            Message::Done { task, outcome, usage } => {
-                if let Some(done) = self.in_flight.remove(&task) {
-                    let usage = Usage {
-                        cpu: done.usage.cpu.saturating_add(usage.cpu),
-                        peak_memory: done.usage.peak_memory.max(usage.peak_memory),
-                        ..usage
-                    };
-                    events.push(Event::Finished { task, outcome, usage });
-                }
-            }
-            Message::Report(Report::Started { .. }) => {}
-            // No task can start any more: that is no package's failure.
-            Message::Report(Report::SpawnFailed {
-                error: error @ (spawn::SpawnError::Internal(_) | spawn::SpawnError::ShuttingDown),
-                ..
-            }) => return Err(prepare("start tasks any more; run it again to go on")(error)),
-            Message::Report(Report::SpawnFailed { id, error }) => {
-                let failure = verdict::spawn(&error);
-                self.end(id, Outcome::Failure(failure), Usage::default(), events);
-            }
-            Message::Report(Report::Exited { id, exit, usage, leftovers, group }) => {
-                let usage = verdict::usage(&usage, group.as_ref());
-                self.exited(id, exit, usage, leftovers, group.unwrap_or_default(), events);
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, id: u64, outcome: Outcome, usage: Usage, events: &mut Vec<Event>) {
-        let task = TaskId(u32::try_from(id).unwrap_or(u32::MAX));
-        if self.in_flight.remove(&task).is_some() {
-            events.push(Event::Finished { task, outcome, usage });
-        }
-    }
-
-    fn exited(
-        &mut self,
-        id: u64,
-        exit: Exit,
-        usage: Usage,
-        leftovers: u32,
-        group: Ended,
-        events: &mut Vec<Event>,
-    ) {
-        let task = TaskId(u32::try_from(id).unwrap_or(u32::MAX));
-        let Some(flying) = self.in_flight.get_mut(&task) else { return };
-        let start = flying.start;
-        let package = &self.engine.plan().package(start.package).name;
-        if leftovers > 0 {
-            tracing::warn!(
-                package = &**package,
-                task = start.kind.name(),
-                "ended {} that it left behind",
-                count(leftovers, "process")
-            );
-        }
-        let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
-        let succeeded = exit == Exit::Code(0);
-        let least = self.space.end(task, !succeeded);
-        // Nobody needs an empty file.
-        if succeeded && std::fs::metadata(&log).is_ok_and(|m| m.len() == 0) {
-            self.spares.keep_file(&log);
-        }
-        if succeeded && start.kind != TaskKind::Install {
-            return self.end(id, Outcome::Success, usage, events);
-        }
-        flying.hands = Hands::Thread;
-        flying.usage = usage;
-        let before = flying.before.take();
-        let chores = Arc::clone(&self.chores);
-        let cell = self.scripts.cell(chores.recipe(&start), &start, self.spawner.isolation());
-        // What `install` staged is packed; what a direct one changed is taken back if it failed. All of the output is
-        // read to say why, which may be hundreds of megabytes.
-        self.on_a_thread(start, move |_| {
-            let outcome = if succeeded {
-                chores.pack(&start, before.as_ref()).map_or_else(Outcome::Failure, |()| Outcome::Success)
-            } else {
-                let mut facts = verdict::facts(&group, &chores.recipe(&start).limits);
-                facts.extend(least);
-                Outcome::Failure(verdict::script(start.kind, exit, facts, &log, &cell))
-            };
-            if outcome != Outcome::Success && before.is_some() {
-                let package = &chores.plan.package(start.package).name;
-                chores.store().undo_or_say(package, None);
-            }
-            (outcome, Usage::default())
-        });
     }
 
     fn start(&mut self, start: Start, events: &mut Vec<Event>) {
@@ -578,20 +481,6 @@ impl Shift<'_> {
         self.beside(start.kind.name(), move || done(chore(&cancel)), failed);
     }
 
-    /// Sends what is made on a thread; where none can be started, what that failure makes.
-    fn beside(
-        &self,
-        name: &str,
-        make: impl FnOnce() -> Message + Send + 'static,
-        failed: impl FnOnce(Failure) -> Message,
-    ) {
-        let sender = self.driver.remote.0.clone();
-        let spawned = std::thread::Builder::new().name(name.into()).spawn(move || drop(sender.send(make())));
-        if let Err(error) = spawned {
-            let _ = self.driver.remote.0.send(failed(no_thread(&error)));
-        }
-    }
-
     fn kill(&self, task: TaskId, at_once: bool) {
         let Some(flying) = self.in_flight.get(&task) else {
             if let Some((_, cancel)) = self.look.iter().find(|(waiting, _)| *waiting == task) {
@@ -616,8 +505,4 @@ impl Shift<'_> {
             self.discarder.discard(work.root());
         }
     }
-}
-
-fn no_thread(error: &io::Error) -> Failure {
-    Failure::fact(Category::ProcessLimits, "kiln", format!("cannot start a thread: {error}"))
 }

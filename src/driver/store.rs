@@ -4,11 +4,12 @@
 //! Does not know: the engine. The ledger says what was merged (`Installed`); this makes it so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::load::Definition;
-use crate::engine::message::Record;
+use crate::engine::message::{Kept, Record};
 use crate::ledger::place::StateDir;
 use crate::plan::{TaskKind, key};
 
@@ -43,6 +44,8 @@ pub(super) struct Installed {
 /// A package that was completed.
 #[derive(Debug, Clone)]
 pub(super) struct Merged {
+    pub(super) version: Arc<str>,
+    pub(super) phase: Arc<str>,
     pub(super) key: Arc<str>,
     pub(super) degraded: bool,
     /// It has begun to be built again since.
@@ -50,6 +53,10 @@ pub(super) struct Merged {
     /// When its files in the sysroot last had the digests of its manifest, nanoseconds since 1970. `None`: they have been
     /// damaged since.
     pub(super) verified: Option<i64>,
+    /// The last checkpoint that covers it.
+    pub(super) covered: Option<u32>,
+    /// It is to be built again, whatever is there: it was damaged, and so was its archive.
+    pub(super) lost: bool,
     /// Position in the order in which packages were completed.
     order: u64,
 }
@@ -80,10 +87,18 @@ impl Installed {
                     merged.verified = Some(*at);
                 }
             }
-        } else if let Record::PackageDamaged { package, .. } = record
+        } else if let Record::PackageDamaged { package, archive, .. } = record
             && let Some(merged) = self.packages.get_mut(package)
         {
             merged.verified = None;
+            merged.covered = None;
+            merged.lost |= !archive;
+        } else if let Record::CheckpointTaken { checkpoint, packages, .. } = record {
+            for package in packages {
+                if let Some(merged) = self.packages.get_mut(package) {
+                    merged.covered = Some(*checkpoint);
+                }
+            }
         }
         if let Record::TaskStarted { package, task, key, direct, .. } = record {
             if *task == TaskKind::Merge || *direct {
@@ -92,27 +107,56 @@ impl Installed {
             if let Some(merged) = self.packages.get_mut(package).filter(|_| task.works()) {
                 merged.begun = true;
             }
-        } else if let Record::PackageCompleted { package, key, degraded, .. } = record {
+        } else if let Record::PackageCompleted { package, version, phase, key, degraded } = record {
             self.unfinished.remove(package);
             if self.put_right.remove(package)
                 && let Some(merged) = self.packages.get_mut(package)
             {
                 merged.verified = Some(wall);
+                merged.covered = None;
+                merged.lost = false;
                 return;
             }
             let merged = Merged {
+                version: Arc::clone(version),
+                phase: Arc::clone(phase),
                 key: Arc::clone(key),
                 degraded: *degraded,
                 begun: false,
                 verified: Some(wall),
+                covered: None,
+                lost: false,
                 order: self.count,
             };
             self.packages.insert(Arc::clone(package), merged);
+        } else if let Record::Restored { checkpoint, packages, .. } = record {
+            self.restore(*checkpoint, packages);
         } else if let Record::Undone { package } = record {
             self.unfinished.remove(package);
         } else if let Record::PackageRemoved { package } = record {
             self.packages.remove(package);
         }
+    }
+
+    /// The sysroot is what it was at a checkpoint; whether its files are, has to be seen.
+    fn restore(&mut self, checkpoint: u32, packages: &[Kept]) {
+        self.unfinished.clear();
+        self.put_right.clear();
+        let merged = (0..).zip(packages).map(|(order, kept)| {
+            let merged = Merged {
+                key: Arc::clone(&kept.key),
+                version: Arc::clone(&kept.version),
+                phase: Arc::clone(&kept.phase),
+                degraded: kept.degraded,
+                begun: false,
+                verified: None,
+                covered: Some(checkpoint),
+                lost: false,
+                order,
+            };
+            (Arc::clone(&kept.package), merged)
+        });
+        self.packages = merged.collect();
     }
 
     /// What was completed of a package.
@@ -128,6 +172,12 @@ impl Installed {
     /// Whether the package's `check` failed when what has this key was built.
     pub(super) fn check_failed(&self, package: &str, key: &str) -> bool {
         self.failed_checks.get(package).is_some_and(|failed| failed.contains(key))
+    }
+
+    /// Names of all that are complete and not being built again.
+    pub(super) fn complete(&self) -> Vec<Arc<str>> {
+        let complete = self.packages.iter().filter(|(_, merged)| !merged.begun);
+        complete.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// All packages, in the order in which they were completed.
@@ -263,6 +313,11 @@ impl Store {
         self.manifests.contains_key(package)
     }
 
+    /// What a package has in the sysroot, if it has something there.
+    pub(super) fn manifest(&self, package: &str) -> Option<Arc<Manifest>> {
+        self.manifests.get(package).map(Arc::clone)
+    }
+
     /// The version of a package that is in the sysroot.
     pub(super) fn version(&self, package: &str) -> Option<&str> {
         self.manifests.get(package).map(|manifest| &*manifest.identity.version)
@@ -296,6 +351,12 @@ impl Store {
         }
     }
 
+    /// Reads all of a merged package's files.
+    pub(super) fn read(&mut self, package: &str) -> Result<Looked, MergeError> {
+        self.verified.remove(package);
+        self.verify(package, &mut Directories::default())
+    }
+
     /// Looks at a merged package's files: reads all the first time since kiln started, then those that have changed since
     /// the last look. `directories`: the same for all packages that are looked at together.
     pub(super) fn verify(
@@ -313,6 +374,17 @@ impl Store {
             self.verified.insert(package.to_owned(), now);
         }
         Ok(looked)
+    }
+
+    /// Reads all of these files of a merged package. Unlike `read` for any number of packages at once.
+    pub(super) fn look(&self, manifest: &Manifest) -> Result<Looked, MergeError> {
+        let mut sysroot = Sysroot::open(self.sysroot.path())?;
+        verify_merged(&mut sysroot, &self.ownership, manifest, Depth::Digest, &mut Directories::default())
+    }
+
+    /// Where everything is merged to.
+    pub(super) fn sysroot(&self) -> &Path {
+        self.sysroot.path()
     }
 
     /// Puts back what of a merged package is not as it should be.
@@ -413,6 +485,12 @@ impl Store {
         }
     }
 
+    /// Takes out of the sysroot whatever no package owns: after a power cut not even the record of a merge that had begun
+    /// may be there. What was written over is found by whoever looks at the packages' files next.
+    pub(super) fn sweep(&mut self) -> Result<(), MergeError> {
+        undo::sweep(&mut self.sysroot, &self.ownership)
+    }
+
     /// Takes a package out of the sysroot.
     pub(super) fn remove(&mut self, package: &str) -> Result<(), MergeError> {
         let exposed = merge::remove(&mut self.sysroot, &self.ownership, package, &mut to_the_end)?;
@@ -443,8 +521,11 @@ impl Store {
 
 fn make_place(state: &StateDir, identity: &Identity) -> Result<PathBuf, StageError> {
     let archive = state.archive(&identity.package, &identity.key);
-    if let Some(dir) = archive.parent() {
-        std::fs::create_dir_all(dir).map_err(|source| StageError::Io { path: dir.to_owned(), source })?;
+    if let Some(dir) = archive.parent().filter(|dir| !dir.is_dir()) {
+        let made = std::fs::create_dir_all(dir);
+        // What is in it is synced with it; that it is there has to be, too.
+        let made = made.and_then(|()| File::open(state.packages())?.sync_all());
+        made.map_err(|source| StageError::Io { path: dir.to_owned(), source })?;
     }
     Ok(archive)
 }

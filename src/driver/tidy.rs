@@ -90,12 +90,14 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
     let mut past = Past::new(&job.plan);
-    if let Some(mut ledger) = Ledger::open_to_read(&state.ledger(), Extent::Everything)? {
-        let replayed = ledger.replay(|entry| past.fold(&job.plan, &entry));
-        // Even a ledger that cannot be read any more can be deleted.
-        if !what.all {
-            replayed?;
-        }
+    let read = Ledger::open_to_read(&state.ledger(), Extent::Everything);
+    let read = read.and_then(|ledger| match ledger {
+        Some(mut ledger) => ledger.replay(|entry| past.fold(&job.plan, &entry)),
+        None => Ok(()),
+    });
+    // Even a ledger that cannot be read any more can be deleted.
+    if !what.all {
+        read?;
     }
     past.must_be_of(job)?;
     if what.all {

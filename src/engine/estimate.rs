@@ -26,7 +26,7 @@ pub fn remaining(
 ) -> Duration {
     let by_package: Vec<u64> =
         plan.package_ids().map(|id| plan.tasks_of(id).map(&expected).fold(0, u64::saturating_add)).collect();
-    let info = RunInfo { build_id: "".into(), kiln: "".into() };
+    let info = RunInfo { build_id: "".into(), kiln: "".into(), boot: "".into() };
     let mut engine = Engine::new(Arc::clone(plan), limits, info, state.clone(), &by_package);
     // Looking at files takes a moment.
     engine.verifies = false;
@@ -70,6 +70,7 @@ pub fn remaining(
                 | Effect::Act(_)
                 | Effect::CancelAct { .. }
                 | Effect::WatchOutput { .. }
+                | Effect::Checkpoint { .. }
                 | Effect::Record(_) => {}
             }
         }

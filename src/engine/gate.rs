@@ -234,7 +234,8 @@ impl Engine {
         }
         if self.state.run == RunState::Paused {
             let digest = Arc::clone(&self.plan.digest);
-            self.record(now, Record::RunResumed { digest, afresh: false }, out);
+            let boot = Arc::clone(&self.info.boot);
+            self.record(now, Record::RunResumed { digest, afresh: false, boot }, out);
         }
         self.record(now, record(answered), out);
     }
@@ -267,6 +268,7 @@ impl Engine {
     fn waits_for_a_person(&self) -> bool {
         let idle = self.running.is_empty()
             && self.acting.is_empty()
+            && self.checkpoints.are_idle()
             && self.measuring.is_none()
             && self.queues.are_empty()
             && !self.timers.retries().any(|id| !self.state.package(id).state.is_final());

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::document::RecoveryAction;
+use crate::config::document::{CheckpointType, RecoveryAction};
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 
-pub use super::record::{PhaseOutcome, Record, Requirement, RunEnd};
+pub use super::record::{Aside, Kept, PhaseOutcome, Record, Requirement, RunEnd};
 
 /// Nanoseconds since the run started; time in which no kiln ran is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,6 +65,13 @@ pub enum Event {
         package: PackageId,
         /// What came of it.
         acted: Acted,
+    },
+    /// The answer to `Effect::Checkpoint`: what it covers, or why it could not be taken.
+    Checkpointed {
+        /// Which.
+        number: u32,
+        /// How it ended.
+        result: Result<Covered, Arc<str>>,
     },
     /// A person answers a gate. What `Engine::take` refuses must not come here.
     Answered(Answered),
@@ -179,6 +186,19 @@ pub struct Damaged {
     pub others: u64,
     /// Its archive is intact.
     pub archive: bool,
+}
+
+/// What a checkpoint covers, if nothing is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covered {
+    /// What it is: full where there was nothing to build on, whatever was asked for.
+    pub kind: CheckpointType,
+    /// By name.
+    pub packages: Vec<Arc<str>>,
+    /// All of it was read back.
+    pub verified: bool,
+    /// What was found damaged then.
+    pub damaged: Vec<Damaged>,
 }
 
 /// What there is of a package.
@@ -297,6 +317,17 @@ pub enum Effect {
     WatchOutput {
         /// Which.
         task: TaskId,
+    },
+    /// Take a checkpoint; `Event::Checkpointed` answers. It is not cancelled.
+    Checkpoint {
+        /// Which.
+        number: u32,
+        /// Of what kind.
+        kind: CheckpointType,
+        /// The phase because of whose end it is taken.
+        phase: Option<Arc<str>>,
+        /// What it covers.
+        packages: Vec<Arc<str>>,
     },
     /// Nothing is left to do.
     End(Ending),

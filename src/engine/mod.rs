@@ -10,8 +10,9 @@
 //! are also handed out as `Effect::Record`, in the same order. Everything else in `Engine` is derived from
 //! the state, or about what is in flight and would not survive kiln's end anyway.
 //!
-//! Reading order: `message`, `record`, `state`, `schedule`, `verify`, `recovery`, `gate`, `memory`, then `estimate`.
+//! Reading order: `message`, `record`, `state`, `schedule`, `verify`, `recovery`, `gate`, `checkpoint`, `memory`, then `estimate`.
 
+pub mod checkpoint;
 pub mod estimate;
 pub mod gate;
 mod life;
@@ -35,6 +36,7 @@ use crate::config::document::AutomaticRecovery;
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
+use checkpoint::Checkpoints;
 use memory::Memory;
 use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
 use recovery::Acting;
@@ -60,6 +62,8 @@ pub struct RunInfo {
     pub build_id: Arc<str>,
     /// Version of kiln.
     pub kiln: Arc<str>,
+    /// Names the machine's start; another after each.
+    pub boot: Arc<str>,
 }
 
 /// The engine of one run.
@@ -76,6 +80,7 @@ pub struct Engine {
     measuring: Option<PhaseId>,
     /// What is being done about failures.
     acting: BTreeMap<PackageId, Acting>,
+    checkpoints: Checkpoints,
     /// When only a person can go on the run does not end.
     waits: bool,
     /// Nothing more is started; the run ends like this once nothing is running.
@@ -127,6 +132,7 @@ impl Engine {
             timers: Timers::default(),
             measuring: None,
             acting: BTreeMap::new(),
+            checkpoints: Checkpoints::default(),
             waits: false,
             closing: None,
             ended: false,
@@ -169,6 +175,7 @@ impl Engine {
             Event::Verified { task, findings } => self.verified(now, task, findings, &mut out),
             Event::Output { task, last } => self.output(now, task, last, &mut out),
             Event::Acted { package, acted } => self.acted(now, package, acted, &mut out),
+            Event::Checkpointed { number, result } => self.checkpointed(now, number, result, &mut out),
             Event::Answered(answered) => self.answered(now, answered, &mut out),
             Event::Stop => self.stop(now, &mut out),
         }
@@ -190,6 +197,7 @@ impl Engine {
         if let Record::PackageDamaged { .. } | Record::GateAnswered { .. } = record {
             self.queues.look_from_the_first();
         }
+        self.note_for_checkpoints(&record);
         out.push(Effect::Record(record));
         for package in touched {
             self.enqueue(now, package);
@@ -213,6 +221,7 @@ impl Engine {
                     definition: Arc::clone(&self.plan.definition),
                     digest: Arc::clone(&self.plan.digest),
                     kiln: Arc::clone(&self.info.kiln),
+                    boot: Arc::clone(&self.info.boot),
                 };
                 self.record(now, record, out);
                 self.decide(now, facts, out);
@@ -223,7 +232,9 @@ impl Engine {
                 let afresh = *self.state.digest() != *self.plan.digest
                     || facts.forced.iter().any(waived)
                     || self.plan.package_ids().any(|id| self.state.is_gone(&self.plan, id, have(id)));
-                self.record(now, Record::RunResumed { digest: Arc::clone(&self.plan.digest), afresh }, out);
+                let digest = Arc::clone(&self.plan.digest);
+                let boot = Arc::clone(&self.info.boot);
+                self.record(now, Record::RunResumed { digest, afresh, boot }, out);
                 if afresh {
                     self.close_moot_gates(now, facts, out);
                     self.decide(now, facts, out);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::document::{GateReason, RecoveryAction};
+use crate::config::document::{CheckpointType, GateReason, RecoveryAction};
 use crate::failure::Failure;
 use crate::plan::TaskKind;
 
@@ -19,14 +19,23 @@ use super::message::{ActionResult, Answer, Then, Time, Usage};
 #[serde(tag = "record", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "fields are named by the words of design section 1")]
 pub enum Record {
-    /// A new run.
-    RunStarted { build_id: Arc<str>, definition: Arc<str>, digest: Arc<str>, kiln: Arc<str> },
+    /// A new run. `boot` names the machine's start that it began in; empty in records of a kiln that did not say.
+    RunStarted {
+        build_id: Arc<str>,
+        definition: Arc<str>,
+        digest: Arc<str>,
+        kiln: Arc<str>,
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        boot: Arc<str>,
+    },
     /// The run goes on after a pause or a crash. `afresh`: its packages are decided again, since the
     /// definition changed or something that was completed is gone.
     RunResumed {
         digest: Arc<str>,
         #[serde(default, skip_serializing_if = "is_false")]
         afresh: bool,
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        boot: Arc<str>,
     },
     /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
     /// `degraded` were built without something optional: built again if that can be had now, else kept. Of all these
@@ -153,6 +162,42 @@ pub enum Record {
         #[serde(default = "yes", skip_serializing_if = "is_true")]
         archive: bool,
     },
+    /// A checkpoint: what was merged of these packages is on disk, and their archives are kept beside. `phase`: it was taken
+    /// because that had ended. `verified`: all of it was read back. A `full` one is about everything that was complete, an
+    /// incremental one about what none before covers.
+    CheckpointTaken {
+        checkpoint: u32,
+        kind: CheckpointType,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phase: Option<Arc<str>>,
+        packages: Vec<Arc<str>>,
+        verified: bool,
+        /// Nanoseconds.
+        duration: u64,
+    },
+    /// A checkpoint could not be taken; nothing is covered by it.
+    CheckpointFailed {
+        checkpoint: u32,
+        reason: Arc<str>,
+        /// Nanoseconds.
+        duration: u64,
+    },
+    /// Between runs: a person brings the sysroot back to a checkpoint. These packages are there from then on and no others, and
+    /// the run can go on from there. What is younger is set `aside`, in the directory `place`. Where the ledger was damaged,
+    /// this is what its new one begins with, after what could be read: hence the run's id and definition. `checkpoints` are those
+    /// that are known from then on, whatever the ledger said.
+    Restored {
+        checkpoint: u32,
+        build_id: Arc<str>,
+        definition: Arc<str>,
+        packages: Vec<Kept>,
+        aside: Vec<Aside>,
+        place: Arc<str>,
+        checkpoints: Vec<u32>,
+        by: Arc<str>,
+    },
+    /// The files are as the last `Restored` says.
+    RestoreFinished { checkpoint: u32 },
     /// A package cannot be built because of another.
     PackageSkipped { package: Arc<str>, because: Arc<str> },
     /// A package that was built without something optional stays as it is: that is still missing.
@@ -166,6 +211,26 @@ pub enum Record {
     /// Between runs: a package was taken out of the sysroot, because it is no longer in the definition, or because
     /// nobody can tell any more what it has there.
     PackageRemoved { package: Arc<str> },
+}
+
+/// A package that is in the sysroot once a checkpoint is restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named by the words of design section 1")]
+pub struct Kept {
+    pub package: Arc<str>,
+    pub version: Arc<str>,
+    pub phase: Arc<str>,
+    pub key: Arc<str>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub degraded: bool,
+}
+
+/// An archive that is set aside, by the key that it is stored under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named by the words of design section 1")]
+pub struct Aside {
+    pub package: Arc<str>,
+    pub key: Arc<str>,
 }
 
 /// How a phase ended.

@@ -202,6 +202,9 @@ impl Engine {
             self.advance_phases(now, out);
         }
         if self.closing.is_none() {
+            self.take_checkpoint(now, out);
+        }
+        if self.closing.is_none() {
             self.recover(now, out);
             for pool in POOLS {
                 self.start_ready(now, pool, out);
@@ -252,7 +255,7 @@ impl Engine {
                 return self.close(now, Ending::Error, out);
             }
         }
-        if finished {
+        if finished && self.is_covered(now, out) {
             self.close(now, Ending::Completed, out);
         }
     }
@@ -362,6 +365,9 @@ impl Engine {
                 .then(|| key::stored(&package.key, self.state.is_degraded(id))),
             direct: kind == TaskKind::Install && package.direct,
         };
+        if kind == TaskKind::Install && package.direct {
+            self.checkpoints.disturb();
+        }
         self.record(now, record, out);
         let running = Running { attempt, restore, jobs: 1, since: now, ending: None, verifying: false };
         self.running.insert(task, running);
@@ -411,6 +417,14 @@ impl Engine {
     fn end_if_done(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(ending) = self.closing else { return self.pause_for_a_person(now, out) };
         if !self.running.is_empty() || !self.acting.is_empty() {
+            return;
+        }
+        // Who is told to stop waits for what is under way, and begins nothing.
+        let is_covered = match ending {
+            Ending::Stopped | Ending::Gates => self.checkpoints.are_idle(),
+            Ending::Completed | Ending::Error | Ending::Requirements => self.is_covered(now, out),
+        };
+        if !is_covered {
             return;
         }
         let record = match ending {

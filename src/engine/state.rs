@@ -11,6 +11,7 @@ use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
 mod change;
 
+use super::checkpoint::Coverage;
 use super::gate::Gate;
 use super::message::{Have, Record, RunEnd, Then, Time};
 use super::recovery::{self, Recovery};
@@ -86,6 +87,8 @@ pub struct State {
     pub waived: BTreeMap<Arc<str>, u64>,
     /// How many have been opened, in all runs.
     pub gates_opened: u32,
+    /// What checkpoints cover, of all runs.
+    pub coverage: Coverage,
     /// A person has said so: the run ends.
     pub aborted: bool,
     /// Digest of the plan that the records at hand belong to.
@@ -116,6 +119,7 @@ impl State {
             gates: BTreeMap::new(),
             waived: BTreeMap::new(),
             gates_opened: 0,
+            coverage: Coverage::default(),
             aborted: false,
             digest: "".into(),
             waits: Vec::new(),
@@ -292,6 +296,7 @@ impl State {
         {
             self.vain.insert((Arc::clone(package), *task), *attempt);
         }
+        self.coverage.fold(record);
         match record {
             Record::RunStarted { build_id, digest, .. } => {
                 self.run = RunState::Running;
@@ -303,7 +308,7 @@ impl State {
                 self.aborted = false;
                 self.reset(plan);
             }
-            Record::RunResumed { digest, afresh } => {
+            Record::RunResumed { digest, afresh, .. } => {
                 self.run = RunState::Running;
                 self.digest = Arc::clone(digest);
                 if *afresh {
@@ -333,6 +338,7 @@ impl State {
             Record::GateClosed { gate } => {
                 self.gates.remove(gate);
             }
+            Record::Restored { build_id, packages, .. } => self.restore(plan, build_id, packages, touched),
             // What follows is about packages as this plan has them; a segment of the ledger that was made
             // with another plan is behind a `RunStarted` or `RunResumed` of its own.
             _ if self.digest != plan.digest => {}
@@ -470,6 +476,9 @@ impl State {
             }
             Record::RequirementUnmet { .. }
             | Record::Verified { .. }
+            | Record::CheckpointTaken { .. }
+            | Record::CheckpointFailed { .. }
+            | Record::RestoreFinished { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }

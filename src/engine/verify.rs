@@ -112,6 +112,10 @@ impl Engine {
             (Some(EndReason::Closing | EndReason::TooLong(_) | EndReason::Silent(_)), _) => {
                 self.interrupted(now, task, out);
             }
+            // A checkpoint has found something of it damaged meanwhile: it waits for that again.
+            (None, None) if !self.state.is_next(self.plan.package_of(task)) => {
+                self.interrupted(now, task, out);
+            }
             (None, None) => self.launch(now, task, out),
             (None, Some(failure)) => self.give_back(now, task, failure, out),
         }
@@ -123,7 +127,10 @@ impl Engine {
             let packages = findings.read.iter().map(|id| self.name(*id)).collect();
             self.record(now, Record::Verified { packages, at: findings.at }, out);
         }
-        for Damaged { package, path, what, archive, .. } in &findings.damaged {
+        // What a checkpoint has found damaged meanwhile is being put right.
+        let known = |damaged: &&Damaged| self.has_files(damaged.package);
+        let damaged: Vec<Damaged> = findings.damaged.iter().filter(known).cloned().collect();
+        for Damaged { package, path, what, archive, .. } in &damaged {
             let (package, path, what) = (self.name(*package), Arc::clone(path), Arc::clone(what));
             self.record(now, Record::PackageDamaged { package, path, what, archive: *archive }, out);
         }

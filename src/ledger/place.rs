@@ -89,7 +89,8 @@ impl StateDir {
     /// Everything that kiln makes in it, but for the lock. The ledger last: as long as it is there, this is a state
     /// directory.
     pub fn everything(&self) -> Vec<PathBuf> {
-        let mut all = vec![self.work(), self.packages(), self.sysroot(), self.logs(), self.sources()];
+        let mut all = vec![self.work(), self.checkpoints(), self.packages(), self.sysroot()];
+        all.extend([self.aside(), self.logs(), self.sources()]);
         all.extend([self.control(), self.id()]);
         all.extend(super::FILES.iter().rev().map(|end| self.ledger().with_extension(end)));
         all
@@ -138,6 +139,37 @@ impl StateDir {
     /// Its manifest.
     pub fn manifest(&self, package: &str, key: &str) -> PathBuf {
         self.packages().join(package).join(format!("{key}.manifest"))
+    }
+
+    /// What checkpoints cover.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// What the checkpoint with this number covers.
+    pub fn checkpoint(&self, number: u32) -> PathBuf {
+        self.checkpoints().join(format!("{number}.json"))
+    }
+
+    /// What restoring a checkpoint has set aside.
+    pub fn aside(&self) -> PathBuf {
+        self.root.join("aside")
+    }
+
+    /// Archives that checkpoints keep.
+    pub fn kept(&self) -> PathBuf {
+        self.checkpoints().join("archives")
+    }
+
+    /// An archive that checkpoints keep: that of a package with this key which has this digest, since the same key built
+    /// again may give other bytes.
+    pub fn kept_archive(&self, package: &str, key: &str, digest: &str) -> PathBuf {
+        self.kept().join(package).join(format!("{key}.{digest}.tar.zst"))
+    }
+
+    /// Its manifest.
+    pub fn kept_manifest(&self, package: &str, key: &str, digest: &str) -> PathBuf {
+        self.kept().join(package).join(format!("{key}.{digest}.manifest"))
     }
 
     /// The tree that archives are merged into.

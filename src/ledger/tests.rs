@@ -8,7 +8,13 @@ use super::*;
 
 fn record(build_id: &str) -> Record {
     let text = |text: &str| -> Arc<str> { text.into() };
-    Record::RunStarted { build_id: text(build_id), definition: text("d"), digest: text("x"), kiln: text("1") }
+    Record::RunStarted {
+        build_id: text(build_id),
+        definition: text("d"),
+        digest: text("x"),
+        kiln: text("1"),
+        boot: text(""),
+    }
 }
 
 fn all(ledger: &mut Ledger) -> Vec<Entry> {

@@ -40,6 +40,10 @@ pub struct Counters {
     pub durations: ByTask<Histogram>,
     /// Seconds that tasks could have run and did not.
     pub queued: ByTask<Histogram>,
+    /// Checkpoints that were taken.
+    pub checkpoints: u64,
+    /// Those that could not be.
+    pub failed_checkpoints: u64,
     /// Bytes that came over the network.
     pub fetched: u64,
     /// Sources asked for.
@@ -78,6 +82,8 @@ impl Default for Counters {
             notifications: [0; 2],
             durations: std::array::from_fn(|_| Histogram::new(DURATION_SECONDS)),
             queued: std::array::from_fn(|_| Histogram::new(QUEUE_SECONDS)),
+            checkpoints: 0,
+            failed_checkpoints: 0,
             fetched: 0,
             cache_requests: 0,
             cache_hits: 0,

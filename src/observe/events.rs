@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::config::document::RecoveryAction;
+use crate::config::document::{CheckpointType, RecoveryAction};
 use crate::engine::message::{ActionResult, Answer, PhaseOutcome, Record, RunEnd, Then, Time};
 use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
@@ -81,6 +81,10 @@ pub fn message_id(record: &Record) -> &'static str {
         Record::PackageFailed { .. } => "1171721583064511af10d0ff98596c76",
         Record::Verified { .. } => "ec03c6b05a544daab80da88f9f88cd02",
         Record::PackageDamaged { .. } => "1a4fb06aa8c346fe884d1eba438fcde0",
+        Record::CheckpointTaken { .. } => "22ea6de93ac34ef9914c103e236f79d2",
+        Record::CheckpointFailed { .. } => "e5574838812745ada25d1bd469329d32",
+        Record::Restored { .. } => "385fd06ccdf147f3afd12f3b464464a3",
+        Record::RestoreFinished { .. } => "8bfa552ce6cc4336b87c2413009a22cf",
         Record::PackageSkipped { .. } => "3bb52c5bda65436d816c793915a6bec4",
         Record::PackageKept { .. } => "9eece6a7573f416eafb915725da99a7f",
         Record::RunPaused { .. } => "8ac847f38a1a40cfa3567bb05524d6dd",
@@ -101,7 +105,8 @@ pub fn is_detail(record: &Record) -> bool {
         Record::TaskStarted { .. }
         | Record::TaskFinished { .. }
         | Record::TaskInterrupted { .. }
-        | Record::Verified { .. } => true,
+        | Record::Verified { .. }
+        | Record::RestoreFinished { .. } => true,
         Record::RunStarted { .. }
         | Record::RunResumed { .. }
         | Record::Decided { .. }
@@ -119,6 +124,9 @@ pub fn is_detail(record: &Record) -> bool {
         | Record::PackageDamaged { .. }
         | Record::PackageSkipped { .. }
         | Record::PackageKept { .. }
+        | Record::CheckpointTaken { .. }
+        | Record::CheckpointFailed { .. }
+        | Record::Restored { .. }
         | Record::RunPaused { .. }
         | Record::RunEnded { .. }
         | Record::Undone { .. }
@@ -348,6 +356,35 @@ impl Told {
                 self.level = Level::WARN;
                 let how = if *archive { "merged again" } else { "built again" };
                 self.text = format!("{package}: damaged in the sysroot: {} {what}; {how}", plain(path));
+            }
+            Record::CheckpointTaken { checkpoint, kind, phase, packages, verified, duration } => {
+                self.phase.clone_from(phase);
+                let kind = match kind {
+                    CheckpointType::Incremental => "",
+                    CheckpointType::Full => " (full)",
+                };
+                let at =
+                    phase.as_ref().map_or_else(String::new, |phase| format!(" at the end of phase {phase}"));
+                let read = if *verified { ", read back" } else { "" };
+                let took = human::duration(Duration::from_nanos(*duration));
+                let covers = count(packages.len(), "package");
+                self.text = format!("checkpoint {checkpoint}{kind}{at}: covers {covers}{read}, in {took}");
+            }
+            Record::Restored { checkpoint, packages, aside, by, .. } => {
+                self.level = Level::WARN;
+                let there = count(packages.len(), "package");
+                let aside = count(aside.len(), "younger archive");
+                let by = plain(by);
+                self.text = format!("checkpoint {checkpoint} restored by {by}: {there}; {aside} set aside");
+            }
+            Record::RestoreFinished { checkpoint } => {
+                self.text = format!("the sysroot is as checkpoint {checkpoint} has it");
+            }
+            Record::CheckpointFailed { checkpoint, reason, .. } => {
+                self.level = Level::WARN;
+                let reason = plain(reason);
+                self.text =
+                    format!("checkpoint {checkpoint} failed: {reason}; the next one covers what it did not");
             }
             Record::PackageSkipped { package, because } => {
                 self.package(package, before);

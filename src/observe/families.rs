@@ -115,6 +115,16 @@ families! {
         "Memory that can be used without swapping, capped by the cgroup's limit.";
     Pressure GAUGE "kiln_pressure_ratio" ["resource", "kind"]
         "Part of the last 10 seconds in which some or all (full) tasks of the host waited for this; absent where the kernel does not tell (no PSI).";
+    Checkpoints COUNTER "kiln_checkpoints_total" []
+        "Checkpoints that were taken, over all runs: every frequency packages and at each phase's end.";
+    CheckpointFailures COUNTER "kiln_checkpoint_failures_total" []
+        "Checkpoints that could not be taken, over all runs; the next one covers what they did not.";
+    CheckpointLast GAUGE "kiln_checkpoint_last_timestamp_seconds" []
+        "When a checkpoint was last taken; absent before the first.";
+    CheckpointVerified GAUGE "kiln_checkpoint_verified_timestamp_seconds" []
+        "When a checkpoint was last taken whose archives and files had all been read back and had the right digests.";
+    CheckpointUncovered GAUGE "kiln_checkpoint_uncovered_packages" []
+        "Packages that were completed and that no checkpoint covers yet, damaged ones included: after a power cut their files are read before they are trusted.";
     FetchedBytes COUNTER "kiln_fetched_bytes_total" []
         "Bytes of sources that came over the network, for failed fetches too; neither apt's lists nor what came for an interrupted fetch.";
     CacheRequests COUNTER "kiln_cache_requests_total" []

@@ -255,6 +255,11 @@ impl Sheet {
         for (channel, count) in ["system_log", "dashboard"].into_iter().zip(counters.notifications) {
             self.counter(Family::Notifications, &[channel], count as f64);
         }
+        self.counter(Family::Checkpoints, &[], counters.checkpoints as f64);
+        self.counter(Family::CheckpointFailures, &[], counters.failed_checkpoints as f64);
+        self.time(Family::CheckpointLast, &[], snapshot.checkpoints.last);
+        self.time(Family::CheckpointVerified, &[], snapshot.checkpoints.verified);
+        self.gauge(Family::CheckpointUncovered, &[], snapshot.uncovered as f64);
         self.counter(Family::FetchedBytes, &[], counters.fetched as f64);
         self.counter(Family::CacheRequests, &[], counters.cache_requests as f64);
         self.counter(Family::CacheHits, &[], counters.cache_hits as f64);

@@ -37,6 +37,7 @@ pub struct Progress {
     pub(super) run: Run,
     pub(super) open: BTreeMap<Work, Open>,
     pub(super) last: Last,
+    pub(super) checkpoints: CheckpointTimes,
     pub(super) outlook: Outlook,
     history: History,
     /// By package: since when its next task could run, where the records alone tell.
@@ -50,6 +51,15 @@ pub(super) struct Last {
     pub(super) seq: i64,
     pub(super) at: Time,
     pub(super) wall: i64,
+}
+
+/// When the last checkpoint was taken, and the last that was read back; nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CheckpointTimes {
+    /// Whether or not it was read back.
+    pub last: Option<i64>,
+    /// Read back.
+    pub verified: Option<i64>,
 }
 
 /// The current run, or the last. Times are nanoseconds since 1970.
@@ -131,6 +141,7 @@ impl Progress {
             run: Run::default(),
             open: BTreeMap::new(),
             last: Last::default(),
+            checkpoints: CheckpointTimes::default(),
             outlook: Outlook::default(),
             history: History::default(),
             ready: BTreeMap::new(),
@@ -422,8 +433,34 @@ impl Progress {
                 let and = if all.is_empty() { "" } else { "; " };
                 all.push_str(&format!("{and}{text}"));
             }
+            Record::CheckpointTaken { verified, .. } => {
+                self.counters.checkpoints += 1;
+                self.checkpoints.last = Some(wall);
+                if *verified {
+                    self.checkpoints.verified = Some(wall);
+                }
+            }
+            Record::CheckpointFailed { .. } => self.counters.failed_checkpoints += 1,
+            Record::Restored { packages, definition, .. } => {
+                let run = &mut self.run;
+                if run.definition.is_empty() {
+                    run.definition = Arc::clone(definition);
+                }
+                run.completed = packages.len() as u64;
+                (run.failed, run.skipped, run.unwanted) = (0, 0, 0);
+                run.ended = None;
+                run.missing.clear();
+                run.mending.clear();
+                run.phases.clear();
+                run.tried.clear();
+                run.asked.clear();
+                run.failures.end_gates(wall);
+                run.failures.afresh(wall);
+                self.forget_flying();
+            }
             Record::WorkLost { .. }
             | Record::Verified { .. }
+            | Record::RestoreFinished { .. }
             | Record::Undone { .. }
             | Record::PackageRemoved { .. } => {}
         }

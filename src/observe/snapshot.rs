@@ -16,7 +16,7 @@ use super::counters::Counters;
 use super::failures::FailedPackage;
 use super::forecast::Estimate;
 use super::human;
-use super::progress::{Progress, mean};
+use super::progress::{CheckpointTimes, Progress, mean};
 
 /// Failed packages that a snapshot tells of one by one.
 pub const FAILED_MOST: usize = 100;
@@ -44,6 +44,10 @@ pub struct Snapshot {
     pub gates: Vec<GateView>,
     /// Counters of the ledger's life.
     pub counters: Counters,
+    /// When checkpoints were taken.
+    pub checkpoints: CheckpointTimes,
+    /// Packages that were completed and that none covers.
+    pub uncovered: u64,
     /// Job slots.
     pub slots: u32,
     /// Job slots in use.
@@ -238,6 +242,8 @@ impl Progress {
             level: self.run.failures.level(),
             gates: self.gates(),
             counters: self.counters.clone(),
+            checkpoints: self.checkpoints,
+            uncovered: self.state.coverage.uncovered.len() as u64,
             slots: self.limits.jobs,
             slots_in_use: u32::try_from(slots_in_use).unwrap_or(u32::MAX),
             channels: manual.notification_channels.clone(),

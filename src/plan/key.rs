@@ -94,6 +94,11 @@ pub fn stored(key: &str, degraded: bool) -> Arc<str> {
     if degraded { format!("{key}.degraded").into() } else { key.into() }
 }
 
+/// The other way round.
+pub fn plain(stored: &str, degraded: bool) -> Arc<str> {
+    stored.strip_suffix(".degraded").filter(|_| degraded).unwrap_or(stored).into()
+}
+
 /// The key of a closure, from the keys of its members and of the closures that they need, sorted.
 pub fn closure_key(dependencies: &[[u8; 32]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();

@@ -24,7 +24,7 @@ pub(super) fn golden(name: &str, space: &Space, text: &str) {
 }
 
 fn without_times(text: &str) -> String {
-    let times = regex::Regex::new(r"\d{4}-\d\d-\d\dT[\d:]+Z|completed in [\dms]+").unwrap();
+    let times = regex::Regex::new(r"\d{4}-\d\d-\d\dT[\d:]+Z|(?:completed|read back,) in [\dms]+").unwrap();
     times.replace_all(text, "TIME").into_owned()
 }
 

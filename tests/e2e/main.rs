@@ -10,6 +10,8 @@ mod building;
 #[cfg(test)]
 mod campaign;
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
 mod classifying;
 #[cfg(test)]
 mod confining;
@@ -45,6 +47,8 @@ mod process;
 mod requirements;
 #[cfg(test)]
 mod resolving;
+#[cfg(test)]
+mod restoring;
 #[cfg(test)]
 mod selecting;
 #[cfg(test)]

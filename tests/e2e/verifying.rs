@@ -108,6 +108,10 @@ fn at_normal_and_relaxed_nobody_looks() {
         let space = Space::new();
         let recipes = careless(&space, "");
         levels(&space, &recipes, &format!("package_types: {{build_deps: {{verification: {level}}}}}"));
+        // Nor does a checkpoint.
+        let document = space.definition().join("kiln.yaml");
+        let text = fs::read_to_string(&document).unwrap();
+        space.document(&(text + "\nprogress_tracking: {checkpoints: {verification: false}}\n"));
         space.run(0);
         let ledger = space.ledger();
         assert_eq!(ledger.story("app"), ["build 1", "completed"], "{level}");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::engine::message::{Facts, Record};
 use crate::plan::{PackageId, TaskKind};
 
+use super::super::checkpoint::keep;
 use super::super::identity::wall_now;
 use super::super::look::{self, Fact};
 use super::super::spawn::Control;
@@ -17,7 +18,15 @@ use super::Driver;
 impl Driver {
     /// Takes back what did not end well, and takes out what is no longer wanted. What cannot be done is said and left:
     /// whatever it is in the way of will fail as a task.
-    pub(super) fn settle_sysroot(&self, store: &mut Store, lost: &[Arc<str>]) -> Vec<Record> {
+    pub(super) fn settle_sysroot(
+        &self,
+        store: &mut Store,
+        lost: &[Arc<str>],
+        power_was_cut: bool,
+    ) -> Vec<Record> {
+        if let Err(error) = keep::sweep(&self.job.state, &self.past.checkpoints) {
+            tracing::warn!("cannot delete what is left of a checkpoint that was being taken: {error}");
+        }
         let mut records = Vec::new();
         let mut settled = |package: &Arc<str>,
                            result: Result<(), MergeError>,
@@ -41,6 +50,9 @@ impl Driver {
         for package in unwanted.into_iter().filter(|name| !lost.contains(name)) {
             settled(package, store.remove(package), removed);
         }
+        if power_was_cut && let Err(error) = store.sweep() {
+            tracing::error!("cannot take out of the sysroot what no package owns: {error}");
+        }
         records
     }
 
@@ -48,7 +60,7 @@ impl Driver {
     pub(super) fn facts(&self, store: &mut Store) -> (Facts, Option<Record>) {
         let at = wall_now();
         let plan = &self.job.plan;
-        let facts = look::facts(&self.job, &self.past.installed, store);
+        let facts = look::facts(&self.job, &self.past.installed, store, self.past.trusted(at));
         let which = |wanted: &dyn Fn(&Fact) -> bool| -> Vec<PackageId> {
             plan.package_ids().filter(|id| wanted(&facts[id.0 as usize])).collect()
         };

@@ -6,12 +6,12 @@
 //! nothing is started, ended or answered; what runs goes on, and what it comes to is heard later. No gate is opened: that
 //! could not be recorded either.
 
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use crate::engine::message::{Record, Time};
-use crate::ledger::LedgerError;
-use crate::ledger::writer::told;
+use crate::ledger::writer::{Audience, told};
+use crate::ledger::{Entry, LedgerError};
 
 use super::super::DriverError;
 use super::super::identity::wall_now;
@@ -55,5 +55,22 @@ impl Shift<'_> {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+    }
+}
+
+/// What is on disk goes to the observers; that nothing gets there any more, to the loop.
+pub(super) struct Ears<O> {
+    pub(super) observe: O,
+    pub(super) sender: Sender<Message>,
+}
+
+impl<O: FnMut(Vec<Entry>) + Send> Audience for Ears<O> {
+    fn durable(&mut self, entries: Vec<Entry>) {
+        (self.observe)(entries);
+    }
+
+    fn lost(&mut self, error: LedgerError) {
+        // A loop that has ended needs no ledger.
+        let _ = self.sender.send(Message::Lost(error));
     }
 }

@@ -200,7 +200,7 @@ impl Manifest {
 }
 
 /// Writes `path.tmp`, syncs it, renames it. The directory is not synced.
-pub(super) fn write_atomically<T>(
+pub(in super::super) fn write_atomically<T>(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<T>,
 ) -> io::Result<T> {

@@ -30,23 +30,11 @@ pub fn undo(
     left: Option<&Manifest>,
     merged: &[(Arc<Manifest>, PathBuf)],
 ) -> Result<(), MergeError> {
-    remove_tree(sysroot.tree.root(), WORK).map_err(io_at(WORK))?;
-    let mut suspects = match left {
+    let suspects = match left {
         Some(manifest) => manifest.contents.entries().iter().map(|entry| entry.path.clone()).collect(),
         None => everything(sysroot)?,
     };
-    // Innermost first.
-    suspects.sort_by(|a, b| b.cmp(a));
-    let mut shaken = BTreeSet::new();
-    for path in suspects {
-        let claims = ownership.claims(&path);
-        if !claims.is_empty() {
-            let files = claims.iter().filter(|claim| !claim.as_what.is_directory());
-            shaken.extend(files.map(|claim| claim.package.to_string()));
-        } else if let Some(directory) = is_directory(sysroot, &path)? {
-            sysroot.take_away(&Removal { path, directory })?;
-        }
-    }
+    let shaken = take_away_unowned(sysroot, ownership, suspects)?;
     let mut first_error = Ok(());
     for (manifest, archive) in merged {
         let depth = if shaken.contains(&manifest.identity.package) { Depth::Digest } else { Depth::Stat };
@@ -60,6 +48,34 @@ pub fn undo(
         first_error = first_error.and(put_right);
     }
     first_error
+}
+
+/// Takes away everything that no package owns.
+pub fn sweep(sysroot: &mut Sysroot, ownership: &Ownership) -> Result<(), MergeError> {
+    let suspects = everything(sysroot)?;
+    take_away_unowned(sysroot, ownership, suspects).map(drop)
+}
+
+/// Takes away what no package owns of these. Whose files the others are, comes back.
+fn take_away_unowned(
+    sysroot: &mut Sysroot,
+    ownership: &Ownership,
+    mut suspects: Vec<RelPath>,
+) -> Result<BTreeSet<String>, MergeError> {
+    remove_tree(sysroot.tree.root(), WORK).map_err(io_at(WORK))?;
+    // Innermost first.
+    suspects.sort_by(|a, b| b.cmp(a));
+    let mut shaken = BTreeSet::new();
+    for path in suspects {
+        let claims = ownership.claims(&path);
+        if !claims.is_empty() {
+            let files = claims.iter().filter(|claim| !claim.as_what.is_directory());
+            shaken.extend(files.map(|claim| claim.package.to_string()));
+        } else if let Some(directory) = is_directory(sysroot, &path)? {
+            sysroot.take_away(&Removal { path, directory })?;
+        }
+    }
+    Ok(shaken)
 }
 
 fn everything(sysroot: &Sysroot) -> Result<Vec<RelPath>, MergeError> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::plan::{NodeId, PackageId, Plan, TaskId, TaskKind};
 
 use super::super::gate::Gate;
-use super::super::message::Answer;
-use super::{PackageState, PhaseState, Skip, State, TaskState};
+use super::super::message::{Answer, Kept};
+use super::{PackageState, PhaseState, RunState, Skip, State, TaskState};
 
 impl State {
     /// The one place where a task's state changes.
@@ -64,6 +64,34 @@ impl State {
         for id in plan.package_ids() {
             self.make_ready(plan, id, touched);
         }
+    }
+
+    /// The run goes on from a checkpoint: these packages are there, and nothing else has been done.
+    pub(super) fn restore(
+        &mut self,
+        plan: &Plan,
+        build_id: &Arc<str>,
+        packages: &[Kept],
+        touched: &mut Vec<PackageId>,
+    ) {
+        self.run = RunState::Paused;
+        if self.build_id.is_empty() {
+            self.build_id = Arc::clone(build_id);
+        }
+        self.gates.clear();
+        self.aborted = false;
+        if *self.digest != *plan.digest {
+            return; // whoever goes on decides anew
+        }
+        self.reset(plan);
+        let same = |kept: &&Kept| plan.find(&kept.package).is_some_and(|id| plan.package(id).key == kept.key);
+        let (degraded, whole): (Vec<&Kept>, Vec<&Kept>) =
+            packages.iter().filter(same).partition(|kept| kept.degraded);
+        for id in degraded.iter().filter_map(|kept| plan.find(&kept.package)) {
+            self.packages[id.0 as usize].degraded = true;
+        }
+        let whole: Vec<Arc<str>> = whole.iter().map(|kept| Arc::clone(&kept.package)).collect();
+        self.decide(plan, &whole, &[], &[], touched);
     }
 
     /// What there is of the package is good.
@@ -147,6 +175,8 @@ impl State {
     pub(super) fn reopen(&mut self, plan: &Plan, id: PackageId, archive: bool, touched: &mut Vec<PackageId>) {
         let completed = matches!(self.package(id).state, PackageState::Completed { .. });
         self.set_package(plan, id, PackageState::Pending);
+        // What was kept without something optional cannot just be kept again.
+        self.packages[id.0 as usize].degraded = false;
         for (index, task) in (0..).zip(plan.tasks_of(id)) {
             let merge = plan.kind(task) == TaskKind::Merge;
             if archive && !merge {

@@ -1,9 +1,10 @@
-//! The engine's tests: stories (`building`, `failing`, `recovering`, `asking`, `going_on`, `verifying`, `admitting`) told as
+//! The engine's tests: stories (`building`, `failing`, `recovering`, `asking`, `going_on`, `verifying`, `checkpointing`, `admitting`) told as
 //! scripts (`script`), and thousands of random ones (`simulation`). All make their plans from a `sketch`.
 
 mod admitting;
 mod asking;
 mod building;
+mod checkpointing;
 mod failing;
 mod going_on;
 mod random;

@@ -30,6 +30,8 @@ pub(super) fn words(random: &mut Random) -> String {
     let mut out = String::new();
     let methods = ["topological", "parallel", "parallel", "dynamic", "dynamic"];
     let method = methods[usize::try_from(random.below(5)).unwrap()];
+    let kind = if random.chance(30) { " full" } else { "" };
+    writeln!(out, "checkpoints {}{kind}", 1 + random.below(4)).unwrap();
     writeln!(out, "method {method}\nattempts {}\ndelay {}", 1 + random.below(3), random.below(20)).unwrap();
     let levels = ["", "build", "build", "build runtime", "runtime", "optional", "build runtime optional"];
     let strict = levels[usize::try_from(random.below(7)).unwrap()];

@@ -2,13 +2,15 @@
 //!
 //! Owns: how stories are written and traced. Does not know: any of them (`building`, `failing`, `going_on`).
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::document::CheckpointType;
 use crate::engine::message::{
-    ANSWERS, Acted, ActionResult, Answered, Damaged, Effect, Event, Facts, Findings, Have, Outcome, Record,
-    Resources, Start, Then, Time, Usage,
+    ANSWERS, Acted, ActionResult, Answered, Covered, Damaged, Effect, Event, Facts, Findings, Have, Outcome,
+    Record, Resources, Start, Then, Time, Usage,
 };
 use crate::engine::state::State;
 use crate::engine::{Engine, Limits, RunInfo};
@@ -22,8 +24,8 @@ use super::sketch;
 /// Script, a line an event: `SECONDS begin [PACKAGE=HAVE…]`, `ok PACKAGE.TASK`, `fail PACKAGE.TASK [security]`,
 /// `tick`, `memory N`, `measured PHASE [disk N] [memory N] [rotten]`, `verified PACKAGE.TASK [read|damaged|lost PACKAGE…] [unreadable]`,
 /// `output PACKAGE.TASK SECONDS`, `acted PACKAGE done|nothing|failed [pointless|person]`,
-/// `answer GATE retry|skip|abort [JOBS]`, `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
-/// `!` behind it: the `check` had failed.
+/// `answer GATE retry|skip|abort [JOBS]`, `checkpointed N [failed] [full PACKAGE…] [unread] [damaged|lost PACKAGE…]`, `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
+/// `!` behind it: the `check` had failed. Where the sketch says nothing of checkpoints, they are taken at once and not shown.
 /// Trace: `+` records, `>` effects.
 #[track_caller]
 pub(super) fn check(words: &str, jobs: u32, script: &str, expect: &str) {
@@ -36,7 +38,7 @@ pub(super) fn check(words: &str, jobs: u32, script: &str, expect: &str) {
 fn run(words: &str, jobs: u32, script: &str) -> String {
     let plan = sketch::plan(words);
     let limits = Limits { jobs, fetches: 2, grace: Duration::from_secs(10) };
-    let info = RunInfo { build_id: "b1".into(), kiln: "test".into() };
+    let info = RunInfo { build_id: "b1".into(), kiln: "test".into(), boot: "".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
     let new = |state| {
         let engine = Engine::new(Arc::clone(&plan), limits, info.clone(), state, &expected);
@@ -46,6 +48,8 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
     let mut engine = new(State::new(&plan));
     let mut records: Vec<(Time, Record)> = Vec::new();
     let mut trace = String::new();
+    let shown = words.lines().any(|line| line.trim().starts_with("checkpoints "));
+    let mut taking = BTreeMap::new();
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let now = Time::from_secs(words[0].parse().unwrap());
@@ -77,6 +81,7 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
             }
             "acted" => Event::Acted { package: plan.find(words[2]).unwrap(), acted: acted(&words[3..]) },
             "answer" => answered(&words[2..]),
+            "checkpointed" => checkpointed(&plan, &words[2..], &mut taking),
             "measured" => measured(&plan, &words[2..]),
             "memory" => Event::Memory { available: words[2].parse().unwrap() },
             "verified" => verified(&plan, &words[2..]),
@@ -86,11 +91,31 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
             },
             other => panic!("event {other}"),
         };
-        for effect in engine.handle(now, event) {
-            if let Effect::Record(record) = &effect {
-                records.push((now, record.clone()));
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in engine.handle(now, event) {
+                let mut hidden = false;
+                if let Effect::Record(record) = &effect {
+                    records.push((now, record.clone()));
+                    hidden = !shown && matches!(record, Record::CheckpointTaken { .. });
+                } else if let Effect::Checkpoint { number, kind, packages, .. } = &effect {
+                    let covered = Covered {
+                        kind: *kind,
+                        packages: packages.clone(),
+                        verified: true,
+                        damaged: Vec::new(),
+                    };
+                    hidden = !shown;
+                    if hidden {
+                        events.push_back(Event::Checkpointed { number: *number, result: Ok(covered) });
+                    } else {
+                        taking.insert(*number, covered);
+                    }
+                }
+                if !hidden {
+                    writeln!(trace, "{} {}", words[0], show(&plan, &effect)).unwrap();
+                }
             }
-            writeln!(trace, "{} {}", words[0], show(&plan, &effect)).unwrap();
         }
     }
     trace
@@ -152,6 +177,39 @@ fn answered(words: &[&str]) -> Event {
     let jobs = words.get(2).map(|jobs| jobs.parse().unwrap());
     let gate = words[0].parse().unwrap();
     Event::Answered(Answered { gate, answer, jobs, by: "ann".into(), note: "".into() })
+}
+
+/// What the checkpoint should cover, as changed by the words.
+fn checkpointed(plan: &Plan, words: &[&str], taking: &mut BTreeMap<u32, Covered>) -> Event {
+    let number = words[0].parse().unwrap();
+    let mut covered = taking.remove(&number).unwrap();
+    let mut rest = words[1..].iter();
+    while let Some(word) = rest.next() {
+        match *word {
+            "failed" => return Event::Checkpointed { number, result: Err("the disk is full".into()) },
+            "full" => {
+                covered.kind = CheckpointType::Full;
+                covered.packages.push((*rest.next().unwrap()).into());
+            }
+            "unread" => covered.verified = false,
+            "damaged" | "lost" => covered.damaged.push(Damaged {
+                package: plan.find(rest.next().unwrap()).unwrap(),
+                path: "bin/x".into(),
+                what: "has other bytes".into(),
+                others: 0,
+                archive: *word == "damaged",
+            }),
+            other => panic!("checkpointed {other}"),
+        }
+    }
+    Event::Checkpointed { number, result: Ok(covered) }
+}
+
+fn kind_name(kind: CheckpointType) -> &'static str {
+    match kind {
+        CheckpointType::Incremental => "incremental",
+        CheckpointType::Full => "full",
+    }
 }
 
 fn measured(plan: &Plan, words: &[&str]) -> Event {
@@ -217,6 +275,12 @@ fn show(plan: &Plan, effect: &Effect) -> String {
         }
         Effect::Act(act) => format!("> act {} {}", plan.package(act.package).name, act.action),
         Effect::CancelAct { package } => format!("> cancel {}", plan.package(*package).name),
+        Effect::Checkpoint { number, kind, phase, packages } => format!(
+            "> checkpoint {number} {}{} {}",
+            kind_name(*kind),
+            phase.as_ref().map(|phase| format!(" {phase}")).unwrap_or_default(),
+            packages.iter().map(|n| &**n).collect::<Vec<_>>().join(",")
+        ),
         Effect::WatchOutput { task } => format!("> watch {}", name(*task)),
         Effect::End(ending) => format!("> end {ending:?}"),
     }
@@ -227,6 +291,10 @@ fn show_record(record: &Record) -> String {
     let it = |package: &str, task: &TaskKind, attempt: &u32| format!("{package}.{}#{attempt}", task.name());
     match record {
         Record::RunStarted { build_id, .. } => format!("run_started {build_id}"),
+        Record::Restored { checkpoint, packages, .. } => {
+            format!("restored {checkpoint} ({})", packages.len())
+        }
+        Record::RestoreFinished { checkpoint } => format!("restore_finished {checkpoint}"),
         Record::RunResumed { afresh, .. } => {
             format!("run_resumed{}", if *afresh { " afresh" } else { "" })
         }
@@ -284,6 +352,16 @@ fn show_record(record: &Record) -> String {
         Record::Verified { packages, .. } => format!("verified {}", list(packages)),
         Record::PackageDamaged { package, path, what, archive } => {
             format!("package_damaged {package} {path} {what}{}", if *archive { "" } else { " lost" })
+        }
+        Record::CheckpointTaken { checkpoint, kind, phase, packages, verified, .. } => format!(
+            "checkpoint {checkpoint} taken {}{} {}{}",
+            kind_name(*kind),
+            phase.as_ref().map(|phase| format!(" {phase}")).unwrap_or_default(),
+            list(packages),
+            if *verified { "" } else { " unread" }
+        ),
+        Record::CheckpointFailed { checkpoint, reason, .. } => {
+            format!("checkpoint {checkpoint} failed {reason}")
         }
         Record::PackageKept { package } => format!("package_kept {package}"),
         Record::PackageSkipped { package, because } => format!("package_skipped {package} because {because}"),

@@ -1,9 +1,11 @@
 //! Thousands of random runs: random plans, durations, failures, silence, stops; kiln killed before or after any
-//! record; damage at any time, another definition or a selection at the next start; further runs of what is there. After
+//! record, or the power cut, and what was not synced lost; damage at any time, another definition or a selection at the next start; further runs of what is there. After
 //! each event the invariants are checked:
 //!
 //! - no task begins before what it needs is there (by an own reckoning from the recipes), and no first script before what it
 //!   needs at `strict` is undamaged and its check has not failed;
+//! - no two checkpoints are taken at once, none covers what is not complete, and at its end a run has covered what is, unless
+//!   the last one failed;
 //! - nothing changes the sysroot while somebody looks at it;
 //! - no task that has succeeded begins again without a reason; attempt numbers never repeat;
 //! - slots are never exceeded, and one package at a time means that;
@@ -19,12 +21,13 @@ use std::time::Duration;
 
 use crate::config::document::Method;
 use crate::engine::message::{
-    Act, Effect, Ending, Event, Facts, Have, Record, Resources, Start, Time, Usage,
+    Act, Covered, Effect, Ending, Event, Facts, Have, Record, Resources, Start, Time, Usage,
 };
 use crate::engine::state::{PackageState, RunState, Skip, State, TaskState};
 use crate::engine::{Engine, Limits, RunInfo};
 use crate::plan::{PackageId, Plan, TaskId, TaskKind};
 
+mod books;
 mod chance;
 
 use super::random::{Random, words};
@@ -50,6 +53,10 @@ struct World {
     engine: Engine,
     now: Time,
     ledger: Vec<(Time, Record)>,
+    /// Lengths of the ledger after each transaction that a power cut can take back, and before the first of them.
+    commits: Vec<usize>,
+    /// The books are made up again from the ledger.
+    refolding: bool,
     in_flight: BTreeMap<TaskId, (Start, Time)>,
     /// Packages of which a work directory is there, and how many of their tasks it has seen.
     work: BTreeMap<PackageId, usize>,
@@ -62,6 +69,11 @@ struct World {
     failed_checks: BTreeSet<PackageId>,
     /// Who waits until somebody has looked at which packages, and when that ends.
     looking: Option<(TaskId, Vec<PackageId>, Time)>,
+    /// The checkpoint that is being taken, and when that ends.
+    checkpoint: Option<(u32, Covered, Time)>,
+    /// Completed, and by an own reckoning not covered; and whether the last checkpoint failed.
+    uncovered: BTreeSet<PackageId>,
+    last_failed: bool,
     /// What is being done about failures, and when that ends.
     acting: BTreeMap<PackageId, (Act, Time)>,
     /// What was available when that was asked last, in a turn that is not over; and ever.
@@ -118,6 +130,8 @@ impl World {
             engine,
             now: Time::default(),
             ledger: Vec::new(),
+            commits: vec![0],
+            refolding: false,
             in_flight: BTreeMap::new(),
             work: BTreeMap::new(),
             archives: BTreeSet::new(),
@@ -126,6 +140,9 @@ impl World {
             told: BTreeSet::new(),
             failed_checks: BTreeSet::new(),
             looking: None,
+            checkpoint: None,
+            uncovered: BTreeSet::new(),
+            last_failed: false,
             acting: BTreeMap::new(),
             available: None,
             most: 0,
@@ -184,6 +201,10 @@ impl World {
                 todo.push(effect);
             }
         }
+        if self.random.chance(30) {
+            self.commits.clear(); // synced
+        }
+        self.commits.push(self.ledger.len());
         if kill {
             self.trace.push(format!("{} killed after the commit", self.now));
             return self.restart();
@@ -206,6 +227,12 @@ impl World {
                 Effect::Verify { task, packages } => {
                     let end = self.now + Duration::from_secs(self.random.below(3));
                     assert!(self.looking.replace((task, packages, end)).is_none(), "two look at once");
+                }
+                Effect::Checkpoint { number, kind, packages, .. } => {
+                    let end = self.now + Duration::from_secs(self.random.below(40));
+                    let covered = Covered { kind, packages, verified: true, damaged: Vec::new() };
+                    let before = self.checkpoint.replace((number, covered, end));
+                    assert!(before.is_none(), "two checkpoints at once");
                 }
                 Effect::Act(act) => {
                     let end = self.now + Duration::from_secs(self.random.below(10));
@@ -239,59 +266,6 @@ impl World {
             let disk = if self.random.chance(5) { 1 } else { 1000 };
             let resources = Resources { disk, memory: 1000, toolchain_verified: true };
             self.turn(Event::Measured { phase, resources });
-        }
-    }
-
-    fn observe(&mut self, record: &Record) {
-        if let Record::RunStarted { .. } | Record::RunResumed { afresh: true, .. } = record {
-            self.begun.clear();
-            self.succeeded.clear();
-            self.told.clear();
-        } else if let Record::PackageCompleted { package, degraded, .. } = record {
-            // What was built without something optional is not taken for the whole thing later.
-            let kind = if *degraded { &mut self.degraded } else { &mut self.completed };
-            kind.insert(self.plan.find(package).unwrap());
-        } else if let Record::PackageKept { package } = record {
-            let id = self.plan.find(package).unwrap();
-            assert!(self.degraded.contains(&id), "{package} is kept, but was never completed");
-        } else if let Record::TaskFinished { package, task, .. } = record {
-            let id = self.plan.find(package).unwrap();
-            if *task == TaskKind::Merge {
-                self.told.remove(&id);
-            }
-            self.succeeded.insert(self.plan.task(id, *task).unwrap());
-            if *task == TaskKind::Check {
-                self.failed_checks.remove(&id);
-            }
-        } else if let Record::TaskFailed { package, tolerated: true, .. } = record {
-            self.failed_checks.insert(self.plan.find(package).unwrap());
-        } else if let Record::PackageDamaged { package, archive: true, .. } = record {
-            self.told.insert(self.plan.find(package).unwrap());
-        } else if let Record::PackageDamaged { package, .. } = record {
-            // It is built again, whole.
-            let id = self.plan.find(package).unwrap();
-            self.told.remove(&id);
-            for task in self.plan.tasks_of(id) {
-                self.succeeded.remove(&task);
-            }
-        } else if let Record::TaskStarted { package, task: TaskKind::Merge, restore: true, .. } = record {
-            let id = self.plan.find(package).unwrap();
-            assert!(self.told.contains(&id), "{package} is merged again although it is not damaged");
-        } else if let Record::TaskStarted { package, task, attempt, restore, .. } = record {
-            let id = self.plan.find(package).unwrap();
-            if task.works() {
-                self.degraded.remove(&id); // it is being built again
-            }
-            let task = self.plan.task(id, *task).unwrap();
-            if self.plan.document.dependency_tracking.dependency_resolution.method == Method::Dynamic {
-                self.check_memory(task);
-            }
-            assert!(*restore || self.begun.insert((task, *attempt)), "attempt {attempt} of {task:?} twice");
-            assert_eq!(
-                *restore,
-                self.succeeded.contains(&task),
-                "{package}: a task runs twice exactly to restore a work directory"
-            );
         }
     }
 
@@ -350,27 +324,6 @@ impl World {
         assert!(self.in_flight.insert(task, (start, end)).is_none(), "started while running");
     }
 
-    /// Nothing begins beside others for which there is no memory. (Those that began before are in the replayed state.)
-    fn check_memory(&self, task: TaskId) {
-        let (expected, state) = (&self.memory, &self.replayed);
-        let needed = expected[task.0 as usize];
-        let runs = |id: &TaskId| matches!(state.task(*id).state, TaskState::Running { .. });
-        let all = (0..u32::try_from(expected.len()).unwrap()).map(TaskId);
-        let beside: Vec<u64> = all
-            .filter(|id| runs(id) && self.plan.kind(*id).works())
-            .map(|id| expected[id.0 as usize])
-            .collect();
-        if needed > 0 && !beside.is_empty() {
-            let promised: u64 = beside.iter().sum();
-            assert!(needed + promised <= self.most, "{needed} and {promised} of {}", self.most);
-            assert!(
-                self.available.is_some_and(|available| needed <= available),
-                "{needed}: {:?}",
-                self.available
-            );
-        }
-    }
-
     fn check(&self) {
         let count = |wanted: &dyn Fn(TaskKind) -> bool| {
             self.in_flight.values().filter(|(s, _)| wanted(s.kind)).count()
@@ -391,6 +344,9 @@ impl World {
     /// Kiln was killed.
     fn restart(&mut self) {
         self.kills_left -= 1;
+        if self.random.chance(40) {
+            self.cut_power();
+        }
         self.begin();
     }
 
@@ -398,6 +354,7 @@ impl World {
     fn begin(&mut self) {
         self.in_flight.clear();
         self.looking = None;
+        self.checkpoint = None;
         self.acting.clear();
         if self.random.chance(15) {
             std::mem::swap(&mut self.plan, &mut self.other_plan);
@@ -448,6 +405,11 @@ impl World {
                 self.turn(Event::Verified { task, findings });
                 continue;
             }
+            let over = self.checkpoint.as_ref().is_some_and(|(.., end)| *end <= self.now);
+            if self.checkpoint.is_some() && (over || self.random.chance(5)) {
+                self.end_checkpoint();
+                continue;
+            }
             if self.random.chance(10)
                 && let Some((&gate, _)) = self.engine.state().gates.first_key_value()
             {
@@ -476,6 +438,8 @@ impl World {
                 self.turn(Event::Tick);
             } else if let Some(end) = self.acting.values().map(|(_, end)| *end).min() {
                 self.now = self.now.max(end);
+            } else if self.checkpoint.is_some() {
+                self.end_checkpoint();
             } else if self.looking.is_none() {
                 let state = self.engine.state();
                 let open = self.plan.package_ids().filter(|id| !state.package(*id).state.is_final());
@@ -497,6 +461,12 @@ impl World {
 
     fn check_end(&self) {
         let state = self.engine.state();
+        assert!(self.checkpoint.is_none(), "it ends while a checkpoint is taken");
+        let complete = |id: &&PackageId| matches!(state.package(**id).state, PackageState::Completed { .. });
+        if state.run == RunState::Completed || state.run == RunState::Error {
+            let left = self.uncovered.iter().find(complete);
+            assert!(left.is_none() || self.last_failed, "{left:?} is complete and not covered");
+        }
         let bad = |id: &PackageId| match state.package(*id).state {
             PackageState::Failed | PackageState::Skipped(Skip::Doomed) => true,
             PackageState::Pending
@@ -534,7 +504,7 @@ impl World {
 }
 
 fn engine(plan: &Arc<Plan>, limits: Limits, state: State) -> Engine {
-    let info = RunInfo { build_id: "b".into(), kiln: "test".into() };
+    let info = RunInfo { build_id: "b".into(), kiln: "test".into(), boot: "".into() };
     let expected: Vec<u64> = plan.packages.iter().map(|p| p.tasks.len() as u64).collect();
     Engine::new(Arc::clone(plan), limits, info, state, &expected).expecting_memory(memory(plan))
 }

@@ -5,12 +5,13 @@
 //! gates                         # all reasons open one; without this line none does
 //! wait                          # for a person (`Engine::waiting`)
 //! recover cleanup_failed_build retry_build     # the procedure of every class; without this line none
+//! checkpoints 10 full           # frequency, and the type where it is not incremental; without this line scripts hide them
 //! phase base                    # critical; `phase? extras` is not
 //! needs disk 10 memory 5 toolchain
 //! strict build runtime optional # which are verified before a dependent's first script; without this line none is
 //!   zlib: fetch unpack build install
 //!   curl: build install < zlib ?brotli ~ca     # needs zlib, would use brotli, runs with ca
-//!   odd: build check? (timeout 10 silent 5 jobs 1 memory 8 accept 1)     # accept: failed checks of dependencies
+//!   odd: build check? (timeout 10 silent 5 jobs 1 memory 8 accept 1)     # accept: failed checks of dependencies, direct 1
 //! ```
 //! A package with `install` has a `merge` as well; `fetch` and `unpack` come together.
 
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use crate::config::diagnostic::{FileId, Place};
 use crate::config::document::{
-    GATE_REASONS, Method, Phase, RECOVERY_ACTIONS, RecoveryProcedures, Requirements, ToolchainRequirement,
-    Verification,
+    CheckpointType, GATE_REASONS, Method, Phase, RECOVERY_ACTIONS, RecoveryProcedures, Requirements,
+    ToolchainRequirement, Verification,
 };
 use crate::config::files::Files;
 use crate::config::load::{Definition, Located, Root};
@@ -88,6 +89,13 @@ pub(crate) fn definition(words: &str) -> Definition {
             }
             Some("attempts") => rules.max_attempts = tokens.next().unwrap().parse().unwrap(),
             Some("delay") => rules.delay_between_attempts = Seconds(tokens.next().unwrap().parse().unwrap()),
+            Some("checkpoints") => {
+                let wanted = &mut definition.document.progress_tracking.checkpoints;
+                wanted.frequency = tokens.next().unwrap().parse().unwrap();
+                if tokens.next() == Some("full") {
+                    wanted.kind = CheckpointType::Full;
+                }
+            }
             Some("disabled") => rules.enabled = false,
             Some("same") => rules.stop_on_same_failure = true,
             Some("gates") => {
@@ -189,6 +197,7 @@ fn recipe(package: &str, own: &str, rest: &str) -> Recipe {
             "jobs" => recipe.jobs = Jobs::Most(u32::try_from(number).unwrap()),
             "memory" => recipe.memory = Some(Size(number)),
             "accept" => recipe.accept_failed_check = number > 0,
+            "direct" => recipe.direct = number > 0,
             other => panic!("({other})"),
         }
     }

@@ -48,6 +48,7 @@ INFO zlib 1: completed in 3m20s
 INFO phase base is completed
 INFO phase more starts
 DEBUG a: build starts (attempt 1)
+INFO checkpoint 1 (full) at the end of phase base: covers 1 package, read back, in 0s
 WARN a: build failed (compilation_failure, attempt 1 of 2, again in 60 s): main.c:7: error: <b> [31mno such thing (line 12); look at it
 DEBUG a: build starts (attempt 2)
 WARN a: build failed (compilation_failure, attempt 2 of 2, not tried again): main.c:7: error: <b> [31mno such thing (line 12); look at it
@@ -95,7 +96,7 @@ fn every_kind_of_event_has_an_id_of_its_own() {
     let ids: Vec<&str> =
         words.filter(|word| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit())).collect();
     let different: BTreeSet<&&str> = ids.iter().collect();
-    assert_eq!(ids.len(), 26);
+    assert_eq!(ids.len(), 30);
     assert_eq!(different.len(), ids.len());
     assert!(ids.contains(&STATUS_UPDATE));
     assert!(ids.iter().all(|id| id.as_bytes()[12] == b'4'), "random ones");

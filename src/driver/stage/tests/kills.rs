@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::super::manifest::Manifest;
 use super::super::merge::{Step, apply, remove, to_the_end};
 use super::super::plan::{MergeError, check};
-use super::super::undo::undo;
+use super::super::undo::{sweep, undo};
 use super::space::{Space, replacing, stop_after, stranger};
 
 /// Packages in the order of their merges; the last one is killed.
@@ -82,6 +82,11 @@ fn check_kills(story: Story<'_>) {
             stage.undo(with_manifest);
             assert_eq!(stage.space.listing(), before, "undone after {steps} steps");
         }
+        // After a power cut nobody knows which merge it was. What it wrote over others' files, who looks at those finds.
+        stage.begin();
+        drop(stage.merge(last, &mut stop_after(steps)));
+        sweep(&mut stage.space.sysroot(), &stage.space.ownership).unwrap();
+        assert_eq!(unknown(&before, &stage.space.listing()), [""; 0], "swept after {steps} steps");
         stage.begin();
         // The ledger knows of no merge yet, so each try makes the same plan.
         let tries = [steps, steps / 2].map(|steps| {
@@ -105,6 +110,13 @@ fn check_kills(story: Story<'_>) {
         steps += 1;
     }
     assert!(steps > 3, "{steps}");
+}
+
+/// Paths that were not there before.
+fn unknown<'a>(before: &[String], now: &'a [String]) -> Vec<&'a str> {
+    let path = |line: &'_ str| line.split(' ').next().map_or(0, str::len);
+    let known: Vec<&str> = before.iter().map(|line| &line[..path(line)]).collect();
+    now.iter().map(|line| &line[..path(line)]).filter(|path| !known.contains(path)).collect()
 }
 
 /// Files in these stories are `whole:NUMBER:whole`, and never seen otherwise.

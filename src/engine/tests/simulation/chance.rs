@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::engine::message::{
-    ANSWERS, Acted, ActionResult, Answer, Answered, Damaged, Findings, Outcome, Start, Then,
+    ANSWERS, Acted, ActionResult, Answer, Answered, Damaged, Event, Findings, Outcome, Record, Start, Then,
 };
 use crate::engine::state::PackageState;
 use crate::failure::{Category, Failure};
@@ -134,5 +134,40 @@ impl World {
             self.damaged.remove(&start.package);
         }
         Outcome::Success
+    }
+
+    /// A checkpoint ends: it may fail, or find what somebody has damaged.
+    pub(super) fn end_checkpoint(&mut self) {
+        let Some((number, mut covered, end)) = self.checkpoint.take() else { return };
+        self.now = self.now.max(end);
+        if self.failures_left > 0 && self.random.chance(10) {
+            self.failures_left -= 1;
+            return self.turn(Event::Checkpointed { number, result: Err("the disk is full".into()) });
+        }
+        for name in &covered.packages {
+            let package = self.plan.find(name).unwrap();
+            // What is being merged anew is left out.
+            if self.damaged.contains(&package) && self.merged.contains(&package) {
+                let archive = self.archives.contains(&package);
+                let (path, what) = ("x".into(), "is missing".into());
+                covered.damaged.push(Damaged { package, path, what, others: 0, archive });
+            }
+        }
+        self.turn(Event::Checkpointed { number, result: Ok(covered) });
+    }
+
+    pub(super) fn observe_checkpoint(&mut self, record: &Record) {
+        if let Record::PackageCompleted { package, .. } | Record::PackageDamaged { package, .. } = record {
+            self.uncovered.insert(self.plan.find(package).unwrap());
+        } else if let Record::CheckpointFailed { .. } = record {
+            self.last_failed = true;
+        } else if let Record::CheckpointTaken { packages, .. } = record {
+            self.last_failed = false;
+            for id in packages.iter().map(|name| self.plan.find(name).unwrap()) {
+                let completed = matches!(self.replayed.package(id).state, PackageState::Completed { .. });
+                assert!(self.refolding || completed, "{id:?} is covered, and is not complete");
+                self.uncovered.remove(&id);
+            }
+        }
     }
 }

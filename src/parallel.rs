@@ -10,7 +10,7 @@ use std::thread;
 const WORTH_A_THREAD: usize = 128 * 1024;
 
 /// `work` on each item, results in the items' order. `bytes`: how much there is to do in all.
-pub(super) fn parallel<T: Sync, R: Send>(items: &[T], bytes: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], bytes: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = cores.min(items.len()).min(bytes / WORTH_A_THREAD);
     if threads < 2 {

@@ -1,0 +1,340 @@
+//! Bringing the sysroot back to a checkpoint.
+//!
+//! Owns: what can be brought back, and the order of the steps. Does not know: how a checkpoint is taken (`checkpoint`), how
+//! files get into the sysroot (`store`).
+//!
+//! The record comes first: it says which packages are there from then on, and what is set aside. What follows makes it so and
+//! can be done again: killed at any moment the next `kiln run` or `kiln checkpoint restore` finishes it. Archives that are
+//! younger than the checkpoint are moved to `STATE/aside`, so that they are neither lost nor used; a ledger that is damaged
+//! goes there, too, and one with what could be read of it takes its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::engine::message::{Aside, Kept, Record};
+use crate::ledger::lock::RunnerLock;
+use crate::ledger::place::StateDir;
+use crate::ledger::salvage::Salvaged;
+use crate::ledger::{Entry, Ledger};
+use crate::plan::key;
+
+use super::checkpoint::document::{Document, DocumentError, Package};
+use super::checkpoint::{self, keep};
+use super::identity::wall_now;
+use super::look::Past;
+use super::stage::archive;
+use super::stage::manifest::Manifest;
+use super::store::{Replaces, Store};
+use super::tidy::children;
+use super::{DriverError, Job, prepare};
+
+/// What has been brought back.
+#[derive(Debug)]
+pub struct Restored {
+    /// Packages that are in the sysroot.
+    pub packages: Vec<Arc<str>>,
+    /// Packages of which something was set aside.
+    pub aside: Vec<Arc<str>>,
+    /// Where that is.
+    pub place: PathBuf,
+    /// What was wrong with the ledger, and how many records could be read.
+    pub damage: Option<(String, usize)>,
+}
+
+/// Why a checkpoint cannot be brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is none with this number.
+    #[error("there is no checkpoint {number}: {}", which_are_kept(.known))]
+    Unknown {
+        /// What was asked for.
+        number: u32,
+        /// What there is.
+        known: Vec<u32>,
+    },
+    /// What it says cannot be read.
+    #[error("checkpoint {number} cannot be restored")]
+    Document {
+        /// Which.
+        number: u32,
+        /// Why.
+        source: DocumentError,
+    },
+    /// Archives that it needs are not what they were.
+    #[error("checkpoint {number} cannot be restored: {}", .damaged.join("; "))]
+    Archives {
+        /// Which.
+        number: u32,
+        /// Each with its path.
+        damaged: Vec<String>,
+    },
+    /// Another definition's.
+    #[error("checkpoint {number} is of the definition `{theirs}`")]
+    OtherDefinition {
+        /// Which.
+        number: u32,
+        /// Whose.
+        theirs: Arc<str>,
+    },
+    /// Everything else.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+}
+
+fn which_are_kept(numbers: &[u32]) -> String {
+    let all: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    match all.as_slice() {
+        [] => "none is kept; 0 is an empty sysroot".to_owned(),
+        all => format!("kept are {}, and 0 is an empty sysroot", all.join(", ")),
+    }
+}
+
+/// What the ledger says, as far as it can be read; and what is wrong with it.
+pub fn salvage(job: &Job) -> Result<Salvaged, DriverError> {
+    Ok(Salvaged::read(&job.state.ledger())?)
+}
+
+/// Brings the sysroot back to the checkpoint with this number; 0 is the empty one that everything begins with. `by`: who wants
+/// it.
+pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, RestoreError> {
+    let state = &job.state;
+    let _lock = RunnerLock::take(state.root(), &state.lock()).map_err(DriverError::from)?;
+    let saved = salvage(job)?;
+    let mut past = Past::new(&job.plan);
+    for entry in &saved.entries {
+        past.fold(&job.plan, entry);
+    }
+    past.must_be_of(job)?;
+    let document = document(job, number)?;
+    check_archives(state, number, &document.packages)?;
+    let kept = keep::numbers(state).map_err(|source| RestoreError::Document { number, source })?;
+    // What a ledger knows is not forgotten; of one that knows nothing any more, those count that this one may build on.
+    let checkpoints =
+        kept.into_iter().filter(|kept| *kept <= number || past.checkpoints.contains(kept)).collect();
+
+    let known = completed_before(&saved.entries, number);
+    let place = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let place = fresh(&state.aside(), &place).map_err(state_error(&state.aside()))?;
+    let ledger = if saved.damage.is_some() {
+        Ledger::replace(&state.ledger(), &place, &saved.entries)
+    } else {
+        Ledger::open(&state.ledger())
+    };
+    let mut ledger = ledger.map_err(DriverError::from)?;
+    let aside = younger(state, &known, &document.packages)?;
+    let record = Record::Restored {
+        checkpoint: number,
+        build_id: Arc::clone(&document.build_id),
+        definition: Arc::clone(&document.definition),
+        packages: in_order(&saved.entries, &document.packages),
+        aside,
+        place: name(&place).into(),
+        checkpoints,
+        by,
+    };
+    let wall = wall_now();
+    let records = [record];
+    let seq = ledger.append(past.last, wall, &records).map_err(DriverError::from)?;
+    ledger.sync().map_err(DriverError::from)?;
+    let [record] = records;
+    past.fold(&job.plan, &Entry { seq, at: past.last, wall, record });
+    let finished = finish(job, &past)?;
+    ledger.append(past.last, wall_now(), &finished).map_err(DriverError::from)?;
+    ledger.sync().map_err(DriverError::from)?;
+
+    let aside = past.restoring().into_iter().flat_map(|restoring| &restoring.aside);
+    let aside: BTreeSet<Arc<str>> = aside.map(|aside| Arc::clone(&aside.package)).collect();
+    // Nothing was set aside: nothing is left to look at.
+    let _ = fs::remove_dir(&place);
+    Ok(Restored {
+        packages: document.packages.iter().map(|package| Arc::clone(&package.package)).collect(),
+        aside: aside.into_iter().collect(),
+        place,
+        damage: saved.damage.map(|damage| (damage, saved.entries.len())),
+    })
+}
+
+/// Makes the files what the last `Restored` says, if that has not been done. What is to be recorded then.
+pub(super) fn finish(job: &Job, past: &Past) -> Result<Vec<Record>, DriverError> {
+    let state = &job.state;
+    let Some(restoring) = past.restoring() else { return Ok(Vec::new()) };
+    let place = state.aside().join(&*restoring.place);
+    let number = restoring.checkpoint;
+    let failed = |source: io::Error| state_error(state.root())(source);
+    for Aside { package, key } in &restoring.aside {
+        move_aside(state, &place, package, key).map_err(failed)?;
+    }
+    let document = document(job, number).map_err(prepare("read the checkpoint that is being restored"))?;
+    for package in &document.packages {
+        bring_back(state, &place, package).map_err(failed)?;
+    }
+    let (mut store, lost) = Store::open(state, &past.installed, Replaces::of(&job.definition))
+        .map_err(prepare("open the sysroot"))?;
+    if let Some(package) = lost.first() {
+        let source = io::Error::other(format!("the manifest of `{package}` cannot be read"));
+        return Err(state_error(&state.packages())(source));
+    }
+    // All that no package has goes, and all that is not as it should be comes back.
+    store.undo("", None).map_err(prepare("bring the sysroot back"))?;
+    checkpoint::sync(&[&state.sysroot(), &state.packages()]).map_err(prepare("sync the sysroot"))?;
+    let record = Record::RestoreFinished { checkpoint: number };
+    Ok(vec![record])
+}
+
+fn document(job: &Job, number: u32) -> Result<Document, RestoreError> {
+    if number == 0 {
+        return Ok(Document::of_nothing(&job.plan.definition));
+    }
+    let wrap = |source| RestoreError::Document { number, source };
+    let known = keep::numbers(&job.state).map_err(wrap)?;
+    if !known.contains(&number) {
+        return Err(RestoreError::Unknown { number, known });
+    }
+    let document = keep::covered(&job.state, number).map_err(wrap)?;
+    if document.definition != job.plan.definition {
+        return Err(RestoreError::OtherDefinition { number, theirs: document.definition });
+    }
+    Ok(document)
+}
+
+/// Where an intact archive with this digest is, and its manifest: beside the checkpoint, or where it was merged from.
+fn intact(state: &StateDir, package: &Package, digest: &str) -> Option<(PathBuf, PathBuf)> {
+    let Package { package: name, key, .. } = package;
+    let places = [
+        (state.kept_archive(name, key, digest), state.kept_manifest(name, key, digest)),
+        (state.archive(name, key), state.manifest(name, key)),
+    ];
+    places.into_iter().find(|(archive, manifest)| is_intact(archive, manifest, package))
+}
+
+fn is_intact(archive: &Path, manifest: &Path, package: &Package) -> bool {
+    // The manifest's digest covers the archive's.
+    let right = checkpoint::manifest_digest(manifest) == package.manifest_digest;
+    right && Manifest::load(manifest).is_ok_and(|manifest| archive::verify(archive, &manifest).is_ok())
+}
+
+fn check_archives(state: &StateDir, number: u32, packages: &[Package]) -> Result<(), RestoreError> {
+    let check = |package: &Package| {
+        let digest = package.archive_digest.as_deref()?;
+        let path = state.kept_archive(&package.package, &package.key, digest);
+        let damaged =
+            || format!("the archive of `{}` is damaged or gone (`{}`)", package.package, path.display());
+        intact(state, package, digest).is_none().then(damaged)
+    };
+    let bytes = usize::MAX; // there may be gigabytes
+    let damaged: Vec<String> =
+        crate::parallel::parallel(packages, bytes, check).into_iter().flatten().collect();
+    if damaged.is_empty() { Ok(()) } else { Err(RestoreError::Archives { number, damaged }) }
+}
+
+/// Archives that were complete before the checkpoint was taken: by package, the keys that they are stored under. Where the
+/// ledger does not know the checkpoint any more, all that it knows of are older.
+fn completed_before(entries: &[Entry], number: u32) -> BTreeSet<(Arc<str>, Arc<str>)> {
+    let mut known = BTreeSet::new();
+    for entry in entries.iter().filter(|_| number > 0) {
+        if let Record::PackageCompleted { package, key, degraded, .. } = &entry.record {
+            known.insert((Arc::clone(package), key::stored(key, *degraded)));
+        } else if let Record::CheckpointTaken { checkpoint, .. } = &entry.record
+            && *checkpoint == number
+        {
+            break;
+        }
+    }
+    known
+}
+
+/// The document's packages as the ledger has them, in the order in which they were completed as far as that is known: who
+/// had a path last has it.
+fn in_order(entries: &[Entry], packages: &[Package]) -> Vec<Kept> {
+    let mut order = BTreeMap::new();
+    for entry in entries {
+        if let Record::PackageCompleted { package, .. } = &entry.record {
+            order.insert(Arc::clone(package), entry.seq);
+        }
+    }
+    let mut packages: Vec<&Package> = packages.iter().collect();
+    packages.sort_by_key(|package| order.get(&package.package));
+    let kept = packages.into_iter().map(|package| Kept {
+        package: Arc::clone(&package.package),
+        version: Arc::clone(&package.version),
+        phase: Arc::clone(&package.phase),
+        key: key::plain(&package.key, package.degraded),
+        degraded: package.degraded,
+    });
+    kept.collect()
+}
+
+/// Archives that are neither older than the checkpoint nor its own.
+fn younger(
+    state: &StateDir,
+    known: &BTreeSet<(Arc<str>, Arc<str>)>,
+    packages: &[Package],
+) -> Result<Vec<Aside>, DriverError> {
+    let mut known = known.clone();
+    known.extend(packages.iter().map(|package| (Arc::clone(&package.package), Arc::clone(&package.key))));
+    let mut younger = BTreeSet::new();
+    for dir in children(&state.packages())? {
+        let package: Arc<str> = name(&dir).into();
+        for path in children(&dir)? {
+            let file = name(&path);
+            let key = file.strip_suffix(".tar.zst").or_else(|| file.strip_suffix(".manifest"));
+            let pair = key.map(|key| (Arc::clone(&package), Arc::from(key)));
+            younger.extend(pair.filter(|pair| !known.contains(pair)));
+        }
+    }
+    Ok(younger.into_iter().map(|(package, key)| Aside { package, key }).collect())
+}
+
+/// Moves an archive and its manifest, as far as they are there.
+fn move_aside(state: &StateDir, place: &Path, package: &str, key: &str) -> io::Result<()> {
+    let to = place.join(package);
+    for from in [state.archive(package, key), state.manifest(package, key)] {
+        if from.exists() {
+            fs::create_dir_all(&to)?;
+            fs::rename(&from, to.join(from.file_name().unwrap_or_default()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the checkpoint's archive where archives are merged from. Another one with the same key is a younger build.
+fn bring_back(state: &StateDir, place: &Path, package: &Package) -> io::Result<()> {
+    let Package { package: name, key, archive_digest: Some(digest), .. } = package else { return Ok(()) };
+    let (archive, manifest) = (state.archive(name, key), state.manifest(name, key));
+    if is_intact(&archive, &manifest, package) {
+        return Ok(());
+    }
+    move_aside(state, place, name, key)?;
+    let Some((kept, list)) = intact(state, package, digest) else {
+        return Err(io::Error::other(format!("the archive of `{name}` is damaged or gone")));
+    };
+    fs::create_dir_all(archive.parent().unwrap_or(state.root()))?;
+    keep::link(&kept, &archive)?;
+    keep::link(&list, &manifest)
+}
+
+/// A directory of this name, or with a number behind it, that was not there.
+fn fresh(above: &Path, name: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(above)?;
+    for number in 1.. {
+        let path = above.join(if number == 1 { name.to_owned() } else { format!("{name}-{number}") });
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn state_error(path: &Path) -> impl Fn(io::Error) -> DriverError {
+    let path = path.to_owned();
+    move |source| DriverError::State { path: path.clone(), source }
+}
