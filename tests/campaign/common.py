@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # How long a process of a killed runner may take to vanish.
 VANISH_SECONDS = 20
+# Those that count what this process saw, and begin anew with it.
+PROCESS = ("kiln_log_", "kiln_ledger_write_failures_total")
 # How long its files may not fit together while they are read.
 COPY_SECONDS = 10
 ENVIRONMENT = "Environment: KILN, a kiln to use instead of the development build."
@@ -169,7 +171,7 @@ class Build:
         """What only grows; those of the process begin anew with it."""
         for line in text.splitlines():
             series, _, value = line.rpartition(" ")
-            if re.match(r"kiln_\w+_(total|count|bucket)\b", series) and not series.startswith("kiln_log_"):
+            if re.match(r"kiln_\w+_(total|count|bucket)\b", series) and not series.startswith(PROCESS):
                 before = self.counters.get(series, 0.0)
                 demand(float(value) >= before, f"{series} went back from {before} to {value}")
                 self.counters[series] = float(value)
