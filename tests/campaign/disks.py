@@ -1,0 +1,124 @@
+"""Small filesystems that fill up, become read-only or vanish, seen by this process and its children alone.
+
+Owns: mounts in a namespace of their own. Does not know: kiln.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from common import demand
+
+MIB = 1024 * 1024
+# _IOR('X', 125, __u32): `EXT4_IOC_SHUTDOWN`; 2 is without writing anything more, not even the journal.
+SHUTDOWN, AT_ONCE = 0x8004587D, 2
+
+
+def in_own_namespace():
+    """Starts this script again where mounts are nobody else's: they go with it, however it ends."""
+    if os.environ.get("KILN_CAMPAIGN_NAMESPACE") == str(os.getppid()):
+        return
+    demand(os.geteuid() == 0, "only root can mount: run it as root")
+    inner = dict(os.environ, KILN_CAMPAIGN_NAMESPACE=str(os.getpid()))
+    command = ["unshare", "--mount", "--propagation", "private", "--", sys.executable, *sys.argv]
+    child = subprocess.Popen(command, env=inner)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(child.wait())
+
+
+# In this order.
+MOUNTED = []
+
+
+def unmount_all():
+    while MOUNTED:
+        sh("umount", MOUNTED.pop())
+
+
+class Disk:
+    """A filesystem on a directory: `tmpfs`, or `ext4` in an image file."""
+
+    def __init__(self, place, kind, mebibytes, inodes, image=None):
+        self.place, self.kind, self.image = Path(place), kind, image
+        self.place.mkdir(parents=True, exist_ok=True)
+        if kind == "tmpfs":
+            sh("mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,nr_inodes={inodes},mode=755", "none", self.place)
+            MOUNTED.append(self.place)
+        else:
+            with self.image.open("wb") as file:
+                file.truncate(mebibytes * MIB)
+            sh("mkfs.ext4", "-q", "-m", "0", "-N", str(inodes), "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image)
+            self.mount()
+            (self.place / "lost+found").rmdir()
+
+    def mount(self):
+        sh("mount", "-o", "loop", self.image, self.place)
+        MOUNTED.append(self.place)
+
+    def unmount(self):
+        sh("umount", self.place)
+        MOUNTED.remove(self.place)
+
+    @property
+    def filler(self):
+        return self.place / ".filler"
+
+    def fill(self, left):
+        """Until only so many bytes are left. The room is taken, not written: that is quick."""
+        facts = os.statvfs(self.place)
+        size = max(0, facts.f_bavail * facts.f_frsize - left)
+        with self.filler.open("wb") as file:
+            while size > 0:
+                try:
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    # Somebody else was quicker, or the filesystem's own needs were more.
+                    size = size // 2 if size > 4096 else 0
+
+    def fill_inodes(self, left):
+        self.filler.mkdir()
+        count = max(0, os.statvfs(self.place).f_favail - left)
+        with contextlib.suppress(OSError):
+            for number in range(count):
+                (self.filler / str(number)).touch()
+
+    def empty(self):
+        if self.filler.is_dir():
+            for file in self.filler.iterdir():
+                file.unlink()
+            self.filler.rmdir()
+        else:
+            self.filler.unlink(missing_ok=True)
+
+    def read_only(self):
+        """Whether it could be made so: not while a file is open to be written."""
+        return subprocess.run(["mount", "-o", "remount,ro", self.place], capture_output=True).returncode == 0
+
+    def writable(self):
+        sh("mount", "-o", "remount,rw", self.place)
+
+    def vanish(self):
+        """From now on everything fails with EIO (ext4 alone); what was not on disk yet is lost, as in a power cut."""
+        directory = os.open(self.place, os.O_RDONLY)
+        fcntl.ioctl(directory, SHUTDOWN, struct.pack("I", AT_ONCE))
+        os.close(directory)
+
+    def return_again(self):
+        """After it had vanished; nobody may have a file open there."""
+        self.unmount()
+        self.mount()
+
+
+def sh(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    demand(done.returncode == 0, f"{' '.join(map(str, command))}: {done.stderr.strip()}")
