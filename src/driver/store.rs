@@ -248,8 +248,18 @@ impl Replaces {
         replaces
     }
 
-    fn replacers_of(&self, package: &str) -> impl Iterator<Item = &str> {
-        self.replacers.get(package).into_iter().flatten().map(String::as_str)
+    /// Who may take over its paths, or those of one who may.
+    fn above(&self, package: &str) -> BTreeSet<&str> {
+        let mut above = BTreeSet::new();
+        let mut stack = vec![package];
+        while let Some(replaced) = stack.pop() {
+            for replacer in self.replacers.get(replaced).into_iter().flatten() {
+                if replacer != package && above.insert(replacer.as_str()) {
+                    stack.push(replacer);
+                }
+            }
+        }
+        above
     }
 
     fn replaced_by(&self, package: &str) -> &[String] {
@@ -303,8 +313,8 @@ impl Store {
     }
 
     fn record(&mut self, manifest: Manifest) {
-        let replacers = self.replaces.replacers_of(&manifest.identity.package);
-        self.ownership.record(&manifest, replacers);
+        let above = self.replaces.above(&manifest.identity.package);
+        self.ownership.record(&manifest, above);
         self.manifests.insert(manifest.identity.package.clone(), Arc::new(manifest));
     }
 
@@ -462,8 +472,8 @@ impl Store {
             return Err(error);
         }
         let pending = &self.pending;
-        let replacers = self.replaces.replacers_of(package).filter(|replacer| !pending.contains(*replacer));
-        self.ownership.record(&manifest, replacers);
+        let above = self.replaces.above(package);
+        self.ownership.record(&manifest, above.into_iter().filter(|replacer| !pending.contains(*replacer)));
         self.manifests.insert(package.to_owned(), manifest);
         self.pending.remove(package);
         self.repair(&todo.exposed)

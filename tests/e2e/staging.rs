@@ -290,3 +290,33 @@ fn a_direct_package_may_not_touch_what_belongs_to_another() {
     assert_eq!(space.sysroot().at("first"), "file 0644 first", "the next run puts it right");
     assert_eq!(space.sysroot().at("second"), "file 0644 second");
 }
+
+#[test]
+fn a_chain_of_replaces_ends_the_same_whoever_of_it_is_built_again() {
+    let file = |name: &str, also: &str| {
+        format!("tasks: {{install: 'for f in {name} {also}; do echo {name} > \"$DESTDIR/$f\"; done'}}\n")
+    };
+    let space = Space::with(
+        &[
+            format!("package: a\nversion: 1\n{}", file("a", "")),
+            format!("package: b\nversion: 1\nbuild_deps: [a]\nreplaces: [a]\n{}", file("b", "a")),
+            format!("package: c\nversion: 1\nbuild_deps: [b]\nreplaces: [b]\n{}", file("c", "b")),
+        ]
+        .join("---\n"),
+    );
+    space.run(0);
+    let whole = space.sysroot();
+    assert!(whole.at("a").contains('b') && whole.at("b").contains('c'), "{whole:?}");
+    for lost in [&["a", "b"][..], &["b"], &["a"], &["b", "c"], &["a", "c"], &["a", "b", "c"]] {
+        for name in lost {
+            for entry in std::fs::read_dir(space.state().join("packages").join(name)).unwrap() {
+                std::fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        }
+        space.run(0);
+        space.sysroot().assert_identical(&whole);
+        space.run(0);
+        assert!(space.ledger().last_start().worked_on().is_empty(), "{lost:?}");
+        space.sysroot().assert_identical(&whole);
+    }
+}

@@ -26,8 +26,7 @@ pub struct Ownership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn(i64);
 
-const FIRST_TURN: i64 = 0;
-/// Room for packages that belong below another one.
+/// Room for packages that belong between two others: each takes half of what is left.
 const TURNS_BETWEEN: i64 = 1 << 20;
 
 #[derive(Debug, Clone)]
@@ -174,14 +173,16 @@ fn as_other((turn, other): (&Turn, &NoDirectory)) -> (Turn, ClaimKind) {
 
 impl Ownership {
     /// A package was merged; its claims from before are replaced. They are the newest, but below those of
-    /// `replacers`, as far as these are merged.
+    /// `replacers`, as far as these are merged: all who may take over its paths, or those of one who may, whether or not that
+    /// one is merged. So it is above whatever it replaces itself.
     pub fn record<'a>(&mut self, manifest: &Manifest, replacers: impl IntoIterator<Item = &'a str>) {
         let package: Arc<str> = manifest.identity.package.as_str().into();
         self.forget(&package);
-        let turn = match replacers.into_iter().filter_map(|replacer| self.turn(replacer)).min() {
-            Some(lowest) => self.turn_below(lowest),
-            None => Turn(self.names.last_key_value().map_or(FIRST_TURN, |(last, _)| last.0 + TURNS_BETWEEN)),
-        };
+        let above: Vec<&str> = replacers.into_iter().collect();
+        let turn = self.turn_below(&above).unwrap_or_else(|| {
+            self.spread();
+            self.turn_below(&above).unwrap_or(Turn(0))
+        });
         let entries = manifest.contents.entries();
         for entry in entries {
             self.paths.entry(entry.path.clone()).or_default().put(&package, turn, ClaimKind::of(entry));
@@ -191,12 +192,33 @@ impl Ownership {
         self.packages.insert(package, Merged { turn, paths });
     }
 
-    fn turn_below(&self, turn: Turn) -> Turn {
-        let mut below = Turn(turn.0 - 1);
-        while self.names.contains_key(&below) {
-            below.0 -= 1;
+    /// The highest turn that is below those of `above`, or the highest of all where none of them is merged. `None`: there is no
+    /// room for one.
+    fn turn_below(&self, above: &[&str]) -> Option<Turn> {
+        let Some(lowest) = above.iter().filter_map(|replacer| self.turn(replacer)).min() else {
+            return Some(Turn(self.names.last_key_value().map_or(0, |(last, _)| last.0 + TURNS_BETWEEN)));
+        };
+        let next = self.names.range(..lowest).next_back();
+        let next = next.map_or(lowest.0 - 2 * TURNS_BETWEEN, |(next, _)| next.0);
+        (lowest.0 - next > 1).then(|| Turn(next + (lowest.0 - next) / 2))
+    }
+
+    /// Gives all packages turns with room between them, in the same order.
+    fn spread(&mut self) {
+        let old: Vec<Turn> = self.names.keys().copied().collect();
+        let new: BTreeMap<Turn, Turn> =
+            old.into_iter().zip((0..).map(|at| Turn(at * TURNS_BETWEEN))).collect();
+        self.names =
+            std::mem::take(&mut self.names).into_iter().map(|(turn, name)| (new[&turn], name)).collect();
+        for merged in self.packages.values_mut() {
+            merged.turn = new[&merged.turn];
         }
-        below
+        for claims in self.paths.values_mut() {
+            let Claims { directories, others, .. } = claims;
+            *directories =
+                std::mem::take(directories).into_iter().map(|(turn, what)| (new[&turn], what)).collect();
+            *others = std::mem::take(others).into_iter().map(|(turn, what)| (new[&turn], what)).collect();
+        }
     }
 
     /// A package is gone.
@@ -360,6 +382,43 @@ mod tests {
                 let (_, _, expected) = wanted.min_by_key(|(ordinary, name, _)| (*ordinary, *name)).unwrap();
                 let own = Attributes { mode, uid: 0, gid: 0 };
                 assert_eq!(ownership.attributes(&path, package, own), expected);
+            }
+        }
+    }
+
+    /// `a` has a path, `b` replaces `a`, `c` replaces `b`.
+    fn chain(ownership: &mut Ownership, name: &str) {
+        let above: &[&str] = match name {
+            "a" => &["b", "c"],
+            "b" => &["c"],
+            _ => &[],
+        };
+        ownership.record(&manifest(name, &[(0, 4)]), above.iter().copied());
+    }
+
+    #[test]
+    fn who_replaces_stays_above_however_often_and_in_whatever_order_packages_are_merged_again() {
+        let orders = [
+            ["a", "b", "c"],
+            ["a", "c", "b"],
+            ["b", "a", "c"],
+            ["b", "c", "a"],
+            ["c", "a", "b"],
+            ["c", "b", "a"],
+        ];
+        for first in orders {
+            let mut ownership = Ownership::default();
+            for name in first {
+                chain(&mut ownership, name);
+            }
+            // More often than there is room between two turns.
+            for again in orders.iter().cycle().take(100) {
+                for name in again {
+                    chain(&mut ownership, name);
+                    let found: Vec<_> =
+                        ownership.claims(&RelPath::parse(b"d").unwrap()).iter().map(|c| c.package).collect();
+                    assert_eq!(found, ["a", "b", "c"], "{first:?}, then {again:?} to {name}");
+                }
             }
         }
     }
