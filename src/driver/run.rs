@@ -144,7 +144,7 @@ impl Driver {
         let (sender, inbox) = mpsc::channel();
         let health = Arc::new(Health::default());
         let audience = Ears { observe, sender: sender.clone() };
-        let ledger = Writer::start(ledger, Arc::clone(&health), audience)?;
+        let ledger = Writer::start(ledger, Arc::clone(&health), &job.state.in_use(), audience)?;
         Ok(Self { job, _lock: lock, ledger, health, past, inbox, remote: Remote(sender) })
     }
 
@@ -440,12 +440,8 @@ impl Shift<'_> {
                 } else if start.kind == TaskKind::Install && !recipe.direct {
                     self.discarder.discard(&work.dest());
                 }
-                let prepared = self.scripts.job(recipe, &start, &mut self.spares).map_err(|error| {
-                    verdict::spawn(&spawn::SpawnError::Exec {
-                        program: "work directory".into(),
-                        source: error,
-                    })
-                });
+                let prepared = self.scripts.job(recipe, &start, &mut self.spares);
+                let prepared = prepared.map_err(|error| verdict::work_directory(&error));
                 let prepared = prepared.and_then(|job| {
                     if recipe.direct && start.kind == TaskKind::Install {
                         let before = self.chores.store().snapshot();

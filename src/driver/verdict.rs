@@ -45,7 +45,10 @@ fn io_category(error: &io::Error) -> Category {
     use io::ErrorKind as K;
     let kind = error.kind();
     let errno = error.raw_os_error();
-    if [K::StorageFull, K::QuotaExceeded].contains(&kind) {
+    // A disk that does not work is, among the framework's categories, one that has no space.
+    let no_disk = [libc::EIO, libc::EROFS, libc::ENXIO, libc::ENODEV, libc::ESTALE, libc::ENOTCONN];
+    let no_disk = errno.is_some_and(|errno| no_disk.contains(&errno));
+    if [K::StorageFull, K::QuotaExceeded].contains(&kind) || no_disk {
         Category::DiskSpace
     } else if kind == K::OutOfMemory {
         Category::MemoryAllocation
@@ -102,6 +105,11 @@ pub(super) fn spawn(error: &SpawnError) -> Failure {
         | SpawnError::ShuttingDown => Category::ConfigurationError,
     };
     fact(category, error)
+}
+
+/// Where a script would work could not be made ready.
+pub(super) fn work_directory(error: &io::Error) -> Failure {
+    Failure::fact(io_category(error), KILN, format!("cannot make the work directory ready: {error}"))
 }
 
 pub(super) fn fetch(error: &FetchError) -> Failure {

@@ -4,12 +4,18 @@
 //! is only for messages.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+/// How long a child of a killed runner may take to let go of the lock, which it had no time to.
+const DYING: Duration = Duration::from_secs(5);
+/// Between two tries then.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -45,15 +51,23 @@ impl RunnerLock {
         let mut open = OpenOptions::new();
         let mut handle =
             open.read(true).write(true).create(true).truncate(false).mode(0o644).open(file).map_err(io)?;
-        match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                let pid = handle.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
-                return Err(LockError::Held { path: state.to_owned(), pid });
+        let until = Instant::now() + DYING;
+        loop {
+            match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) => {
+                    let mut pid = String::new();
+                    handle.rewind().map_err(io)?;
+                    let pid = handle.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
+                    if pid.is_none_or(is_alive) || Instant::now() > until {
+                        return Err(LockError::Held { path: state.to_owned(), pid });
+                    }
+                    std::thread::sleep(AGAIN);
+                }
+                Err(errno) => return Err(io(errno.into())),
             }
-            Err(errno) => return Err(io(errno.into())),
         }
+        handle.rewind().map_err(io)?;
         handle.set_len(0).map_err(io)?;
         writeln!(handle, "{}", std::process::id()).map_err(io)?;
         Ok(Self { _file: handle })
@@ -65,4 +79,10 @@ impl RunnerLock {
         // A shared lock is taken and dropped at once: two who only look do not disturb each other.
         flock(&handle, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
+}
+
+/// Whether there is such a process, and no corpse. Whose it is does not matter: who holds the lock has written its own pid.
+fn is_alive(pid: u32) -> bool {
+    let stat = i32::try_from(pid).ok().and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok());
+    stat.is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }

@@ -18,12 +18,12 @@ pub mod writer;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, ffi, params};
 use rustix::fs::FallocateFlags;
 
 use crate::engine::message::{Record, Time};
@@ -37,6 +37,10 @@ const SCHEMA: i32 = 2;
 /// So much of the log is allocated ahead, which is more than it grows to between two of `SQLite`'s checkpoints: that the disk
 /// is full, and what makes room there, has to be recorded, too.
 const RESERVED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Of the log's index so much is allocated as belongs to four times that log. `SQLite` maps it into memory: where blocks are smaller
+/// than pages it has holes, and who writes into one of them on a full disk is killed by SIGBUS.
+const RESERVED_INDEX_BYTES: u64 = 64 * 1024;
 
 /// Extensions of a ledger's files, the one that makes it a ledger first.
 const FILES: [&str; 4] = ["sqlite", "sqlite-shm", "sqlite-wal", "durable"];
@@ -101,6 +105,14 @@ pub enum LedgerError {
         /// What is wrong with which record.
         reason: String,
     },
+    /// There is no writing where it is.
+    #[error("ledger `{}` cannot be written", .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// What was recorded cannot be brought to the disk.
     #[error("ledger `{}` cannot be synced", .path.display())]
     Unsynced {
@@ -109,10 +121,10 @@ pub enum LedgerError {
         /// Why.
         source: io::Error,
     },
-    /// Somebody has deleted or replaced it while it was open.
-    #[error("ledger `{}` is not there any more: somebody has deleted, moved or replaced it", .path.display())]
+    /// Somebody has deleted or replaced it, or what belongs to it, while it was open.
+    #[error("`{}` is not there any more: somebody has deleted, moved or replaced it", .path.display())]
     Gone {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
     },
 }
@@ -124,7 +136,24 @@ impl LedgerError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { path: path.clone(), reason: source.to_string() }
             }
+            _ if source.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHORT_READ) => {
+                Self::Damaged { path: path.clone(), reason: "it ends within a page".into() }
+            }
             _ => Self::Sqlite { path: path.clone(), source },
+        }
+    }
+
+    /// `SQLite` has a number for what a disk says; whoever tries to write beside the ledger hears it in words.
+    fn in_words(self) -> Self {
+        let Self::Sqlite { path, .. } = &self else { return self };
+        if !self.may_pass() {
+            return self;
+        }
+        let tried = tempfile::tempfile_in(path.parent().unwrap_or(Path::new(".")));
+        let tried = tried.and_then(|mut file| file.write_all(&[0; 8192]).and_then(|()| file.sync_all()));
+        match tried {
+            Ok(()) => self,
+            Err(source) => Self::Unwritable { path: path.clone(), source },
         }
     }
 
@@ -143,7 +172,7 @@ impl LedgerError {
                         | ErrorCode::DatabaseLocked
                 )
             ),
-            Self::Unsynced { .. } => true,
+            Self::Unsynced { .. } | Self::Unwritable { .. } => true,
             Self::Newer { .. } | Self::Damaged { .. } | Self::Gone { .. } => false,
         }
     }
@@ -176,6 +205,10 @@ pub enum Extent {
 impl Ledger {
     /// Opens the ledger for writing; makes it where there is none.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Self::try_open(path).map_err(LedgerError::in_words)
+    }
+
+    fn try_open(path: &Path) -> Result<Self, LedgerError> {
         let wrap = LedgerError::of(path);
         let db = Connection::open(path).map_err(&wrap)?;
         let mut ledger = Self::over(db, path, Extent::Everything);
@@ -375,10 +408,13 @@ impl Ledger {
     }
 }
 
-/// Allocates `RESERVED_BYTES` of the log. Where it cannot be done there is no reserve: it is no less a ledger.
+/// Allocates `RESERVED_BYTES` of the log, and its index. Where it cannot be done there is no reserve: it is no less a ledger.
 fn reserve(ledger: &Path) {
-    if let Ok(log) = File::options().write(true).open(wal(ledger)) {
-        let _ = rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, 0, RESERVED_BYTES);
+    let index = ledger.with_extension("sqlite-shm");
+    for (file, bytes) in [(wal(ledger), RESERVED_BYTES), (index, RESERVED_INDEX_BYTES)] {
+        if let Ok(file) = File::options().write(true).open(file) {
+            let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes);
+        }
     }
 }
 

@@ -22,7 +22,11 @@ impl StateDir {
     /// Makes it and what is always in it. A directory with files of somebody else is not made one, since
     /// `kiln clean` deletes whatever it finds under the names below: that is `AlreadyExists`.
     pub fn create(&self) -> io::Result<()> {
-        std::fs::create_dir_all(&self.root)?;
+        std::fs::create_dir_all(&self.root).map_err(|error| match self.root.metadata() {
+            // A directory that cannot be looked at is taken for something else by whoever makes it.
+            Err(why) if error.kind() == io::ErrorKind::AlreadyExists => why,
+            Ok(_) | Err(_) => error,
+        })?;
         let has_id = || std::fs::read_to_string(self.id()).is_ok_and(|id| !id.trim().is_empty());
         if !has_id() {
             if !self.ledger().exists() && self.has_strangers()? {
@@ -63,6 +67,11 @@ impl StateDir {
             }
         }
         Ok(false)
+    }
+
+    /// Directories that a run uses all the time: without them nothing can go well.
+    pub fn in_use(&self) -> Vec<PathBuf> {
+        vec![self.root.clone(), self.work(), self.packages(), self.sysroot(), self.logs()]
     }
 
     /// The directory itself.

@@ -7,7 +7,7 @@
 //! written, beside the loop, which never waits for a disk. `SQLite`'s own checkpoints, which move the log into the file,
 //! happen here as well.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -134,18 +134,19 @@ trait Disk: Send {
     fn rewrite(&mut self) -> Result<(), LedgerError>;
     /// The log becomes part of the file and is written from its start again.
     fn shrink(&mut self) -> rusqlite::Result<()>;
-    /// Whether what is open is what others find.
-    fn is_there(&self) -> bool;
+    /// What is not where it was, or is another one there.
+    fn missing(&self) -> Option<PathBuf>;
 }
 
 impl Writer {
-    /// Over a ledger that has been replayed.
+    /// Over a ledger that has been replayed. `beside`: what has to stay where it is, too.
     pub fn start(
         ledger: Ledger,
         health: Arc<Health>,
+        beside: &[PathBuf],
         audience: impl Audience + 'static,
     ) -> Result<Self, LedgerError> {
-        let disk = Files::open(&ledger.path)?;
+        let disk = Files::open(&ledger.path, beside)?;
         Self::with(ledger, health, audience, disk, PACE)
     }
 
@@ -249,8 +250,8 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
             let Some(work) = self.wait(!pending.is_empty(), not_before, failed > 0) else { return Ok(()) };
             pending.extend(work.entries);
             transactions += work.transactions;
-            if !self.disk.is_there() {
-                self.audience.lost(LedgerError::Gone { path: self.path });
+            if let Some(path) = self.disk.missing() {
+                self.audience.lost(LedgerError::Gone { path });
                 return Ok(());
             }
             if pending.is_empty() {
@@ -327,22 +328,26 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
 /// The ledger's files.
 struct Files {
     path: PathBuf,
-    /// Which file that is.
-    file: (u64, u64),
+    /// The ledger and what is beside it, and which file or directory each is.
+    places: Vec<(PathBuf, Id)>,
     db: Connection,
     log: Option<File>,
 }
 
 impl Files {
-    fn open(path: &Path) -> Result<Self, LedgerError> {
+    fn open(path: &Path, beside: &[PathBuf]) -> Result<Self, LedgerError> {
         let wrap = LedgerError::of(path);
         let db = Connection::open(path).map_err(&wrap)?;
         db.busy_timeout(MOVE_PATIENCE).map_err(&wrap)?;
         db.pragma_update(None, "synchronous", "NORMAL").map_err(&wrap)?;
         db.pragma_update(None, "wal_autocheckpoint", 0).map_err(&wrap)?;
-        let file =
-            path.metadata().map_err(|source| LedgerError::Unsynced { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file: (file.dev(), file.ino()), db, log: None })
+        let place = |path: &PathBuf| {
+            let place = path.metadata().map(|meta| (path.clone(), id(&meta)));
+            place.map_err(|source| LedgerError::Unsynced { path: path.clone(), source })
+        };
+        let own = path.to_owned();
+        let places = std::iter::once(&own).chain(beside).map(place).collect::<Result<_, _>>()?;
+        Ok(Self { path: own, places, db, log: None })
     }
 
     /// Whether all of the log was moved.
@@ -375,15 +380,23 @@ impl Disk for Files {
         self.move_log("RESTART").map(|_| ())
     }
 
-    fn is_there(&self) -> bool {
-        let log = self.log.as_ref().and_then(|log| log.metadata().ok());
-        let file = match self.path.metadata() {
-            Ok(file) => (file.dev(), file.ino()) == self.file,
+    fn missing(&self) -> Option<PathBuf> {
+        let is_there = |(path, known): &&(PathBuf, Id)| match path.metadata() {
+            Ok(meta) => id(&meta) == *known,
             // What cannot be looked at now may be there.
             Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
         };
-        file && log.is_none_or(|log| log.nlink() > 0)
+        let missing = self.places.iter().find(|place| !is_there(place)).map(|(path, _)| path.clone());
+        let log = self.log.as_ref().and_then(|log| log.metadata().ok());
+        missing.or_else(|| log.filter(|log| log.nlink() == 0).map(|_| wal(&self.path)))
     }
+}
+
+/// Names a file as long as it is there.
+type Id = (u64, u64);
+
+fn id(meta: &Metadata) -> Id {
+    (meta.dev(), meta.ino())
 }
 
 /// An error with what it came from.

@@ -309,8 +309,8 @@ fn a_chain_of_replaces_ends_the_same_whoever_of_it_is_built_again() {
     assert!(whole.at("a").contains('b') && whole.at("b").contains('c'), "{whole:?}");
     for lost in [&["a", "b"][..], &["b"], &["a"], &["b", "c"], &["a", "c"], &["a", "b", "c"]] {
         for name in lost {
-            for entry in std::fs::read_dir(space.state().join("packages").join(name)).unwrap() {
-                std::fs::remove_file(entry.unwrap().path()).unwrap();
+            for entry in fs::read_dir(space.state().join("packages").join(name)).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
             }
         }
         space.run(0);
