@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import common
 
@@ -28,6 +29,20 @@ BOOT_SECONDS = 900
 
 FLUSH, FUA, DISCARD = 1, 2, 4
 MAGIC = 0x6A736677736872
+
+
+class Habit(NamedTuple):
+    """When the kernel writes what nobody has asked it to: of ext4, and of the page cache (hundredths of a second)."""
+
+    options: str
+    writeback: int
+
+    def __str__(self):
+        return f"{self.options}, writeback {self.writeback / 100} s"
+
+
+# As kernels are; eager, so that much is under way at any moment.
+HABITS = (Habit("rw", 500), Habit("rw", 10), Habit("commit=1", 500), Habit("commit=1", 10))
 
 
 class Machine:
@@ -77,7 +92,7 @@ class Machine:
         subprocess.run(["mkfs.ext4", *options, path, f"{FILESYSTEM_BYTES >> 10}k"], env=path_of, check=True)
         return path
 
-    def boot(self, disk, first, options, name):
+    def boot(self, disk, first, habit, name):
         """From this disk, which stays as it is, to the end of what `init` does."""
         made = self.space / name
         made.mkdir()
@@ -90,7 +105,7 @@ class Machine:
         command = ["qemu-system-x86_64", "-M", "pc", "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(self.memory)]
         command += ["-display", "none", "-monitor", "none", "-serial", f"file:{console}", "-nic", "none", "-no-reboot"]
         command += ["-kernel", self.kernel, "-initrd", self.initrd]
-        words = f"first={first} options={options} behind={FILESYSTEM_BYTES}"
+        words = f"first={first} options={habit.options} writeback={habit.writeback} behind={FILESYSTEM_BYTES}"
         command += ["-append", f"console=ttyS0 quiet panic=-1 {words}"]
         command += ["-blockdev", f"driver=file,node-name=work,filename={work},{plain}"]
         command += ["-blockdev", f"driver=file,node-name=log,filename={log},{plain}"]
@@ -100,14 +115,14 @@ class Machine:
             command += ["-drive", f"if=virtio,format=raw,cache=unsafe,file={file}"]
         subprocess.run(command, stdin=subprocess.DEVNULL, timeout=BOOT_SECONDS, check=True)
         work.unlink()
-        return Boot(disk, made, first, options)
+        return Boot(disk, made, first, habit)
 
 
 class Boot:
     """What one boot has left behind."""
 
-    def __init__(self, disk, made, first, options):
-        self.disk, self.made, self.first, self.options = disk, made, first, options
+    def __init__(self, disk, made, first, habit):
+        self.disk, self.made, self.first, self.habit = disk, made, first, habit
         self.console = (made / "console").read_text(errors="replace").replace("\r", "")
         self.found, self.left = unpack(made / "found"), unpack(made / "left")
         self.log = Log(made / "log")
@@ -117,10 +132,13 @@ class Boot:
         return {int(run): int(code) for run, code in re.findall(r"^init: run (\d) ended with exit code (\d+)$", self.console, re.M)}
 
     def mounted(self):
-        return "init: run" in self.console or "failed: " not in self.console
+        return "init: run" in self.console
 
     def remove(self):
+        """With the disk that it was started from, if no other is."""
         shutil.rmtree(self.made)
+        if self.disk.name != "empty":
+            self.disk.unlink()
 
 
 @dataclass
@@ -151,9 +169,19 @@ class Cut:
     torn: int = 0
     marks: list = field(default_factory=list)
 
+    def __str__(self):
+        return (
+            f"before write {self.moment}, of definition {self.run()}; {self.kept} of {self.unflushed} writes "
+            f"after the last flush are there, {self.torn} torn"
+        )
+
     def run(self):
         """Which of the two definitions was being built."""
-        return max([int(mark.text.split()[1]) for mark in self.marks if mark.text.startswith("run ")], default=1)
+        return max(int(mark.text.split()[1]) for mark in self.marks)
+
+    def scrape(self):
+        """The last one before it."""
+        return next((mark.text for mark in reversed(self.marks) if mark.text.startswith("scrape ")), "")
 
 
 class Log:
@@ -184,6 +212,15 @@ class Log:
     def begin(self):
         """The first write after kiln was started."""
         return self.marks[0].at
+
+    def moment(self, chance):
+        """Any, but rather one when much was under way: after most of kiln's flushes there is but a write or two."""
+        under_way, counts = 0, []
+        for write in self.writes:
+            under_way = 0 if write.flags & FLUSH else under_way + 1
+            counts.append(under_way)
+        moments = [chance.randint(self.begin() + 1, len(self.writes)) for _ in range(chance.choice((1, 8)))]
+        return max(moments, key=lambda moment: counts[moment - 1])
 
     def cut(self, disk, moment, chance, out):
         """What `disk` may be when the power fails as write `moment` begins: all that was flushed and, of the rest, anything."""
