@@ -4,6 +4,7 @@ Files, symlinks, hard links, shared directories, paths taken over, sources that 
 the other fails, and may), tasks that fail at their first attempts, packages that are written straight into the sysroot.
 """
 
+import gzip
 import hashlib
 import io
 import json
@@ -49,7 +50,8 @@ def tarball(directory, number, chance):
     """As an entry of `sources`."""
     made = directory / f"upstream/source{number}.tar.gz"
     made.parent.mkdir(exist_ok=True)
-    with tarfile.open(made, "w:gz") as archive:
+    # Without the time of day: the same for the same seed, whenever.
+    with gzip.GzipFile(made, "wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for name in ("top/one", "top/sub/two", "top/sub/deep/three"):
             content = chance.randbytes(chance.randint(0, 40_000))
             facts = tarfile.TarInfo(name)
