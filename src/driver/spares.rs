@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::discard::TRASH;
+use super::identity::wall_now;
 use super::spawn::User;
 use super::work::Work;
 
@@ -20,6 +21,8 @@ const MOST: usize = 64;
 pub(super) struct Spares {
     /// `STATE/work`.
     work: PathBuf,
+    /// Tells its names from those of other starts, which may be being deleted.
+    since: i64,
     directories: Vec<PathBuf>,
     files: Vec<PathBuf>,
     count: u64,
@@ -27,7 +30,7 @@ pub(super) struct Spares {
 
 impl Spares {
     pub(super) fn new(work: PathBuf) -> Self {
-        Self { work, directories: Vec::new(), files: Vec::new(), count: 0 }
+        Self { work, since: wall_now(), directories: Vec::new(), files: Vec::new(), count: 0 }
     }
 
     /// Keeps a package's work directory if no script has left anything in it, and says whether it is gone. If not, what
@@ -65,7 +68,7 @@ impl Spares {
 
     fn name(&mut self) -> PathBuf {
         self.count += 1;
-        self.work.join(format!("{TRASH}spare.{}", self.count))
+        self.work.join(format!("{TRASH}spare.{}.{}", self.since, self.count))
     }
 }
 

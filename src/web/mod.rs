@@ -121,11 +121,16 @@ impl Bound {
         bounds: Bounds,
     ) -> Result<ServerHandle, WebError> {
         let scrapes = Arc::new(Scrapes::default());
-        let routes = routes::Routes { observer, build, scrapes: Arc::clone(&scrapes), limit: bounds.answer };
+        let routes = routes::Routes {
+            observer: Arc::clone(&observer),
+            build,
+            scrapes: Arc::clone(&scrapes),
+            limit: bounds.answer,
+        };
         type Server = server::Server<tokio::net::TcpListener, routes::Routes>;
         let server = Server::new(self.listener, Arc::new(routes), bounds).map_err(WebError::Start)?;
         let thread = Thread::start("web", |stopped| server.run(stopped))?;
-        Ok(ServerHandle { addr: self.addr, thread, scrapes })
+        Ok(ServerHandle { addr: self.addr, thread, scrapes, observer })
     }
 }
 
@@ -135,6 +140,7 @@ pub struct ServerHandle {
     addr: SocketAddr,
     thread: Thread,
     scrapes: Arc<Scrapes>,
+    observer: Arc<Observer>,
 }
 
 /// A thread that serves until it is told to stop, or nobody has this any more.
@@ -153,7 +159,10 @@ struct Scrapes {
 
 #[derive(Debug, Default)]
 struct Seen {
+    /// How many answers showed a run that did not go on, with so many records: before this run began those of the last were such,
+    /// too.
     last: u32,
+    records: u64,
     given_up: bool,
 }
 
@@ -175,9 +184,14 @@ impl ServerHandle {
         self.addr
     }
 
-    /// How many answers of `/metrics` showed a run that has ended or was stopped.
+    /// How many answers of `/metrics` showed the run as it is now, ended or stopped.
     pub fn final_scrapes(&self) -> u32 {
-        self.scrapes.lock().last
+        self.of_now(&self.scrapes.lock())
+    }
+
+    fn of_now(&self, seen: &Seen) -> u32 {
+        let records = self.observer.with(|progress| progress.counters().records);
+        if seen.records == records { seen.last } else { 0 }
     }
 
     /// Ends `wait_for_final_scrapes` from another thread.
@@ -189,7 +203,7 @@ impl ServerHandle {
     pub fn wait_for_final_scrapes(&self, count: u32, most: Duration) -> bool {
         let until = Instant::now() + most;
         let mut seen = self.scrapes.lock();
-        while seen.last < count {
+        while self.of_now(&seen) < count {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || seen.given_up {
                 return false;
@@ -231,8 +245,12 @@ impl Drop for Thread {
 }
 
 impl Scrapes {
-    fn count(&self) {
-        self.lock().last += 1;
+    fn count(&self, records: u64) {
+        let mut seen = self.lock();
+        if seen.records != records {
+            (seen.records, seen.last) = (records, 0);
+        }
+        seen.last += 1;
         self.more.notify_all();
     }
 

@@ -124,13 +124,13 @@ impl Routes {
     }
 
     fn metrics(&self, snapshot: Snapshot, gzip: bool) -> Answer {
-        let is_final = snapshot.is_final();
+        let is_final = snapshot.is_final().then_some(snapshot.counters.records);
         let answer = match metrics::render(self.build.clone(), snapshot, self.observer.sample()) {
             Ok(text) => Answer::new(metrics::CONTENT_TYPE, text.into_bytes()),
             Err(error) => return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         };
-        if is_final {
-            self.scrapes.count();
+        if let Some(records) = is_final {
+            self.scrapes.count(records);
         }
         if gzip { answer.compressed() } else { answer }
     }

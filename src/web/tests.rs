@@ -152,6 +152,25 @@ fn scrapes_of_the_final_state_are_counted_and_no_others() {
 }
 
 #[test]
+fn scrapes_of_the_run_before_are_none_of_this_ones_end() {
+    let mut story = Story::new(WORDS);
+    story.run(quick);
+    let observer =
+        Observer::new(story.progress(), StateDir::new(std::env::temp_dir()), Runner::Here(Arc::default()));
+    let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = bound.serve(Arc::clone(&observer), BuildInfo::default()).unwrap();
+    get(&server, "/metrics");
+    get(&server, "/metrics");
+    assert_eq!(server.final_scrapes(), 2);
+    story.run(quick);
+    observer.fold(&story.entries);
+    assert_eq!(server.final_scrapes(), 0);
+    assert!(!server.wait_for_final_scrapes(1, Duration::ZERO));
+    get(&server, "/metrics");
+    assert!(server.wait_for_final_scrapes(1, Duration::from_secs(30)));
+}
+
+#[test]
 fn what_is_folded_later_is_seen_later() {
     let story = finished();
     let observer = Observer::new(
