@@ -293,7 +293,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
         let complete = known.is_some_and(|merged| !merged.degraded && !merged.lost);
         let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun && !merged.lost);
         // What became of what was completed with this key, whatever is to be done now.
-        let found = known.filter(|_| complete || degraded).map(|merged| {
+        let found = known.filter(|merged| complete || degraded || merged.lost).map(|merged| {
             let key = key::stored(key, merged.degraded);
             let found = if installs {
                 // What no checkpoint covers may not be on disk as it was merged, whatever its size and times are.
@@ -345,6 +345,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
             Some(merged) if *merged.key != *key => {
                 "its recipe, its sources or something that it needs changed"
             }
+            Some(merged) if merged.lost && is_whole => "built again: its archive is damaged or gone",
             Some(merged) if merged.degraded => "was built without something optional that is there now",
             Some(_) => {
                 "built again: its files in the sysroot are damaged, and its archive is damaged or gone"

@@ -28,7 +28,7 @@ use super::super::stage::plan::MergeError;
 use super::super::stage::verify::Looked;
 use super::super::store::{Replaces, Store};
 use super::super::{DriverError, Job, prepare, verdict};
-use super::document::{Document, FORMAT, Package};
+use super::document::{Document, DocumentError, FORMAT, Package};
 use super::{archive_damage, keep, manifest_digest, sync};
 
 /// Something that is not as it should be.
@@ -369,6 +369,7 @@ impl Audit {
         for ((path, (number, package)), damage) in older.iter().zip(damage) {
             let Some(what) = damage else { continue };
             set(None, path)?;
+            without(state, package).map_err(prepare("write a checkpoint anew"))?;
             self.found.push(Found {
                 package: Some(Arc::clone(&package.package)),
                 checkpoint: Some(*number),
@@ -412,7 +413,24 @@ fn anew(job: &Job, past: &Past, store: &Store, broken: &BTreeSet<Arc<str>>, numb
     }
 }
 
-/// Makes a file and its manifest what another is, or takes it away.
+/// No checkpoint covers this any more: who goes back to one of these builds it again.
+fn without(state: &StateDir, package: &Package) -> Result<(), DocumentError> {
+    for number in keep::numbers(state)? {
+        let mut document = Document::load(&state.checkpoint(number))?;
+        if document.packages.contains(package) {
+            document.packages.retain(|other| other != package);
+            // Nor does an older one that is below it.
+            if document.base.is_some() {
+                document.removed.push(Arc::clone(&package.package));
+                document.removed.sort();
+            }
+            document.store(state)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a file what another is, or takes it away.
 fn set(from: Option<&Path>, to: &Path) -> Result<(), DriverError> {
     let fail = |source: io::Error| DriverError::State { path: to.to_owned(), source };
     let Some(from) = from else {
