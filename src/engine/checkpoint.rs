@@ -90,6 +90,11 @@ impl Checkpoints {
         self.taking.is_none()
     }
 
+    /// Nobody waits for the one that is under way.
+    pub(super) fn abandon(&mut self) {
+        self.taking = None;
+    }
+
     /// A package begins to write into the sysroot itself.
     pub(super) fn disturb(&mut self) {
         if let Some(taking) = &mut self.taking {

@@ -439,6 +439,8 @@ impl Engine {
         let again = self.closing == Some(Ending::Stopped);
         self.close(now, Ending::Stopped, out);
         if again {
+            // Without its record it is none, and the next start deletes what there is of it.
+            self.checkpoints.abandon();
             out.extend(self.running.keys().map(|task| Effect::Kill { task: *task, at_once: true }));
         }
     }

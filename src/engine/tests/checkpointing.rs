@@ -403,3 +403,35 @@ fn a_look_that_a_checkpoint_overtakes_lets_nobody_begin() {
          8 > end Completed",
     );
 }
+
+#[test]
+fn who_says_stop_twice_does_not_wait_for_the_one_under_way() {
+    check(
+        "checkpoints 1
+         phase base
+           a: build
+           b: build < a",
+        1,
+        "0 begin
+         0 measured base
+         1 ok a.build
+         2 stop
+         3 fail b.build
+         4 stop",
+        "0 + run_started b1
+         0 + decided reused= archived= skipped=
+         0 > measure base
+         0 + phase_started base
+         0 + task_started a.build#1
+         0 > start a.build#1 j1 fresh
+         1 + task_finished a.build#1
+         1 + package_completed a
+         1 > checkpoint 1 full a
+         1 + task_started b.build#1
+         1 > start b.build#1 j1 fresh
+         2 > term b.build
+         3 + task_interrupted b.build#1
+         4 + run_paused stopped
+         4 > end Stopped",
+    );
+}
