@@ -55,7 +55,11 @@ impl Restore {
         let by = control::name(rustix::process::getuid().as_raw()).into();
         match restore::restore(&job, number, by) {
             Ok(restored) => self.tell(number, &restored)?,
-            Err(error @ (RestoreError::Unknown { .. } | RestoreError::OtherDefinition { .. })) => {
+            Err(
+                error @ (RestoreError::Unknown { .. }
+                | RestoreError::NothingThere { .. }
+                | RestoreError::OtherDefinition { .. }),
+            ) => {
                 output::say(&format!("kiln: {error}"));
                 return Ok(Exit::Usage);
             }

@@ -98,13 +98,25 @@ fn write_and_read(chores: &Chores, order: &Order) -> Result<Covered, CheckpointE
     let base = usable_base(state, order);
     let kind = if base.is_some() { CheckpointType::Incremental } else { CheckpointType::Full };
     let wanted = match (order.kind, base.is_some()) {
-        // What it should have added to is gone: so it covers everything.
-        (CheckpointType::Incremental, false) => order.installed.complete(),
-        (CheckpointType::Incremental | CheckpointType::Full, _) => order.packages.clone(),
+        (CheckpointType::Incremental, true) => order.packages.clone(),
+        // Whatever is in the sysroot, of earlier runs and other recipes too; or what it should have added to is gone.
+        (CheckpointType::Full, _) | (CheckpointType::Incremental, false) => order.installed.complete(),
     };
     let items = items(chores, order, &wanted)?;
+    let mut damaged = Vec::new();
     for item in &items {
-        keep::keep(state, &item.package)?;
+        match (keep::keep(state, &item.package), chores.plan.find(&item.package.package)) {
+            (Err(DocumentError::Io { source, .. }), Some(package))
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                let (path, what) = ("its archive".into(), "is missing".into());
+                damaged.push(Damaged { package, path, what, others: 0, archive: false });
+            }
+            (kept, _) => kept?,
+        }
+    }
+    if !damaged.is_empty() {
+        return Ok(Covered { kind, packages: Vec::new(), verified: false, damaged });
     }
     sync(&[&state.sysroot(), &state.checkpoints()])?;
     let gone = |name: &Arc<str>| order.installed.get(name).is_none();
@@ -122,7 +134,6 @@ fn write_and_read(chores: &Chores, order: &Order) -> Result<Covered, CheckpointE
         removed: removed.filter(|name| gone(name)).cloned().collect(),
     };
     document.store(state)?;
-    let mut damaged = Vec::new();
     if order.verify {
         let path = state.checkpoint(order.number);
         forget_pages(&path).map_err(|source| DocumentError::Io { path: path.clone(), source })?;

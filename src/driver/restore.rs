@@ -55,6 +55,12 @@ pub enum RestoreError {
         /// What there is.
         known: Vec<u32>,
     },
+    /// There has been no run.
+    #[error("`{}` has no run yet", .path.display())]
+    NothingThere {
+        /// The state directory.
+        path: PathBuf,
+    },
     /// What it says cannot be read.
     #[error("checkpoint {number} cannot be restored")]
     Document {
@@ -101,7 +107,13 @@ pub fn salvage(job: &Job) -> Result<Salvaged, DriverError> {
 /// it.
 pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, RestoreError> {
     let state = &job.state;
+    // Whatever else is there is nothing of ours, and stays.
+    let kept = keep::numbers(state).map_err(|source| RestoreError::Document { number, source })?;
+    if kept.is_empty() && !state.ledger().with_extension("durable").exists() && !state.ledger().exists() {
+        return Err(RestoreError::NothingThere { path: state.root().to_owned() });
+    }
     let _lock = RunnerLock::take(state.root(), &state.lock()).map_err(DriverError::from)?;
+    state.create().map_err(state_error(state.root()))?;
     let saved = salvage(job)?;
     let mut past = Past::new(&job.plan);
     for entry in &saved.entries {
@@ -110,7 +122,6 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
     past.must_be_of(job)?;
     let document = document(job, number)?;
     check_archives(state, number, &document.packages)?;
-    let kept = keep::numbers(state).map_err(|source| RestoreError::Document { number, source })?;
     // What a ledger knows is not forgotten; of one that knows nothing any more, those count that this one may build on.
     let checkpoints =
         kept.into_iter().filter(|kept| *kept <= number || past.checkpoints.contains(kept)).collect();
@@ -118,12 +129,6 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
     let known = completed_before(&saved.entries, number);
     let place = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let place = fresh(&state.aside(), &place).map_err(state_error(&state.aside()))?;
-    let ledger = if saved.damage.is_some() {
-        Ledger::replace(&state.ledger(), &place, &saved.entries)
-    } else {
-        Ledger::open(&state.ledger())
-    };
-    let mut ledger = ledger.map_err(DriverError::from)?;
     let aside = younger(state, &known, &document.packages)?;
     let record = Record::Restored {
         checkpoint: number,
@@ -135,12 +140,11 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
         checkpoints,
         by,
     };
-    let wall = wall_now();
-    let records = [record];
-    let seq = ledger.append(past.last, wall, &records).map_err(DriverError::from)?;
-    ledger.sync().map_err(DriverError::from)?;
-    let [record] = records;
-    past.fold(&job.plan, &Entry { seq, at: past.last, wall, record });
+    let seq = saved.entries.last().map_or(0, |entry| entry.seq) + 1;
+    let entry = Entry { seq, at: past.last, wall: wall_now(), record };
+    past.fold(&job.plan, &entry);
+    let records = saved.entries.len();
+    let mut ledger = write(state, &place, saved.entries, saved.damage.is_some(), entry)?;
     let finished = finish(job, &past)?;
     ledger.append(past.last, wall_now(), &finished).map_err(DriverError::from)?;
     ledger.sync().map_err(DriverError::from)?;
@@ -153,8 +157,27 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
         packages: document.packages.iter().map(|package| Arc::clone(&package.package)).collect(),
         aside: aside.into_iter().collect(),
         place,
-        damage: saved.damage.map(|damage| (damage, saved.entries.len())),
+        damage: saved.damage.map(|damage| (damage, records)),
     })
+}
+
+/// Records it: in the ledger or, where that is damaged, in one that takes its place and has it from the first.
+fn write(
+    state: &StateDir,
+    place: &Path,
+    mut entries: Vec<Entry>,
+    damaged: bool,
+    entry: Entry,
+) -> Result<Ledger, DriverError> {
+    let path = state.ledger();
+    if damaged {
+        entries.push(entry);
+        return Ok(Ledger::replace(&path, place, &entries)?);
+    }
+    let mut ledger = Ledger::open(&path)?;
+    ledger.append(entry.at, entry.wall, &[entry.record])?;
+    ledger.sync()?;
+    Ok(ledger)
 }
 
 /// Makes the files what the last `Restored` says, if that has not been done. What is to be recorded then.
@@ -179,7 +202,8 @@ pub(super) fn finish(job: &Job, past: &Past) -> Result<Vec<Record>, DriverError>
     }
     // All that no package has goes, and all that is not as it should be comes back.
     store.undo("", None).map_err(prepare("bring the sysroot back"))?;
-    checkpoint::sync(&[&state.sysroot(), &state.packages()]).map_err(prepare("sync the sysroot"))?;
+    checkpoint::sync(&[&state.sysroot(), &state.packages(), &state.aside()])
+        .map_err(prepare("sync the sysroot"))?;
     let record = Record::RestoreFinished { checkpoint: number };
     Ok(vec![record])
 }
@@ -288,14 +312,21 @@ fn younger(
     Ok(younger.into_iter().map(|(package, key)| Aside { package, key }).collect())
 }
 
-/// Moves an archive and its manifest, as far as they are there.
+/// Moves an archive and its manifest, as far as they are there. What is aside already is what was to be set aside: here is half of
+/// what should come in its place, from a try that was cut off.
 fn move_aside(state: &StateDir, place: &Path, package: &str, key: &str) -> io::Result<()> {
     let to = place.join(package);
     for from in [state.archive(package, key), state.manifest(package, key)] {
-        if from.exists() {
-            fs::create_dir_all(&to)?;
-            fs::rename(&from, to.join(from.file_name().unwrap_or_default()))?;
+        let there = to.join(from.file_name().unwrap_or_default());
+        if !from.exists() {
+            continue;
         }
+        if there.exists() {
+            fs::remove_file(&from)?;
+            continue;
+        }
+        fs::create_dir_all(&to)?;
+        fs::rename(&from, there)?;
     }
     Ok(())
 }
@@ -322,7 +353,10 @@ fn fresh(above: &Path, name: &str) -> io::Result<PathBuf> {
     for number in 1.. {
         let path = above.join(if number == 1 { name.to_owned() } else { format!("{name}-{number}") });
         match fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
+            Ok(()) => {
+                fs::File::open(above)?.sync_all()?;
+                return Ok(path);
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

@@ -94,12 +94,13 @@ impl std::fmt::Debug for Message {
 #[derive(Debug)]
 pub struct Driver {
     job: Job,
-    _lock: RunnerLock,
     ledger: Writer,
     health: Arc<Health>,
     past: Past,
     inbox: Receiver<Message>,
     remote: Remote,
+    /// Last: nobody else may begin before the ledger's thread has ended.
+    _lock: RunnerLock,
 }
 
 /// A task in flight.
@@ -273,6 +274,7 @@ impl Driver {
             space,
             replies: Vec::new(),
             held: Vec::new(),
+            stopping: false,
             discarder,
             spares,
             base,
@@ -306,6 +308,8 @@ struct Shift<'a> {
     replies: Vec<(Sender<Reply>, Reply)>,
     /// What came while nothing could be recorded.
     held: Vec<Message>,
+    /// Somebody wants the run to end.
+    stopping: bool,
     discarder: Discarder,
     spares: Spares,
     base: Time,
@@ -343,6 +347,10 @@ impl Shift<'_> {
                 }));
                 self.driver.past.fold_live(&records, wall_now());
                 self.record(now, records)?;
+            }
+            if !self.replies.is_empty() {
+                // What a person is told must not be taken back.
+                self.driver.ledger.settle();
             }
             for (reply, said) in self.replies.drain(..) {
                 // Another answer to it may have come in the same moment, or the end of the run.

@@ -174,10 +174,10 @@ impl Installed {
         self.failed_checks.get(package).is_some_and(|failed| failed.contains(key))
     }
 
-    /// Names of all that are complete and not being built again.
+    /// Names of all that are in the sysroot as they were completed, whether or not they are being built again.
     pub(super) fn complete(&self) -> Vec<Arc<str>> {
-        let complete = self.packages.iter().filter(|(_, merged)| !merged.begun);
-        complete.map(|(name, _)| Arc::clone(name)).collect()
+        let complete = self.packages.keys().filter(|name| !self.unfinished.contains_key(*name));
+        complete.map(Arc::clone).collect()
     }
 
     /// All packages, in the order in which they were completed.

@@ -17,7 +17,7 @@ use crate::plan::key;
 
 use super::look::Past;
 use super::work::remove_tree;
-use super::{DriverError, Job};
+use super::{DriverError, Job, prepare};
 
 /// What to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,10 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
         read?;
     }
     past.must_be_of(job)?;
+    if !what.all && past.restoring().is_some() {
+        let source = io::Error::other("`kiln run` or `kiln checkpoint verify` finishes it");
+        return Err(prepare("clean while a checkpoint is only half restored")(source));
+    }
     if what.all {
         // By name: `--state` may have been any directory. The lock stays, held or not: who waits for it must not
         // find another one in its place.

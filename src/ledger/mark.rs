@@ -9,10 +9,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::chain::Link;
+
+/// So often it is read until it is the same twice.
+const AGAIN: usize = 5;
 
 /// The file, open for writing.
 #[derive(Debug)]
@@ -39,14 +42,38 @@ impl Mark {
         Ok(Self(file))
     }
 
+    /// Another file in the place of the old one, for another ledger in the place of the old one.
+    pub(super) fn replace(ledger: &Path, link: Link) -> io::Result<()> {
+        let path = Self::place(ledger);
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix("id").tempfile_in(parent)?;
+        file.as_file().write_all_at(Self::text(link).as_bytes(), 0)?;
+        file.as_file().sync_all()?;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        file.persist(&path)?;
+        File::open(parent)?.sync_all()
+    }
+
+    fn text(link: Link) -> String {
+        format!("{:020} {}\n", link.seq, link.hash.to_hex())
+    }
+
     /// All up to here is on disk.
     pub(super) fn set(&self, link: Link) -> io::Result<()> {
-        self.0.write_all_at(format!("{:020} {}\n", link.seq, link.hash.to_hex()).as_bytes(), 0)
+        self.0.write_all_at(Self::text(link).as_bytes(), 0)
     }
 
     /// What the file of a ledger says. `None`: there is none (an older kiln's ledger), or it is not as `set` wrote it.
     pub(super) fn read(ledger: &Path) -> Option<Link> {
-        let text = std::fs::read_to_string(Self::place(ledger)).ok()?;
+        let read = || std::fs::read_to_string(Self::place(ledger)).ok();
+        let mut text = read()?;
+        // It may be written at this moment.
+        for again in std::iter::from_fn(read).take(AGAIN) {
+            if again == text {
+                break;
+            }
+            text = again;
+        }
         let (seq, hash) = text.strip_suffix('\n')?.split_once(' ')?;
         Some(Link { seq: seq.parse().ok()?, hash: blake3::Hash::from_hex(hash).ok()? })
     }

@@ -136,6 +136,8 @@ impl LedgerError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { path: path.clone(), reason: source.to_string() }
             }
+            // Statements are always the same: it is the tables that are not.
+            Some(ErrorCode::Unknown) => Self::Damaged { path: path.clone(), reason: source.to_string() },
             _ if source.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHORT_READ) => {
                 Self::Damaged { path: path.clone(), reason: "it ends within a page".into() }
             }
@@ -214,6 +216,10 @@ impl Ledger {
         let mut ledger = Self::over(db, path, Extent::Everything);
         ledger.prepare().map_err(&wrap)?;
         match ledger.version()? {
+            0 if Mark::read(path).is_some_and(|mark| mark.seq > 0) => {
+                let reason = "its records are gone".into();
+                return Err(LedgerError::Damaged { path: ledger.path, reason });
+            }
             0 => ledger.db.execute_batch(&format!("BEGIN; {CREATE} COMMIT;")).map_err(&wrap)?,
             1 => ledger.migrate().map_err(&wrap)?,
             SCHEMA => {}
@@ -221,6 +227,7 @@ impl Ledger {
         }
         ledger.tip = ledger.last().map_err(&wrap)?;
         reserve(path);
+        reserve_index(path);
         Ok(ledger)
     }
 
@@ -231,8 +238,10 @@ impl Ledger {
 
     /// Opens the ledger for reading; `None` where there is none yet.
     pub fn open_to_read(path: &Path, extent: Extent) -> Result<Option<Self>, LedgerError> {
+        let once = || Mark::read(path).is_some_and(|mark| mark.seq > 0);
+        let gone = |reason: &str| LedgerError::Damaged { path: path.to_owned(), reason: reason.into() };
         if !path.exists() {
-            return Ok(None);
+            return if once() { Err(gone("it is gone")) } else { Ok(None) };
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let (mut ledger, version) =
@@ -248,6 +257,7 @@ impl Ledger {
                 Self::open_as(path, &uri, flags | OpenFlags::SQLITE_OPEN_URI, extent).map_err(|_| error)
             })?;
         match version {
+            0 if once() => Err(gone("its version is gone")),
             0 => Ok(None), // being made this moment
             1 => {
                 ledger.chained = false;
@@ -408,13 +418,20 @@ impl Ledger {
     }
 }
 
-/// Allocates `RESERVED_BYTES` of the log, and its index. Where it cannot be done there is no reserve: it is no less a ledger.
+/// Allocates `RESERVED_INDEX_BYTES` of the log's index.
+fn reserve_index(ledger: &Path) {
+    if let Ok(index) = File::options().write(true).open(ledger.with_extension("sqlite-shm")) {
+        let _ = rustix::fs::fallocate(&index, FallocateFlags::KEEP_SIZE, 0, RESERVED_INDEX_BYTES);
+        // Whoever closes any descriptor of a file gives up all locks that his process has on it. `SQLite`'s is what keeps the next
+        // reader from taking this index for that of a dead process, and cutting it off under the living one. So it stays open.
+        std::mem::forget(index);
+    }
+}
+
+/// Allocates `RESERVED_BYTES` of the log. Where it cannot be done there is no reserve: it is no less a ledger.
 fn reserve(ledger: &Path) {
-    let index = ledger.with_extension("sqlite-shm");
-    for (file, bytes) in [(wal(ledger), RESERVED_BYTES), (index, RESERVED_INDEX_BYTES)] {
-        if let Ok(file) = File::options().write(true).open(file) {
-            let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes);
-        }
+    if let Ok(log) = File::options().write(true).open(wal(ledger)) {
+        let _ = rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, 0, RESERVED_BYTES);
     }
 }
 

@@ -99,7 +99,7 @@ impl StateDir {
     /// directory.
     pub fn everything(&self) -> Vec<PathBuf> {
         let mut all = vec![self.work(), self.checkpoints(), self.packages(), self.sysroot()];
-        all.extend([self.aside(), self.logs(), self.sources()]);
+        all.extend([self.aside(), self.logs(), self.sources(), self.ledger().with_extension("new")]);
         all.extend([self.control(), self.id()]);
         all.extend(super::FILES.iter().rev().map(|end| self.ledger().with_extension(end)));
         all

@@ -4,6 +4,7 @@
 //! done about what is lost (`driver::restore`).
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use super::mark::Mark;
@@ -38,14 +39,19 @@ impl Salvaged {
 }
 
 impl Ledger {
-    /// A new ledger of these records in the place of the damaged one, whose files are moved to `aside`. Killed in between it
-    /// leaves a damaged ledger, and all of it is done again.
+    /// A new ledger of these records in the place of the damaged one, whose files are kept `aside`. Killed at any moment it leaves
+    /// the one or the other, or a ledger that does not reach its durable mark, which is damaged: the mark is replaced last.
     pub fn replace(path: &Path, aside: &Path, entries: &[Entry]) -> Result<Self, LedgerError> {
         let io = |source| LedgerError::Unsynced { path: path.to_owned(), source };
         let parent = path.parent().unwrap_or(Path::new("."));
-        let beside = tempfile::Builder::new().prefix(".ledger-").tempdir_in(parent).map_err(io)?;
-        let new = beside.path().join("ledger.sqlite");
-        {
+        let sync = |dir: &Path| File::open(dir).and_then(|dir| dir.sync_all()).map_err(io);
+        let beside = path.with_extension("new");
+        if beside.is_dir() {
+            fs::remove_dir_all(&beside).map_err(io)?;
+        }
+        fs::create_dir(&beside).map_err(io)?;
+        let new = beside.join("ledger.sqlite");
+        let tip = {
             let mut ledger = Self::open(&new)?;
             let wrap = LedgerError::of(&new);
             ledger.db.execute_batch("BEGIN").map_err(&wrap)?;
@@ -53,20 +59,30 @@ impl Ledger {
                 ledger.tip = ledger.insert(*at, *wall, std::slice::from_ref(record)).map_err(&wrap)?;
             }
             ledger.db.execute_batch("COMMIT").map_err(&wrap)?;
-        } // Closed, it is one file.
+            ledger.tip
+        }; // Closed, it is one file.
         File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
         fs::create_dir_all(aside).map_err(io)?;
-        // The log first: over another file it would be taken for that one's.
-        for end in FILES.iter().rev() {
+        for end in FILES {
             let from = path.with_extension(end);
-            if from.exists() {
-                fs::rename(&from, aside.join(from.file_name().unwrap_or_default())).map_err(io)?;
+            let to = aside.join(from.file_name().unwrap_or_default());
+            if from.exists() && !to.exists() {
+                fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(io)?;
             }
         }
+        sync(aside)?;
+        // The log first: over another file it would be taken for that one's.
+        for end in ["sqlite-wal", "sqlite-shm"] {
+            match fs::remove_file(path.with_extension(end)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        sync(parent)?;
         fs::rename(&new, path).map_err(io)?;
-        File::open(parent).and_then(|dir| dir.sync_all()).map_err(io)?;
-        let ledger = Self::open(path)?;
-        ledger.sync()?;
-        Ok(ledger)
+        sync(parent)?;
+        Mark::replace(path, tip).map_err(io)?;
+        fs::remove_dir_all(&beside).map_err(io)?;
+        Self::open(path)
     }
 }

@@ -253,6 +253,52 @@ fn of_a_ledger_that_is_gone_or_garbage_nothing_can_be_read() {
     std::fs::remove_file(&path).unwrap();
     let saved = Salvaged::read(&path).unwrap();
     assert_eq!(saved.damage.as_deref(), Some("it is gone"));
-    let said = Ledger::open(&path).unwrap().replay(|_| ()).unwrap_err().to_string();
-    assert!(said.contains("record 1 is missing"), "{said}");
+    let said = Ledger::open(&path).unwrap_err().to_string();
+    assert!(said.contains("its records are gone"), "{said}");
+}
+
+/// Whether this process has a lock on a file, as the kernel sees it.
+fn is_locked(file: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = format!(":{} ", file.metadata().unwrap().ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let own = format!(" {} ", std::process::id());
+    locks.lines().any(|line| line.contains("POSIX") && line.contains(&own) && line.contains(&inode))
+}
+
+#[test]
+fn no_reader_takes_the_index_of_a_living_writer_for_that_of_a_dead_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = three(&dir);
+    let ledger = Ledger::open(&path).unwrap();
+    let index = path.with_extension("sqlite-shm");
+    assert!(is_locked(&index));
+    let writer = writer::Writer::start(ledger, std::sync::Arc::default(), &[], Deaf).unwrap();
+    assert!(is_locked(&index));
+    writer.finish().unwrap();
+}
+
+struct Deaf;
+
+impl writer::Audience for Deaf {
+    fn durable(&mut self, _: Vec<Entry>) {}
+    fn lost(&mut self, _: LedgerError) {}
+}
+
+#[test]
+fn a_ledger_is_replaced_or_damaged_whenever_that_is_cut_off() {
+    // As far as it had come: files of the new one that are in place, of the old one that are gone.
+    let dir = tempfile::tempdir().unwrap();
+    let path = three(&dir);
+    damage(&path, "UPDATE records SET wall = 0 WHERE seq = 3");
+    let saved = Salvaged::read(&path).unwrap();
+    let mark = std::fs::read(path.with_extension("durable")).unwrap();
+    Ledger::replace(&path, &dir.path().join("aside"), &saved.entries).unwrap();
+    // All but the mark.
+    std::fs::write(path.with_extension("durable"), mark).unwrap();
+    let again = Salvaged::read(&path).unwrap();
+    assert_eq!(again.damage.as_deref(), Some("record 3 is missing"));
+    assert_eq!(again.entries, saved.entries);
+    let mut ledger = Ledger::replace(&path, &dir.path().join("aside2"), &again.entries).unwrap();
+    assert_eq!(all(&mut ledger), saved.entries);
 }

@@ -99,6 +99,7 @@ pub struct Writer {
     ledger: Ledger,
     health: Arc<Health>,
     shared: Arc<Shared>,
+    pace: Pace,
     thread: Option<JoinHandle<Result<(), LedgerError>>>,
 }
 
@@ -106,6 +107,8 @@ pub struct Writer {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Something has got to the disk, or has not.
+    settled: Condvar,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,10 @@ struct State {
     entries: Vec<Entry>,
     tip: Link,
     transactions: u64,
+    /// The last record that is known to be on disk.
+    durable: i64,
+    /// Somebody waits.
+    hurry: bool,
     closing: bool,
 }
 
@@ -158,8 +165,11 @@ impl Writer {
         pace: Pace,
     ) -> Result<Self, LedgerError> {
         let unsynced = |source| LedgerError::Unsynced { path: ledger.path.clone(), source };
-        let state = State { entries: Vec::new(), tip: ledger.tip, transactions: 0, closing: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let (tip, durable) = (ledger.tip, ledger.tip.seq);
+        let state =
+            State { entries: Vec::new(), tip, transactions: 0, durable, hurry: false, closing: false };
+        let shared =
+            Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), settled: Condvar::new() });
         let syncer = Syncer {
             path: ledger.path.clone(),
             mark: Mark::open(&ledger.path).map_err(unsynced)?,
@@ -171,7 +181,7 @@ impl Writer {
         };
         let thread = std::thread::Builder::new().name("sync".into()).spawn(move || syncer.run());
         let thread = Some(thread.map_err(unsynced)?);
-        Ok(Self { ledger, health, shared, thread })
+        Ok(Self { ledger, health, shared, pace, thread })
     }
 
     /// Writes records in one transaction and takes them; or none, and they stay.
@@ -196,6 +206,20 @@ impl Writer {
         Ok(())
     }
 
+    /// Waits until what is written is on disk, or cannot be brought there.
+    pub fn settle(&self) {
+        let mut state = lock(&self.shared.state);
+        state.hurry = true;
+        self.shared.changed.notify_one();
+        while state.durable < self.ledger.tip.seq
+            && lock(&self.health.said).unsynced.is_none()
+            && self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        {
+            let wait = self.shared.settled.wait_timeout(state, self.pace.look);
+            state = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Brings what is left to the disk and tells of it.
     pub fn finish(mut self) -> Result<(), LedgerError> {
         self.close()
@@ -206,8 +230,11 @@ impl Writer {
         self.shared.changed.notify_one();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            // One that has panicked has said so.
-            Some(Err(_)) | None => Ok(()),
+            Some(Err(_)) => {
+                let source = io::Error::other("the thread that syncs it has panicked");
+                Err(LedgerError::Unsynced { path: self.ledger.path.clone(), source })
+            }
+            None => Ok(()),
         }
     }
 }
@@ -251,8 +278,8 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
             pending.extend(work.entries);
             transactions += work.transactions;
             if let Some(path) = self.disk.missing() {
-                self.audience.lost(LedgerError::Gone { path });
-                return Ok(());
+                self.audience.lost(LedgerError::Gone { path: path.clone() });
+                return Err(LedgerError::Gone { path });
             }
             if pending.is_empty() {
                 continue;
@@ -260,7 +287,11 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
             last = Some(Instant::now());
             let synced = self.bring(work.tip, failed > 0);
             {
-                let state = lock(&self.shared.state);
+                let mut state = lock(&self.shared.state);
+                if synced.is_ok() {
+                    state.durable = work.tip.seq;
+                }
+                self.shared.settled.notify_all();
                 let left = if synced.is_ok() { &state.entries } else { &pending };
                 self.health.synced(synced.as_ref().err(), left.first().map(|entry| entry.wall));
             }
@@ -294,7 +325,7 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
                 return None;
             }
             let left = not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-            let hurry = state.closing && !failed;
+            let hurry = (state.closing || state.hurry) && !failed;
             if something && (hurry || left.is_zero()) {
                 break;
             }
@@ -306,6 +337,7 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
                 break;
             }
         }
+        state.hurry = false;
         Some(Work {
             entries: std::mem::take(&mut state.entries),
             tip: state.tip,

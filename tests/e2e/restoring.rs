@@ -212,3 +212,44 @@ fn nothing_is_restored_under_a_live_runner() {
     go.open();
     kiln.wait().exits(0);
 }
+
+#[test]
+fn checkpoints_that_were_taken_after_a_restore_can_be_restored_when_older_ones_are_dropped() {
+    let space = Space::new();
+    let names: Vec<String> = (10..24).map(|number| format!("p{number}")).collect();
+    space.document(&format!(
+        "build_phases:\n  all: {{order: 1, steps: [{}]}}\nprogress_tracking: {{checkpoints: {{frequency: 1}}}}\n",
+        names.join(", ")
+    ));
+    let package = |name: &String| {
+        format!("package: {name}\nversion: 1\ntasks: {{install: 'echo {name} > \"$DESTDIR/{name}\"'}}\n")
+    };
+    space.recipes(&names.iter().map(package).collect::<Vec<_>>().join("---\n"));
+    space.run(0);
+    let whole = space.sysroot();
+    let kept = || -> Vec<String> {
+        let list = space.kiln(&["checkpoint", "list", "--json"]).exits(0).json();
+        let kept = list.as_array().unwrap().iter().filter(|row| row["kept"] == true);
+        kept.map(|row| row["checkpoint"].to_string()).collect()
+    };
+    restore(&space, &kept()[0], 0);
+    assert_ne!(space.sysroot().files().len(), names.len());
+    space.run(0);
+    space.sysroot().assert_identical(&whole);
+    for number in kept() {
+        restore(&space, &number, 0);
+        space.kiln(&["checkpoint", "verify"]).exits(0).says("");
+    }
+    space.run(0);
+    space.sysroot().assert_identical(&whole);
+}
+
+#[test]
+fn what_is_nothing_of_ours_stays() {
+    let space = two_phases();
+    let precious = space.state().join("sysroot/precious");
+    fs::create_dir_all(&precious).unwrap();
+    restore(&space, "0", 2).says("has no run yet");
+    assert!(precious.exists());
+    assert_eq!(fs::read_dir(space.state()).unwrap().count(), 1);
+}

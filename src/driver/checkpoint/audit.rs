@@ -27,7 +27,7 @@ use super::super::stage::manifest::Manifest;
 use super::super::stage::plan::MergeError;
 use super::super::stage::verify::Looked;
 use super::super::store::{Replaces, Store};
-use super::super::{DriverError, Job, prepare, verdict};
+use super::super::{DriverError, Job, prepare, restore, verdict};
 use super::document::{Document, DocumentError, FORMAT, Package};
 use super::{archive_damage, keep, manifest_digest, sync};
 
@@ -110,6 +110,11 @@ pub fn audit(job: &Job) -> Result<Audit, DriverError> {
     let mut past = Past::new(&job.plan);
     ledger.replay(|entry| past.fold(&job.plan, &entry))?;
     past.must_be_of(job)?;
+    // Killed while a checkpoint was being restored.
+    let finished = restore::finish(job, &past)?;
+    if !finished.is_empty() {
+        ledger.append(past.last, wall_now(), &finished)?;
+    }
     let at = wall_now();
     let mut audit = Audit::default();
     audit.manifests(&past, state)?;
@@ -300,6 +305,13 @@ impl Audit {
             match keep::covered(state, number) {
                 Ok(document) => {
                     whole.insert(number, document);
+                }
+                // What cannot be read now may be another time, and by another kiln.
+                Err(error @ DocumentError::Newer { .. }) => {
+                    return Err(prepare("read a checkpoint")(error));
+                }
+                Err(DocumentError::Io { path, source }) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(DriverError::State { path, source });
                 }
                 Err(error) => {
                     let path = state.checkpoint(number);

@@ -82,6 +82,14 @@ pub enum DocumentError {
         /// Why.
         source: io::Error,
     },
+    /// A kiln of the future wrote it.
+    #[error("`{}` has format {found}, this kiln knows {FORMAT}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
     /// It is not what was written.
     #[error("`{}` is damaged: {reason}", path.display())]
     Damaged {
@@ -119,8 +127,7 @@ impl Document {
             return Err(damaged("its digest is another".into()));
         }
         if sealed.checkpoint.format != FORMAT {
-            let found = sealed.checkpoint.format;
-            return Err(damaged(format!("it has format {found}, this kiln knows {FORMAT}")));
+            return Err(DocumentError::Newer { path: path.to_owned(), found: sealed.checkpoint.format });
         }
         Ok(sealed.checkpoint)
     }

@@ -19,7 +19,10 @@ use std::sync::Arc;
 
 use crate::ledger::place::StateDir;
 
+use super::super::stage::archive;
+use super::super::stage::manifest::Manifest;
 use super::document::{Document, DocumentError, Package};
+use super::manifest_digest;
 
 /// So many are kept whatever they were taken for.
 pub const NEWEST: usize = 8;
@@ -81,9 +84,28 @@ pub(super) fn keep(state: &StateDir, package: &Package) -> Result<(), DocumentEr
         if let Some(dir) = to.parent() {
             fs::create_dir_all(dir).map_err(at(dir))?;
         }
-        link(&from, &to).map_err(at(&to))?;
+        if are_one(&from, &to) || is_whole(state, package, digest, &to) {
+            continue;
+        }
+        // What has this name is damaged, or not there.
+        let mut new = to.clone().into_os_string();
+        new.push(".tmp");
+        remove(Path::new(&new))?;
+        link(&from, Path::new(&new)).map_err(at(&from))?;
+        fs::rename(&new, &to).map_err(at(&to))?;
     }
     Ok(())
+}
+
+/// Whether a kept file that is no link is what it should be.
+fn is_whole(state: &StateDir, package: &Package, digest: &str, kept: &Path) -> bool {
+    if !kept.exists() {
+        return false;
+    }
+    let Package { package: name, key, .. } = package;
+    let list = state.kept_manifest(name, key, digest);
+    let right = manifest_digest(&list) == package.manifest_digest;
+    right && (kept == list || Manifest::load(&list).is_ok_and(|list| archive::verify(kept, &list).is_ok()))
 }
 
 /// The same file under another name too, unless that is there.
@@ -134,8 +156,9 @@ pub(super) fn prune(state: &StateDir, phases: &[Arc<str>]) -> Result<(), Documen
     for number in drop {
         let Some(old) = documents.remove(&number) else { continue };
         gone.extend(old.packages.iter().cloned());
-        if let Some(next) = documents.values_mut().find(|document| document.base == Some(number)) {
-            *next = next.clone().over(old);
+        // More than one, where an older one was restored and others were taken from there.
+        for next in documents.values_mut().filter(|document| document.base == Some(number)) {
+            *next = next.clone().over(old.clone());
             next.store(state)?;
         }
         let path = state.checkpoint(number);
