@@ -11,23 +11,32 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from common import demand
+from common import cannot, demand, need
 
 MIB = 1024 * 1024
 # _IOR('X', 125, __u32): `EXT4_IOC_SHUTDOWN`; 2 is without writing anything more, not even the journal.
 SHUTDOWN, AT_ONCE = 0x8004587D, 2
+# A disk as those below, in the directory $1.
+TRY = 'mkdir "$1/disk"; truncate -s 8M "$1/image"; mkfs.ext4 -q "$1/image"; mount -o loop "$1/image" "$1/disk"; umount "$1/disk"'
+# Programs of sbin, which not everybody has in PATH, are used here.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
 def in_own_namespace():
     """Starts this script again where mounts are nobody else's: they go with it, however it ends."""
     if os.environ.get("KILN_CAMPAIGN_NAMESPACE") == str(os.getppid()):
         return
-    demand(os.geteuid() == 0, "only root can mount: run it as root")
+    need("util-linux", "mount", "e2fsprogs")
+    apart = ["unshare", "--mount", "--propagation", "private", "--"]
+    with tempfile.TemporaryDirectory() as space:
+        tried = subprocess.run([*apart, "sh", "-ec", TRY, "sh", space], capture_output=True, text=True)
+    if tried.returncode != 0:
+        cannot(f"no filesystem can be mounted: {tried.stderr.strip()}")
     inner = dict(os.environ, KILN_CAMPAIGN_NAMESPACE=str(os.getpid()))
-    command = ["unshare", "--mount", "--propagation", "private", "--", sys.executable, *sys.argv]
-    child = subprocess.Popen(command, env=inner)
+    child = subprocess.Popen([*apart, sys.executable, *sys.argv], env=inner)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(child.wait())
