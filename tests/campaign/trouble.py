@@ -41,7 +41,7 @@ def options(description):
 
 
 def try_all(arguments, cases, prepare, at_start, expected):
-    """Each on a build of its own. `prepare`: the Trouble of a case, and in words what that is; the rest as with Trouble."""
+    """Each on a build of its own. `prepare` makes the Trouble of a case, and names it; `at_start`: how likely it begins before kiln does."""
     program = kiln()
     die_tidily()
     wrong = []
