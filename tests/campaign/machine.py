@@ -51,9 +51,11 @@ class Machine:
     def __init__(self, space, kiln, definition, memory=768):
         """`definition`: what the guest has as /definition."""
         self.space, self.memory = Path(space), memory
-        subprocess.run([common.ROOT / "packaging/need", "qemu-system-x86", "seabios", "busybox-static", "e2fsprogs", "binutils"],
-                       stdout=subprocess.DEVNULL, check=True)  # fmt: skip
-        debian = Path(subprocess.run([common.ROOT / "packaging/kernel"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
+        common.need("qemu-system-x86", "seabios", "busybox-static", "e2fsprogs", "binutils")
+        kernel = subprocess.run([common.ROOT / "packaging/kernel"], stdout=subprocess.PIPE, text=True)
+        if kernel.returncode != 0:
+            common.cannot("there is no kernel for the guest")
+        debian = Path(kernel.stdout.strip())
         [self.kernel] = debian.glob("boot/vmlinuz-*")
         self.initrd = self.make_initrd(debian, kiln, definition)
 

@@ -1,16 +1,25 @@
 """A build that bad times come over: they begin, kiln notices or does not, they end, and it has to complete.
 
-Owns: when that is, how a run that has ended goes on, what must hold at each end. Does not know: what is bad.
+Owns: the cases of a campaign one after another; when it is bad, how a run that has ended goes on, what must hold at each end. Does not know: what
+is bad.
 """
 
+import contextlib
 import json
+import random
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
-from common import check_redone, demand, demand_same
+from build import Build
+from checks import check_redone, demand_same
+from common import demand, die_tidily, kiln, parser, say
+from disks import unmount_all
+from generate import generate
 
 # How long kiln may go on without noticing before that is taken for "does not need what is missing".
 UNNOTICED_SECONDS = 5
@@ -21,6 +30,47 @@ MOST_ENDS = 30
 NOTICED = re.compile(
     r"no space|space left|disk_space|disk is full|read-only|bytes left|inodes|input/output|disk i/o|waits", re.IGNORECASE
 )
+
+
+def options(description):
+    made = parser(description)
+    made.add_argument("--packages", type=int, default=40, metavar="N", help="in the definition [40]")
+    made.add_argument("--times", type=int, default=3, metavar="N", help="how often times are bad in each case [3]")
+    made.add_argument("--keep", type=Path, metavar="DIR", help="where to put the state of what went wrong")
+    return made
+
+
+def try_all(arguments, cases, prepare, at_start, expected):
+    """Each on a build of its own. `prepare` makes the Trouble of a case, and names it; `at_start`: how likely it begins before kiln does."""
+    program = kiln()
+    die_tidily()
+    wrong = []
+    with tempfile.TemporaryDirectory() as space, contextlib.ExitStack() as at_end:
+        at_end.callback(unmount_all)
+        space = Path(space)
+        chance = random.Random(arguments.seed)
+        definition = generate(space / "definition", arguments.packages, chance)
+        with Build(program, definition, space / "undisturbed") as undisturbed:
+            undisturbed.complete()
+        tasks = undisturbed.tasks()
+        say(f"undisturbed: {len(undisturbed.completed())} packages, {tasks} tasks")
+        for number, case in enumerate(cases):
+            with Build(program, definition, space / f"disturbed{number}") as build, contextlib.ExitStack() as after:
+                trouble, name = prepare(build, case, chance, space / f"disk{number}", after)
+
+                def go():
+                    trouble.go(tasks, arguments.times, at_start(case))
+                    trouble.compare(undisturbed, expected)
+
+                keep = arguments.keep and arguments.keep / re.sub(r"\W+", "-", name)
+                error = tried(trouble, go, keep)
+                if error:
+                    wrong.append(f"{name}: {error}")
+            unmount_all()
+            say(f"{name}: {trouble.told(f'WRONG: {error}' if error else 'identical')}")
+    for line in wrong:
+        say(line)
+    demand(not wrong, f"{len(wrong)} of {len(cases)} went wrong")
 
 
 class Trouble:
