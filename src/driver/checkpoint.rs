@@ -66,6 +66,8 @@ pub(super) enum CheckpointError {
     NoManifest { package: Arc<str> },
     #[error("cannot read the sysroot")]
     Sysroot(#[from] MergeError),
+    #[error(transparent)]
+    Archive(#[from] StageError),
 }
 
 /// A package that is covered, and its manifest where it has files.
@@ -230,7 +232,7 @@ fn read_back(chores: &Chores, item: &Item) -> Result<Option<Damaged>, Checkpoint
     if manifest_digest(&listed) != item.package.manifest_digest {
         return Err(CheckpointError::ReadBack { path: listed.display().to_string() });
     }
-    let damage = archive_damage(&path, manifest);
+    let damage = archive_damage(&path, manifest)?;
     let looked = {
         let mut store = chores.store();
         if store.manifest(name).is_none_or(|now| !Arc::ptr_eq(&now, manifest)) {
@@ -263,16 +265,15 @@ pub(super) fn manifest_digest(path: &Path) -> Option<String> {
 }
 
 /// What is wrong with an archive on disk.
-pub(super) fn archive_damage(path: &Path, manifest: &Manifest) -> Option<String> {
+pub(super) fn archive_damage(path: &Path, manifest: &Manifest) -> Result<Option<String>, StageError> {
     let read = forget_pages(path)
         .map_err(|source| StageError::Io { path: path.to_owned(), source })
         .and_then(|()| archive::verify(path, manifest));
     match read {
-        Ok(()) => None,
-        Err(StageError::Damaged { reason, .. }) => Some(format!("is damaged: {reason}")),
-        Err(StageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Some("is missing".into())
-        }
-        Err(error) => Some(format!("cannot be read: {error}")),
+        Ok(()) => Ok(None),
+        Err(StageError::Damaged { reason, .. }) => Ok(Some(format!("is damaged: {reason}"))),
+        Err(error) if error.is_unreadable() => Err(error),
+        Err(StageError::Io { .. }) => Ok(Some("is missing".into())),
+        Err(error) => Ok(Some(format!("cannot be read: {error}"))),
     }
 }

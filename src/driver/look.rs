@@ -16,7 +16,10 @@ use crate::plan::{PackageId, Plan, TaskKind, key};
 use super::identity::wall_now;
 use super::stage::verify::Directories;
 use super::store::{InSysroot, Installed, Replaces, Store};
-use super::{DriverError, Job};
+use super::{DriverError, Job, prepare};
+
+/// What failed where something could not be read.
+const LOOK: &str = "look at what is there (nothing is built again because of that: run it again when it can be read, or delete it)";
 
 /// What the ledger says.
 #[derive(Debug)]
@@ -250,7 +253,7 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
     let (mut store, _) = Store::open(&job.state, &past.installed, Replaces::of(&job.definition))
         .map_err(|source| DriverError::Prepare { what: "open the sysroot", source: Box::new(source) })?;
     let trust = past.trusted(wall_now());
-    let mut facts = facts(job, &past.installed, &mut store, trust);
+    let mut facts = facts(job, &past.installed, &mut store, trust)?;
     what_goes_on(job, &past.state, &mut facts);
     Ok(Seen { facts, state: past.state })
 }
@@ -280,11 +283,17 @@ fn selected(job: &Job, id: PackageId) -> bool {
 }
 
 /// What there is of each package.
-pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: Trust) -> Vec<Fact> {
+/// What cannot be read at the moment is an error, and no reason to build anything.
+pub(super) fn facts(
+    job: &Job,
+    installed: &Installed,
+    store: &mut Store,
+    trust: Trust,
+) -> Result<Vec<Fact>, DriverError> {
     let plan = &job.plan;
     let forced = with_dependents(plan, &job.forced);
     let mut directories = Directories::default();
-    let fact = |id: PackageId| {
+    let fact = |id: PackageId| -> Result<Fact, DriverError> {
         let package = plan.package(id);
         let (name, key) = (&*package.name, &*package.key);
         let whole_key = key::stored(key, false);
@@ -293,17 +302,20 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
         let complete = known.is_some_and(|merged| !merged.degraded && !merged.lost);
         let degraded = known.is_some_and(|merged| merged.degraded && !merged.begun && !merged.lost);
         // What became of what was completed with this key, whatever is to be done now.
-        let found = known.filter(|merged| complete || degraded || merged.lost).map(|merged| {
+        let found = known.filter(|merged| complete || degraded || merged.lost);
+        let found = found.map(|merged| -> Result<_, DriverError> {
             let key = key::stored(key, merged.degraded);
             let found = if installs {
                 // What no checkpoint covers may not be on disk as it was merged, whatever its size and times are.
                 let trusted = trust == Trust::Covered && merged.covered.is_some();
-                store.looks(name, &key, merged.verified.filter(|_| trusted), &mut directories)
+                let verified = merged.verified.filter(|_| trusted);
+                store.looks(name, &key, verified, &mut directories).map_err(prepare(LOOK))?
             } else {
                 InSysroot::Unchanged
             };
-            (found, installed.check_failed(name, &key))
+            Ok((found, installed.check_failed(name, &key)))
         });
+        let found = found.transpose()?;
         let is_whole = found.is_some_and(|(found, _)| found != InSysroot::Damaged);
         let have = |have, reason: Cow<'static, str>| {
             let fact = Fact::new(have, reason);
@@ -313,23 +325,23 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
             }
         };
         if forced[id.0 as usize] && selected(job, id) {
-            return have(Have::Nothing, "forced".into());
+            return Ok(have(Have::Nothing, "forced".into()));
         }
         if complete && is_whole {
             let covered = known.and_then(|merged| merged.covered);
-            return have(Have::Everything, why_whole(installs, covered));
+            return Ok(have(Have::Everything, why_whole(installs, covered)));
         }
         if !selected(job, id) {
-            return have(Have::Unselected, "not selected".into());
+            return Ok(have(Have::Unselected, "not selected".into()));
         }
-        if installs && store.has_archive(name, &whole_key) {
+        if installs && store.has_archive(name, &whole_key).map_err(prepare(LOOK))? {
             let reason = if complete {
                 "merged again: its files in the sysroot are damaged, and its archive is intact"
             } else {
                 "its archive is intact, only the merge is missing"
             };
             let check_failed = installed.check_failed(name, &whole_key);
-            return Fact { check_failed, ..have(Have::Archive, reason.into()) };
+            return Ok(Fact { check_failed, ..have(Have::Archive, reason.into()) });
         }
         if degraded && is_whole {
             let lacking = |id: &PackageId| !installed.has(&plan.package(*id).name, &plan.package(*id).key);
@@ -338,7 +350,7 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
             } else {
                 (Decision::Build, "was built without something optional that is there now")
             };
-            return Fact { decision, ..have(Have::Degraded, reason.into()) };
+            return Ok(Fact { decision, ..have(Have::Degraded, reason.into()) });
         }
         let reason = match installed.get(name) {
             None => "never completed",
@@ -352,11 +364,11 @@ pub(super) fn facts(job: &Job, installed: &Installed, store: &mut Store, trust: 
             }
         };
         let work = job.state.work_of(name).is_dir();
-        have(if work { Have::WorkDirectory } else { Have::Nothing }, reason.into())
+        Ok(have(if work { Have::WorkDirectory } else { Have::Nothing }, reason.into()))
     };
-    let mut facts: Vec<Fact> = plan.package_ids().map(fact).collect();
+    let mut facts = plan.package_ids().map(fact).collect::<Result<Vec<Fact>, _>>()?;
     verify_toolchain(plan, store, &mut facts);
-    facts
+    Ok(facts)
 }
 
 /// Why a package that is complete need not be done again.

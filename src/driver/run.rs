@@ -204,7 +204,7 @@ impl Driver {
         if !before.is_empty() {
             self.ledger.append(self.past.last, wall_now(), &mut before)?;
         }
-        let (facts, verified) = self.facts(&mut store);
+        let (facts, verified) = self.facts(&mut store)?;
         if let Some(verified) = verified {
             self.ledger.append(self.past.last, wall_now(), &mut vec![verified])?;
         }

@@ -301,11 +301,18 @@ impl Store {
         for (package, merged) in installed.in_order() {
             let key = key::stored(&merged.key, merged.degraded);
             let path = state.manifest(package, &key);
-            if !path.exists() && !state.archive(package, &key).exists() {
+            let there = |path: &Path| {
+                let there = path.try_exists();
+                there.map_err(|source| MergeError::Io { path: path.display().to_string(), source })
+            };
+            if !there(&path)? && !there(&state.archive(package, &key))? {
                 continue; // a package without `install` leaves none
             }
             match Manifest::load(&path) {
                 Ok(manifest) => store.record(manifest),
+                Err(StageError::Io { path, source }) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(MergeError::Io { path: path.display().to_string(), source });
+                }
                 Err(_) => lost.push(Arc::clone(package)),
             }
         }
@@ -334,9 +341,15 @@ impl Store {
     }
 
     /// Whether there is an archive of this key with the digest that its manifest says.
-    pub(super) fn has_archive(&self, package: &str, key: &str) -> bool {
-        let Ok(manifest) = Manifest::load(&self.state.manifest(package, key)) else { return false };
-        archive::verify(&self.state.archive(package, key), &manifest).is_ok()
+    /// One that cannot be read at the moment is an error: it is not built again because of that.
+    pub(super) fn has_archive(&self, package: &str, key: &str) -> Result<bool, StageError> {
+        let verified = Manifest::load(&self.state.manifest(package, key))
+            .and_then(|manifest| archive::verify(&self.state.archive(package, key), &manifest));
+        match verified {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_unreadable() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Whether the sysroot has all files of the package that was merged with this key. `verified`: when they last had the
@@ -348,16 +361,17 @@ impl Store {
         key: &str,
         verified: Option<i64>,
         directories: &mut Directories,
-    ) -> InSysroot {
+    ) -> Result<InSysroot, MergeError> {
         let Some(manifest) = self.manifests.get(package).filter(|m| m.identity.key == key) else {
-            return InSysroot::Damaged;
+            return Ok(InSysroot::Damaged);
         };
         let manifest = Arc::clone(manifest);
         let depth = verified.map_or(Depth::Digest, Depth::Since);
         match verify_merged(&mut self.sysroot, &self.ownership, &manifest, depth, directories) {
-            Ok(looked) if looked.damage.is_empty() && looked.read == 0 => InSysroot::Unchanged,
-            Ok(looked) if looked.damage.is_empty() => InSysroot::Read,
-            Ok(_) | Err(_) => InSysroot::Damaged,
+            Ok(looked) if looked.damage.is_empty() && looked.read == 0 => Ok(InSysroot::Unchanged),
+            Ok(looked) if looked.damage.is_empty() => Ok(InSysroot::Read),
+            Err(error @ MergeError::Io { .. }) => Err(error),
+            Ok(_) | Err(_) => Ok(InSysroot::Damaged),
         }
     }
 
@@ -522,9 +536,12 @@ impl Store {
 
     fn load(&self, package: &str, key: &str) -> Result<Manifest, MergeError> {
         let path = self.state.manifest(package, key);
-        Manifest::load(&path).map_err(|error| MergeError::Io {
-            path: path.display().to_string(),
-            source: std::io::Error::other(error),
+        Manifest::load(&path).map_err(|error| {
+            let path = path.display().to_string();
+            if let StageError::Io { source, .. } = error {
+                return MergeError::Io { path, source };
+            }
+            MergeError::Io { path, source: std::io::Error::other(error) }
         })
     }
 }

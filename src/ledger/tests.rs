@@ -273,7 +273,7 @@ fn no_reader_takes_the_index_of_a_living_writer_for_that_of_a_dead_one() {
     let ledger = Ledger::open(&path).unwrap();
     let index = path.with_extension("sqlite-shm");
     assert!(is_locked(&index));
-    let writer = writer::Writer::start(ledger, std::sync::Arc::default(), &[], Deaf).unwrap();
+    let writer = writer::Writer::start(ledger, Arc::default(), &[], Deaf).unwrap();
     assert!(is_locked(&index));
     writer.finish().unwrap();
 }

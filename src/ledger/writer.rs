@@ -57,7 +57,7 @@ struct Said {
     waiting: Option<i64>,
     /// Why nothing can be written.
     unwritten: Option<String>,
-    /// Why what is written does not get to the disk.
+    /// What the disk says, so that what is written does not get there.
     unsynced: Option<String>,
 }
 
@@ -75,7 +75,8 @@ impl Health {
     /// Why nothing can be recorded, and so nothing is started.
     pub fn blocked(&self) -> Option<String> {
         let said = lock(&self.said);
-        said.unwritten.clone().or_else(|| said.unsynced.clone())
+        let unsynced = || Some(format!("the ledger cannot be synced: {}", said.unsynced.as_ref()?));
+        said.unwritten.clone().or_else(unsynced)
     }
 
     /// What came of a try to write.
@@ -88,7 +89,9 @@ impl Health {
     fn synced(&self, error: Option<&LedgerError>, waiting: Option<i64>) {
         self.failures.fetch_add(u64::from(error.is_some()), Ordering::Relaxed);
         let mut said = lock(&self.said);
-        said.unsynced = error.map(told);
+        said.unsynced = error.map(|error| {
+            if let LedgerError::Unsynced { source, .. } = error { source.to_string() } else { told(error) }
+        });
         said.waiting = waiting;
     }
 }

@@ -23,6 +23,7 @@ use crate::plan::key;
 
 use super::super::identity::{wall_now, written_now};
 use super::super::look::Past;
+use super::super::stage::StageError;
 use super::super::stage::manifest::Manifest;
 use super::super::stage::plan::MergeError;
 use super::super::stage::verify::Looked;
@@ -139,6 +140,8 @@ pub fn audit(job: &Job) -> Result<Audit, DriverError> {
     let bytes: u64 = items.iter().map(|item| item.manifest.archive_bytes).sum();
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let seen = parallel(&items, bytes, |item| look(item, &store));
+    // What cannot be read may be as it was: nothing is said of it, and nothing changed.
+    let seen = seen.into_iter().collect::<Result<Vec<Seen>, _>>().map_err(prepare("read everything"))?;
     audit.packages = items.len();
     audit.archives = items.len();
     let (mut right, mut rebuilt) = (Vec::new(), Vec::new());
@@ -181,11 +184,15 @@ fn items(past: &Past, store: &Store, state: &StateDir) -> Vec<Item> {
     complete.collect()
 }
 
-fn look(item: &Item, store: &Store) -> Seen {
-    let archive = archive_damage(&item.archive, &item.manifest);
+fn look(item: &Item, store: &Store) -> Result<Seen, StageError> {
+    let archive = archive_damage(&item.archive, &item.manifest)?;
     let other = item.kept.exists() && !keep::are_one(&item.archive, &item.kept);
-    let kept = if other { archive_damage(&item.kept, &item.manifest) } else { None };
-    Seen { archive, kept, sysroot: store.look(&item.manifest) }
+    let kept = if other { archive_damage(&item.kept, &item.manifest)? } else { None };
+    let sysroot = match store.look(&item.manifest) {
+        Err(MergeError::Io { path, source }) => return Err(StageError::Io { path: path.into(), source }),
+        looked => looked,
+    };
+    Ok(Seen { archive, kept, sysroot })
 }
 
 impl Audit {
@@ -372,12 +379,14 @@ impl Audit {
                 Ok(manifest) if manifest.archive_digest.to_hex().as_str() == digest => {
                     archive_damage(path, &manifest)
                 }
-                Ok(_) => Some("has another digest than the checkpoint says".to_owned()),
-                Err(error) => Some(verdict::chain(&error)),
+                Ok(_) => Ok(Some("has another digest than the checkpoint says".to_owned())),
+                Err(error) if error.is_unreadable() => Err(error),
+                Err(error) => Ok(Some(verdict::chain(&error))),
             }
         };
         self.archives += older.len();
         let damage = parallel(&older, usize::MAX, damage);
+        let damage = damage.into_iter().collect::<Result<Vec<_>, _>>().map_err(prepare("read everything"))?;
         for ((path, (number, package)), damage) in older.iter().zip(damage) {
             let Some(what) = damage else { continue };
             set(None, path)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::engine::message::{Facts, Record};
 use crate::plan::{PackageId, TaskKind};
 
+use super::super::DriverError;
 use super::super::checkpoint::keep;
 use super::super::identity::wall_now;
 use super::super::look::{self, Fact};
@@ -57,10 +58,10 @@ impl Driver {
     }
 
     /// What there is; and what was read for that, so that the next start need not read it again.
-    pub(super) fn facts(&self, store: &mut Store) -> (Facts, Option<Record>) {
+    pub(super) fn facts(&self, store: &mut Store) -> Result<(Facts, Option<Record>), DriverError> {
         let at = wall_now();
         let plan = &self.job.plan;
-        let facts = look::facts(&self.job, &self.past.installed, store, self.past.trusted(at));
+        let facts = look::facts(&self.job, &self.past.installed, store, self.past.trusted(at))?;
         let which = |wanted: &dyn Fn(&Fact) -> bool| -> Vec<PackageId> {
             plan.package_ids().filter(|id| wanted(&facts[id.0 as usize])).collect()
         };
@@ -68,7 +69,7 @@ impl Driver {
         let verified = (!packages.is_empty()).then_some(Record::Verified { packages, at });
         let failed_checks = which(&|fact| fact.check_failed && !fact.have.is_new());
         let packages = facts.iter().map(|fact| fact.have).collect();
-        (Facts { packages, failed_checks, forced: self.job.forced.clone() }, verified)
+        Ok((Facts { packages, failed_checks, forced: self.job.forced.clone() }, verified))
     }
 
     /// Which control groups tasks get, and what that means for `limits`.

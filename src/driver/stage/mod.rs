@@ -102,6 +102,13 @@ impl StageError {
     }
 }
 
+impl StageError {
+    /// Whether it says nothing of the file but that it could not be read: it may be as it should. A file that is missing is not.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() != io::ErrorKind::NotFound)
+    }
+}
+
 impl From<WalkError> for StageError {
     fn from(error: WalkError) -> Self {
         match error {
