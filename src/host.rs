@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use procfs::process::{MountInfo, MountInfos};
 use procfs::{FromRead as _, Meminfo, ProcResult, ProcessCGroup, ProcessCGroups};
 
+use rustix::fs::StatVfsMountFlags;
+
 /// Cores that this process may use.
 pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
@@ -118,6 +120,11 @@ pub fn filesystem(path: &Path) -> io::Result<Free> {
     let stat = rustix::fs::statvfs(path)?;
     let inodes = (stat.f_files > 0).then_some(stat.f_favail);
     Ok(Free { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), inodes })
+}
+
+/// Whether the filesystem of `path` cannot be written. One that cannot be asked can, as far as anybody knows.
+pub fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Free bytes for us on the filesystem of `path`.

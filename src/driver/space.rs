@@ -63,6 +63,9 @@ impl Space {
         if !failed {
             return None;
         }
+        if host::is_read_only(&self.shared.path) {
+            return Some(Fact::ReadOnly { path: self.shared.path.display().to_string() });
+        }
         let now = host::filesystem(&self.shared.path).ok();
         let Free { bytes, inodes } = seen.into_iter().chain(now).reduce(least)?;
         let path = self.shared.path.display().to_string();

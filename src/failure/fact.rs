@@ -33,6 +33,11 @@ pub enum Fact {
         /// Inodes; `None` where the file system does not count them.
         free_inodes: Option<u64>,
     },
+    /// Nothing can be written where it ran: disks that fail are often made so.
+    ReadOnly {
+        /// Where.
+        path: String,
+    },
     /// It ran longer than its `timeout`, or was silent longer than its `silent_timeout`.
     TimedOut {
         /// Which limit, in words.
@@ -103,6 +108,13 @@ impl Fact {
                 };
                 (3, C::DiskSpace, "kernel", format!("`{path}` had {what} left"), "make room there")
             }
+            Self::ReadOnly { path } => (
+                3,
+                C::DiskSpace,
+                "kernel",
+                format!("`{path}` is read-only"),
+                "the kernel's log may say why; it must be mounted so that it can be written",
+            ),
             Self::ProcessLimit { refused, limit } => {
                 let limit = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
                 (

@@ -26,6 +26,7 @@ fn a_fact_outranks_what_was_printed_and_how_it_ended() {
     check(&[killed], Some(C::ResourceExhaustion));
     check(&[Fact::ProcessLimit { refused: 1, limit: Some(64) }], Some(C::ProcessLimits));
     check(&[FULL], Some(C::DiskSpace));
+    check(&[Fact::ReadOnly { path: "/build".into() }], Some(C::DiskSpace));
     check(&[Fact::TimedOut { limit: "no output for 20m".into() }], Some(C::ResourceExhaustion));
     check(&[Fact::Digest { file: "x.tar.gz".into() }], Some(C::SecurityViolation));
 }
