@@ -18,7 +18,7 @@
 //! | [`engine`] | every decision about a run; pure |
 //! | [`failure`] | what went wrong, in the framework's words |
 //! | [`driver`] | the loop around the engine; processes, files, sources, the sysroot |
-//! | [`ledger`] | records on disk, the runner's lock, where everything of a state directory is |
+//! | [`ledger`] | records on disk: their chain, when they are there for good, what is saved of damaged ones; the runner's lock, where everything of a state directory is |
 //! | [`observe`] | what records mean to those who watch: progress, metrics, documents, estimates |
 //! | [`web`] | the server in front of that; the control socket, through which a person answers |
 //! | [`cli`] | the command line |
@@ -33,10 +33,15 @@
 //!    are folds over the same records, by the same functions as live.
 //! 3. A turn of the driver's loop: drain what has happened, `Engine::handle` each event, commit the records that
 //!    come out in one transaction, then act on the effects (start, kill, measure).
-//! 4. Committed records go to the observers, which never talk back.
+//! 4. Committed records are brought to the disk beside the loop (`ledger::writer`) and only then go to the observers, which
+//!    never talk back.
 //! 5. A failed attempt is explained (`failure`), its recovery procedure is gone through (`engine::recovery` decides,
 //!    `driver::recover` acts), and what only a person can decide opens a gate (`engine::gate`). An answer comes through
 //!    `web::control` to the loop or, where there is no runner, through `driver::answer` into the ledger.
+//!
+//! 6. Now and then, and at each phase's end, a checkpoint is taken beside the build (`engine::checkpoint` decides,
+//!    `driver::checkpoint` writes and reads back); `driver::look` says at the next start what is trusted, and `driver::restore` goes
+//!    back to one.
 //!
 //! # Invariants
 //!
@@ -44,6 +49,7 @@
 //!   ledger, never the driver: what it shows can be shown by another process that reads the same ledger.
 //! - **Nothing is done before the record that says so is written**, and nothing is recorded as complete before
 //!   its files are on disk.
+//! - **Nothing is shown that a power cut could take back**: no record before it is on disk.
 //! - **The engine has no clock, no I/O, no randomness and no hash order.** Time is an argument.
 //! - **A state changes only through `State::apply`**, with a record; replaying the records gives the same state.
 //! - **A task's failure is data**; an `Err` means that kiln itself cannot go on.

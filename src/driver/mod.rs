@@ -7,7 +7,7 @@
 //! engine does), who watches (`observe` gets the records and nothing else).
 //!
 //! Reading order: this file, `run` (the loop), `script` and `chores` (what tasks are), `work` (where they do it), `sandbox`
-//! (what keeps them there), `store` (archives and the sysroot), then the tools: `spawn`, `fetch`, `unpack`, `stage`.
+//! (what keeps them there), `store` (archives and the sysroot), `look` (what is there at a start), `checkpoint` and `restore`, then the tools: `spawn`, `fetch`, `unpack`, `stage`.
 
 pub mod ahead;
 pub mod answer;
