@@ -38,7 +38,6 @@
 //! 5. A failed attempt is explained (`failure`), its recovery procedure is gone through (`engine::recovery` decides,
 //!    `driver::recover` acts), and what only a person can decide opens a gate (`engine::gate`). An answer comes through
 //!    `web::control` to the loop or, where there is no runner, through `driver::answer` into the ledger.
-//!
 //! 6. Now and then, and at each phase's end, a checkpoint is taken beside the build (`engine::checkpoint` decides,
 //!    `driver::checkpoint` writes and reads back); `driver::look` says at the next start what is trusted, and `driver::restore` goes
 //!    back to one.
