@@ -1,5 +1,7 @@
 //! `kiln checkpoint restore`: brings the sysroot back to a checkpoint, or says which there are.
 
+use std::sync::Arc;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -18,7 +20,8 @@ pub(super) struct Restore {
     number: Option<String>,
     #[command(flatten)]
     target: StateTarget,
-    /// Answer in JSON
+    /// Answer in JSON: `{"checkpoint", "packages", "set_aside", "aside", "ledger_damage"}`; without a number
+    /// `{"ledger_damage", "records", "checkpoints": [{"checkpoint", "packages", "taken_at", "phase", "error"}]}`
     #[arg(long)]
     json: bool,
 }
@@ -26,10 +29,58 @@ pub(super) struct Restore {
 #[derive(Serialize)]
 struct Answer<'a> {
     checkpoint: u32,
-    packages: &'a [std::sync::Arc<str>],
-    set_aside: &'a [std::sync::Arc<str>],
+    packages: &'a [Arc<str>],
+    set_aside: &'a [Arc<str>],
     aside: Option<String>,
     ledger_damage: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Offer {
+    ledger_damage: Option<String>,
+    records: usize,
+    checkpoints: Vec<Offered>,
+}
+
+#[derive(Serialize)]
+struct Offered {
+    checkpoint: u32,
+    packages: Vec<Arc<str>>,
+    taken_at: Option<String>,
+    phase: Option<Arc<str>>,
+    /// Why it cannot be restored.
+    error: Option<String>,
+}
+
+impl Offered {
+    fn of(job: &Job, checkpoint: u32) -> Self {
+        match keep::covered(&job.state, checkpoint) {
+            Ok(document) => Self {
+                checkpoint,
+                packages: document.packages.iter().map(|package| Arc::clone(&package.package)).collect(),
+                taken_at: Some(document.taken_at),
+                phase: document.phase,
+                error: None,
+            },
+            Err(error) => Self {
+                checkpoint,
+                packages: Vec::new(),
+                taken_at: None,
+                phase: None,
+                error: Some(error.to_string()),
+            },
+        }
+    }
+
+    fn line(&self) -> String {
+        if let Some(error) = &self.error {
+            return format!("cannot be restored: {error}");
+        }
+        let packages = count(self.packages.len(), "package");
+        let at =
+            self.phase.as_ref().map_or_else(String::new, |phase| format!(", at the end of phase {phase}"));
+        format!("{packages}, taken {}{at}", self.taken_at.as_deref().unwrap_or("at some time"))
+    }
 }
 
 impl Restore {
@@ -75,28 +126,26 @@ impl Restore {
     fn offer(&self, job: &Job) -> anyhow::Result<Exit> {
         let saved = restore::salvage(job)?;
         let numbers = keep::numbers(&job.state)?;
+        let checkpoints: Vec<Offered> =
+            numbers.iter().rev().map(|number| Offered::of(job, *number)).collect();
+        let records = saved.entries.len();
+        if self.json {
+            output::answer_json(&Offer { ledger_damage: saved.damage, records, checkpoints })?;
+            return Ok(Exit::Usage);
+        }
         match &saved.damage {
             Some(damage) => {
-                let records = count(saved.entries.len(), "record");
+                let records = count(records, "record");
                 output::say(&format!(
                     "kiln: the ledger is damaged: {damage}; {records} before that can be read"
                 ));
             }
             None => output::say("kiln: say which checkpoint"),
         }
-        for number in numbers.iter().rev() {
-            let line = match keep::covered(&job.state, *number) {
-                Ok(document) => {
-                    let packages = count(document.packages.len(), "package");
-                    let at = document
-                        .phase
-                        .map_or_else(String::new, |phase| format!(", at the end of phase {phase}"));
-                    format!("{packages}, taken {}{at}", document.taken_at)
-                }
-                Err(error) => format!("cannot be restored: {error}"),
-            };
-            let command = self.target.command("checkpoint restore", &[&number.to_string()]);
-            output::say(&format!("  {number}: {line}: {command}"));
+        for offered in &checkpoints {
+            let number = offered.checkpoint.to_string();
+            let command = self.target.command("checkpoint restore", &[&number]);
+            output::say(&format!("  {number}: {}: {command}", offered.line()));
         }
         let command = self.target.command("checkpoint restore", &["0"]);
         output::say(&format!("  0: an empty sysroot, everything is built again: {command}"));

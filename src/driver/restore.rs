@@ -126,7 +126,7 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
     let checkpoints =
         kept.into_iter().filter(|kept| *kept <= number || past.checkpoints.contains(kept)).collect();
 
-    let known = completed_before(&saved.entries, number);
+    let known = older(&saved.entries, number, &document.packages);
     let place = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let place = fresh(&state.aside(), &place).map_err(state_error(&state.aside()))?;
     let aside = younger(state, &known, &document.packages)?;
@@ -254,17 +254,29 @@ fn check_archives(state: &StateDir, number: u32, packages: &[Package]) -> Result
     if damaged.is_empty() { Ok(()) } else { Err(RestoreError::Archives { number, damaged }) }
 }
 
-/// Archives that were complete before the checkpoint was taken: by package, the keys that they are stored under. Where the
-/// ledger does not know the checkpoint any more, all that it knows of are older.
-fn completed_before(entries: &[Entry], number: u32) -> BTreeSet<(Arc<str>, Arc<str>)> {
+/// Archives that are older than what the checkpoint covers: by package, the keys that they are stored under. Where the ledger does
+/// not know the checkpoint any more, all that it knows of come before it. What was completed while it was taken is not covered,
+/// and so is younger.
+fn older(entries: &[Entry], number: u32, covered: &[Package]) -> BTreeSet<(Arc<str>, Arc<str>)> {
     let mut known = BTreeSet::new();
+    let mut last = BTreeMap::new();
     for entry in entries.iter().filter(|_| number > 0) {
         if let Record::PackageCompleted { package, key, degraded, .. } = &entry.record {
-            known.insert((Arc::clone(package), key::stored(key, *degraded)));
+            let key = key::stored(key, *degraded);
+            known.insert((Arc::clone(package), Arc::clone(&key)));
+            last.insert(Arc::clone(package), key);
+        } else if let Record::PackageRemoved { package } = &entry.record {
+            last.remove(package);
         } else if let Record::CheckpointTaken { checkpoint, .. } = &entry.record
             && *checkpoint == number
         {
             break;
+        }
+    }
+    let covered: BTreeSet<_> = covered.iter().map(|package| (&package.package, &package.key)).collect();
+    for younger in last {
+        if !covered.contains(&(&younger.0, &younger.1)) {
+            known.remove(&younger);
         }
     }
     known
@@ -371,4 +383,63 @@ fn name(path: &Path) -> String {
 fn state_error(path: &Path) -> impl Fn(io::Error) -> DriverError {
     let path = path.to_owned();
     move |source| DriverError::State { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::document::CheckpointType;
+    use crate::engine::message::Time;
+
+    use super::*;
+
+    fn completed(package: &str, key: &str) -> Record {
+        Record::PackageCompleted {
+            phase: "base".into(),
+            package: package.into(),
+            version: "1".into(),
+            key: key.into(),
+            degraded: false,
+        }
+    }
+
+    #[test]
+    fn what_was_completed_while_a_checkpoint_was_taken_is_younger_and_older_versions_are_not() {
+        let taken = Record::CheckpointTaken {
+            checkpoint: 1,
+            kind: CheckpointType::Full,
+            phase: None,
+            packages: vec!["a".into(), "b".into()],
+            verified: true,
+            duration: 0,
+        };
+        let records = [
+            completed("a", "a1"),
+            completed("a", "a2"),
+            completed("b", "b1"),
+            completed("gone", "g1"),
+            Record::PackageRemoved { package: "gone".into() },
+            completed("b", "b2"),
+            completed("c", "c1"),
+            taken,
+            completed("d", "d1"),
+        ];
+        let entries: Vec<Entry> =
+            (1..).zip(records).map(|(seq, record)| Entry { seq, at: Time(0), wall: 0, record }).collect();
+        let package = |name: &str, key: &str| Package {
+            package: name.into(),
+            version: "1".into(),
+            phase: "base".into(),
+            key: key.into(),
+            degraded: false,
+            archive_digest: None,
+            manifest_digest: None,
+        };
+        let covered = [package("a", "a2"), package("b", "b1")];
+        let keys = |number| -> Vec<String> {
+            older(&entries, number, &covered).into_iter().map(|(_, key)| key.to_string()).collect()
+        };
+        assert_eq!(keys(1), ["a1", "a2", "b1", "g1"]);
+        assert_eq!(keys(7), ["a1", "a2", "b1", "g1"], "of a checkpoint that the ledger does not know");
+        assert!(keys(0).is_empty());
+    }
 }
