@@ -25,9 +25,7 @@ pub fn answer(job: &Job, request: Request) -> Result<Reply, DriverError> {
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
     let mut ledger = Ledger::open(&state.ledger())?;
-    let mut past = Past::new(&job.plan);
-    ledger.replay(|entry| past.fold(&job.plan, &entry))?;
-    past.must_be_of(job)?;
+    let past = Past::read(job, &mut ledger, |_| ())?;
     let answered = match past.state.take(request) {
         Ok(answered) => answered,
         Err(refusal) => return Ok(Err(refusal)),

@@ -171,32 +171,34 @@ fn items(chores: &Chores, order: &Order, wanted: &[Arc<str>]) -> Result<Vec<Item
     let known = wanted.into_iter().filter_map(|name| Some((name, order.installed.get(name)?)));
     let mut items = Vec::new();
     for (name, merged) in known {
-        let Merged { version, phase, degraded, .. } = merged;
         let manifest = store.manifest(name);
-        let stored = key::stored(&merged.key, *degraded);
-        let package = Package {
-            package: Arc::clone(name),
-            version: Arc::clone(version),
-            phase: Arc::clone(phase),
-            key: Arc::clone(&stored),
-            degraded: *degraded,
-            archive_digest: manifest.as_ref().map(|manifest| manifest.archive_digest.to_hex().to_string()),
-            manifest_digest: manifest
-                .as_ref()
-                .and_then(|_| manifest_digest(&chores.state.manifest(name, &stored))),
-        };
+        let package = package(&chores.state, name, merged, manifest.as_deref());
         // It is being merged anew at this moment: the engine does not take it for covered.
-        if manifest.as_ref().is_some_and(|manifest| *manifest.identity.key != *stored) {
+        if manifest.as_ref().is_some_and(|manifest| *manifest.identity.key != *package.key) {
             continue;
         }
         if manifest.is_some() && package.manifest_digest.is_none()
-            || manifest.is_none() && chores.state.archive(name, &stored).exists()
+            || manifest.is_none() && chores.state.archive(name, &package.key).exists()
         {
             return Err(CheckpointError::NoManifest { package: Arc::clone(name) });
         }
         items.push(Item { package, manifest });
     }
     Ok(items)
+}
+
+/// A package as a checkpoint has it, with what it has in the sysroot.
+fn package(state: &StateDir, name: &Arc<str>, merged: &Merged, manifest: Option<&Manifest>) -> Package {
+    let key = key::stored(&merged.key, merged.degraded);
+    Package {
+        package: Arc::clone(name),
+        version: Arc::clone(&merged.version),
+        phase: Arc::clone(&merged.phase),
+        degraded: merged.degraded,
+        archive_digest: manifest.map(|manifest| manifest.archive_digest.to_hex().to_string()),
+        manifest_digest: manifest.and_then(|_| manifest_digest(&state.manifest(name, &key))),
+        key,
+    }
 }
 
 /// Syncs the filesystems that these are on, each once.
@@ -262,6 +264,12 @@ fn read_back(chores: &Chores, item: &Item) -> Result<Option<Damaged>, Checkpoint
 /// The digest of a manifest's file, if it can be read.
 pub(super) fn manifest_digest(path: &Path) -> Option<String> {
     std::fs::read(path).ok().map(|bytes| blake3::hash(&bytes).to_hex().to_string())
+}
+
+/// Whether these are the archive and the manifest that a checkpoint has of a package. The manifest's digest covers the archive's.
+pub(super) fn is_intact(archive: &Path, manifest: &Path, package: &Package) -> bool {
+    let right = manifest_digest(manifest) == package.manifest_digest;
+    right && Manifest::load(manifest).is_ok_and(|manifest| archive::verify(archive, &manifest).is_ok())
 }
 
 /// What is wrong with an archive on disk.

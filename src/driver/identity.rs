@@ -17,8 +17,12 @@ pub(super) fn state_id(job: &Job) -> Result<String, DriverError> {
 
 /// `20261122T101028Z-3f9a1c`: sorts by time, unique without coordination.
 pub(super) fn new_build_id() -> String {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    format!("{now}-{}", &unique()[..6])
+    format!("{}-{}", stamp(), &unique()[..6])
+}
+
+/// `20261122T101028Z`: now, as a part of names.
+pub(super) fn stamp() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 /// Hexadecimal digits that no other process has at any time.

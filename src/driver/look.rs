@@ -62,6 +62,21 @@ impl Past {
         }
     }
 
+    /// What a ledger that is open says of the job's definition; `each` sees every record.
+    pub(super) fn read(
+        job: &Job,
+        ledger: &mut Ledger,
+        mut each: impl FnMut(&Entry),
+    ) -> Result<Self, DriverError> {
+        let mut past = Self::new(&job.plan);
+        ledger.replay(|entry| {
+            past.fold(&job.plan, &entry);
+            each(&entry);
+        })?;
+        past.must_be_of(job)?;
+        Ok(past)
+    }
+
     pub(super) fn fold(&mut self, plan: &Plan, entry: &Entry) {
         self.state.apply(plan, entry.at, &entry.record, &mut Vec::new());
         self.installed.fold(&entry.record, entry.wall);
@@ -251,7 +266,7 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
         return Ok(Seen { facts: job.plan.package_ids().map(fact).collect(), state: past.state });
     }
     let (mut store, _) = Store::open(&job.state, &past.installed, Replaces::of(&job.definition))
-        .map_err(|source| DriverError::Prepare { what: "open the sysroot", source: Box::new(source) })?;
+        .map_err(prepare("open the sysroot"))?;
     let trust = past.trusted(wall_now());
     let mut facts = facts(job, &past.installed, &mut store, trust)?;
     what_goes_on(job, &past.state, &mut facts);
@@ -282,8 +297,7 @@ fn selected(job: &Job, id: PackageId) -> bool {
     job.selection.as_ref().is_none_or(|selection| selection.binary_search(&id).is_ok())
 }
 
-/// What there is of each package.
-/// What cannot be read at the moment is an error, and no reason to build anything.
+/// What there is of each package. What cannot be read at the moment is an error, and no reason to build anything.
 pub(super) fn facts(
     job: &Job,
     installed: &Installed,

@@ -19,16 +19,15 @@ use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
 use crate::ledger::salvage::Salvaged;
 use crate::ledger::{Entry, Ledger};
+use crate::parallel::parallel;
 use crate::plan::key;
 
 use super::checkpoint::document::{Document, DocumentError, Package};
-use super::checkpoint::{self, keep};
-use super::identity::wall_now;
+use super::checkpoint::{self, is_intact, keep};
+use super::identity::{stamp, wall_now};
 use super::look::Past;
-use super::stage::archive;
-use super::stage::manifest::Manifest;
 use super::store::{Replaces, Store};
-use super::tidy::children;
+use super::tidy::{children, name};
 use super::{DriverError, Job, prepare};
 
 /// What has been brought back.
@@ -127,9 +126,8 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
         kept.into_iter().filter(|kept| *kept <= number || past.checkpoints.contains(kept)).collect();
 
     let known = older(&saved.entries, number, &document.packages);
-    let place = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let place = fresh(&state.aside(), &place).map_err(state_error(&state.aside()))?;
-    let aside = younger(state, &known, &document.packages)?;
+    let place = fresh(&state.aside(), &stamp()).map_err(state_error(&state.aside()))?;
+    let aside = younger(state, known, &document.packages)?;
     let record = Record::Restored {
         checkpoint: number,
         build_id: Arc::clone(&document.build_id),
@@ -145,9 +143,10 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
     past.fold(&job.plan, &entry);
     let records = saved.entries.len();
     let mut ledger = write(state, &place, saved.entries, saved.damage.is_some(), entry)?;
-    let finished = finish(job, &past)?;
-    ledger.append(past.last, wall_now(), &finished).map_err(DriverError::from)?;
-    ledger.sync().map_err(DriverError::from)?;
+    if let Some(finished) = finish(job, &past)? {
+        ledger.append(past.last, wall_now(), &[finished]).map_err(DriverError::from)?;
+        ledger.sync().map_err(DriverError::from)?;
+    }
 
     let aside = past.restoring().into_iter().flat_map(|restoring| &restoring.aside);
     let aside: BTreeSet<Arc<str>> = aside.map(|aside| Arc::clone(&aside.package)).collect();
@@ -181,18 +180,18 @@ fn write(
 }
 
 /// Makes the files what the last `Restored` says, if that has not been done. What is to be recorded then.
-pub(super) fn finish(job: &Job, past: &Past) -> Result<Vec<Record>, DriverError> {
+pub(super) fn finish(job: &Job, past: &Past) -> Result<Option<Record>, DriverError> {
     let state = &job.state;
-    let Some(restoring) = past.restoring() else { return Ok(Vec::new()) };
+    let Some(restoring) = past.restoring() else { return Ok(None) };
     let place = state.aside().join(&*restoring.place);
     let number = restoring.checkpoint;
-    let failed = |source: io::Error| state_error(state.root())(source);
+    let failed = state_error(state.root());
     for Aside { package, key } in &restoring.aside {
-        move_aside(state, &place, package, key).map_err(failed)?;
+        move_aside(state, &place, package, key).map_err(&failed)?;
     }
     let document = document(job, number).map_err(prepare("read the checkpoint that is being restored"))?;
     for package in &document.packages {
-        bring_back(state, &place, package).map_err(failed)?;
+        bring_back(state, &place, package).map_err(&failed)?;
     }
     let (mut store, lost) = Store::open(state, &past.installed, Replaces::of(&job.definition))
         .map_err(prepare("open the sysroot"))?;
@@ -204,8 +203,7 @@ pub(super) fn finish(job: &Job, past: &Past) -> Result<Vec<Record>, DriverError>
     store.undo("", None).map_err(prepare("bring the sysroot back"))?;
     checkpoint::sync(&[&state.sysroot(), &state.packages(), &state.aside()])
         .map_err(prepare("sync the sysroot"))?;
-    let record = Record::RestoreFinished { checkpoint: number };
-    Ok(vec![record])
+    Ok(Some(Record::RestoreFinished { checkpoint: number }))
 }
 
 fn document(job: &Job, number: u32) -> Result<Document, RestoreError> {
@@ -234,12 +232,6 @@ fn intact(state: &StateDir, package: &Package, digest: &str) -> Option<(PathBuf,
     places.into_iter().find(|(archive, manifest)| is_intact(archive, manifest, package))
 }
 
-fn is_intact(archive: &Path, manifest: &Path, package: &Package) -> bool {
-    // The manifest's digest covers the archive's.
-    let right = checkpoint::manifest_digest(manifest) == package.manifest_digest;
-    right && Manifest::load(manifest).is_ok_and(|manifest| archive::verify(archive, &manifest).is_ok())
-}
-
 fn check_archives(state: &StateDir, number: u32, packages: &[Package]) -> Result<(), RestoreError> {
     let check = |package: &Package| {
         let digest = package.archive_digest.as_deref()?;
@@ -249,8 +241,7 @@ fn check_archives(state: &StateDir, number: u32, packages: &[Package]) -> Result
         intact(state, package, digest).is_none().then(damaged)
     };
     let bytes = usize::MAX; // there may be gigabytes
-    let damaged: Vec<String> =
-        crate::parallel::parallel(packages, bytes, check).into_iter().flatten().collect();
+    let damaged: Vec<String> = parallel(packages, bytes, check).into_iter().flatten().collect();
     if damaged.is_empty() { Ok(()) } else { Err(RestoreError::Archives { number, damaged }) }
 }
 
@@ -306,10 +297,9 @@ fn in_order(entries: &[Entry], packages: &[Package]) -> Vec<Kept> {
 /// Archives that are neither older than the checkpoint nor its own.
 fn younger(
     state: &StateDir,
-    known: &BTreeSet<(Arc<str>, Arc<str>)>,
+    mut known: BTreeSet<(Arc<str>, Arc<str>)>,
     packages: &[Package],
 ) -> Result<Vec<Aside>, DriverError> {
-    let mut known = known.clone();
     known.extend(packages.iter().map(|package| (Arc::clone(&package.package), Arc::clone(&package.key))));
     let mut younger = BTreeSet::new();
     for dir in children(&state.packages())? {
@@ -374,10 +364,6 @@ fn fresh(above: &Path, name: &str) -> io::Result<PathBuf> {
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn state_error(path: &Path) -> impl Fn(io::Error) -> DriverError {

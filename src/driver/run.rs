@@ -127,19 +127,14 @@ impl Driver {
     /// on, in order, once it is on disk.
     pub fn open(
         job: Job,
-        mut each: impl FnMut(&Entry),
+        each: impl FnMut(&Entry),
         observe: impl FnMut(Vec<Entry>) + Send + 'static,
     ) -> Result<Self, DriverError> {
         let root = job.state.root().to_owned();
         job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
         let lock = RunnerLock::take(&root, &job.state.lock())?;
         let mut ledger = Ledger::open(&job.state.ledger())?;
-        let mut past = Past::new(&job.plan);
-        ledger.replay(|entry| {
-            past.fold(&job.plan, &entry);
-            each(&entry);
-        })?;
-        past.must_be_of(&job)?;
+        let past = Past::read(&job, &mut ledger, each)?;
         // What a killed kiln has recorded is in the log, perhaps in the kernel's memory alone, and is shown from now on.
         ledger.sync()?;
         let (sender, inbox) = mpsc::channel();
@@ -171,9 +166,8 @@ impl Driver {
         let mut discarder = discarder.map_err(prepare("start a thread"))?;
 
         // Killed while a checkpoint was being restored.
-        let mut restored = restore::finish(&self.job, &self.past)?;
-        if !restored.is_empty() {
-            self.ledger.append(self.past.last, wall_now(), &mut restored)?;
+        if let Some(finished) = restore::finish(&self.job, &self.past)? {
+            self.ledger.append(self.past.last, wall_now(), &mut vec![finished])?;
         }
 
         let boot: Arc<str> = boot_id().map_err(prepare("read the boot id"))?.into();
@@ -198,9 +192,7 @@ impl Driver {
             Store::open(&self.job.state, &self.past.installed, Replaces::of(&self.job.definition))
                 .map_err(prepare("open the sysroot"))?;
         let mut before = self.settle_sysroot(&mut store, &lost, power_was_cut);
-        for record in &before {
-            self.past.installed.fold(record, wall_now());
-        }
+        self.past.fold_live(&before, wall_now());
         if !before.is_empty() {
             self.ledger.append(self.past.last, wall_now(), &mut before)?;
         }
@@ -274,7 +266,6 @@ impl Driver {
             space,
             replies: Vec::new(),
             held: Vec::new(),
-            stopping: false,
             discarder,
             spares,
             base,
@@ -308,8 +299,6 @@ struct Shift<'a> {
     replies: Vec<(Sender<Reply>, Reply)>,
     /// What came while nothing could be recorded.
     held: Vec<Message>,
-    /// Somebody wants the run to end.
-    stopping: bool,
     discarder: Discarder,
     spares: Spares,
     base: Time,

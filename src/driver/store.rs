@@ -310,9 +310,7 @@ impl Store {
             }
             match Manifest::load(&path) {
                 Ok(manifest) => store.record(manifest),
-                Err(StageError::Io { path, source }) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(MergeError::Io { path: path.display().to_string(), source });
-                }
+                Err(error) if error.is_unreadable() => return Err(not_loaded(&path, error)),
                 Err(_) => lost.push(Arc::clone(package)),
             }
         }
@@ -536,14 +534,17 @@ impl Store {
 
     fn load(&self, package: &str, key: &str) -> Result<Manifest, MergeError> {
         let path = self.state.manifest(package, key);
-        Manifest::load(&path).map_err(|error| {
-            let path = path.display().to_string();
-            if let StageError::Io { source, .. } = error {
-                return MergeError::Io { path, source };
-            }
-            MergeError::Io { path, source: std::io::Error::other(error) }
-        })
+        Manifest::load(&path).map_err(|error| not_loaded(&path, error))
     }
+}
+
+/// A manifest that is needed could not be had.
+fn not_loaded(path: &Path, error: StageError) -> MergeError {
+    let path = path.display().to_string();
+    if let StageError::Io { source, .. } = error {
+        return MergeError::Io { path, source };
+    }
+    MergeError::Io { path, source: std::io::Error::other(error) }
 }
 
 fn make_place(state: &StateDir, identity: &Identity) -> Result<PathBuf, StageError> {

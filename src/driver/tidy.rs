@@ -162,20 +162,22 @@ fn digests(definition: &Definition) -> BTreeSet<String> {
         .collect()
 }
 
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What is in a directory, in the order of names; nothing where it is missing.
-pub(super) fn children(dir: &Path) -> Result<Vec<PathBuf>, DriverError> {
-    let wrap = |source| DriverError::State { path: dir.to_owned(), source };
+pub(super) fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(wrap(error)),
+        entries => entries?,
     };
-    let mut paths =
-        entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(wrap)?;
+    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
+}
+
+/// The same, for those whose errors are the driver's.
+pub(super) fn children(dir: &Path) -> Result<Vec<PathBuf>, DriverError> {
+    list(dir).map_err(|source| DriverError::State { path: dir.to_owned(), source })
 }

@@ -115,6 +115,14 @@ fn give(dir: &Path, user: Option<&User>) -> io::Result<()> {
     }
 }
 
+/// Like `rm -f`.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Like `rm -rf`, read-only directories included, which some builds leave behind.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {

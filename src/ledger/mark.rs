@@ -63,6 +63,11 @@ impl Mark {
         self.0.write_all_at(Self::text(link).as_bytes(), 0)
     }
 
+    /// Whether the ledger has had records on disk, whatever there is of it now.
+    pub(super) fn is_set(ledger: &Path) -> bool {
+        Self::read(ledger).is_some_and(|mark| mark.seq > 0)
+    }
+
     /// What the file of a ledger says. `None`: there is none (an older kiln's ledger), or it is not as `set` wrote it.
     pub(super) fn read(ledger: &Path) -> Option<Link> {
         let read = || std::fs::read_to_string(Self::place(ledger)).ok();

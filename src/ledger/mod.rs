@@ -133,16 +133,19 @@ impl LedgerError {
     fn of(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Damaged { path: path.clone(), reason: source.to_string() }
+            // Statements are always the same: where one of them is said to be wrong, it is the tables that are.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+                Self::damaged(&path, source.to_string())
             }
-            // Statements are always the same: it is the tables that are not.
-            Some(ErrorCode::Unknown) => Self::Damaged { path: path.clone(), reason: source.to_string() },
             _ if source.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHORT_READ) => {
-                Self::Damaged { path: path.clone(), reason: "it ends within a page".into() }
+                Self::damaged(&path, "it ends within a page")
             }
             _ => Self::Sqlite { path: path.clone(), source },
         }
+    }
+
+    fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.into() }
     }
 
     /// `SQLite` has a number for what a disk says; whoever tries to write beside the ledger hears it in words.
@@ -216,10 +219,7 @@ impl Ledger {
         let mut ledger = Self::over(db, path, Extent::Everything);
         ledger.prepare().map_err(&wrap)?;
         match ledger.version()? {
-            0 if Mark::read(path).is_some_and(|mark| mark.seq > 0) => {
-                let reason = "its records are gone".into();
-                return Err(LedgerError::Damaged { path: ledger.path, reason });
-            }
+            0 if Mark::is_set(path) => return Err(LedgerError::damaged(path, "its records are gone")),
             0 => ledger.db.execute_batch(&format!("BEGIN; {CREATE} COMMIT;")).map_err(&wrap)?,
             1 => ledger.migrate().map_err(&wrap)?,
             SCHEMA => {}
@@ -238,10 +238,8 @@ impl Ledger {
 
     /// Opens the ledger for reading; `None` where there is none yet.
     pub fn open_to_read(path: &Path, extent: Extent) -> Result<Option<Self>, LedgerError> {
-        let once = || Mark::read(path).is_some_and(|mark| mark.seq > 0);
-        let gone = |reason: &str| LedgerError::Damaged { path: path.to_owned(), reason: reason.into() };
         if !path.exists() {
-            return if once() { Err(gone("it is gone")) } else { Ok(None) };
+            return if Mark::is_set(path) { Err(LedgerError::damaged(path, "it is gone")) } else { Ok(None) };
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let (mut ledger, version) =
@@ -257,7 +255,7 @@ impl Ledger {
                 Self::open_as(path, &uri, flags | OpenFlags::SQLITE_OPEN_URI, extent).map_err(|_| error)
             })?;
         match version {
-            0 if once() => Err(gone("its version is gone")),
+            0 if Mark::is_set(path) => Err(LedgerError::damaged(path, "its version is gone")),
             0 => Ok(None), // being made this moment
             1 => {
                 ledger.chained = false;
@@ -367,7 +365,7 @@ impl Ledger {
     /// Every record after those that it has given before, in order, each checked against the chain.
     pub fn replay(&mut self, mut each: impl FnMut(Entry)) -> Result<(), LedgerError> {
         let wrap = LedgerError::of(&self.path);
-        let damaged = |reason: String| LedgerError::Damaged { path: self.path.clone(), reason };
+        let damaged = |reason: String| LedgerError::damaged(&self.path, reason);
         let mark = Mark::read(&self.path).filter(|_| self.chained);
         let end = match (mark, self.extent) {
             (Some(mark), Extent::Durable) => mark.seq,

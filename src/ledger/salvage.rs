@@ -25,9 +25,6 @@ impl Salvaged {
         let mut entries = Vec::new();
         let read = Ledger::open_to_read(path, Extent::Everything).and_then(|ledger| match ledger {
             Some(mut ledger) => ledger.replay(|entry| entries.push(entry)),
-            None if Mark::read(path).is_some_and(|mark| mark.seq > 0) => {
-                Err(LedgerError::Damaged { path: path.to_owned(), reason: "it is gone".into() })
-            }
             None => Ok(()),
         });
         match read {

@@ -24,13 +24,14 @@ use crate::plan::key;
 use super::super::identity::{wall_now, written_now};
 use super::super::look::Past;
 use super::super::stage::StageError;
-use super::super::stage::manifest::Manifest;
+use super::super::stage::manifest::{Manifest, write_atomically};
 use super::super::stage::plan::MergeError;
 use super::super::stage::verify::Looked;
 use super::super::store::{Replaces, Store};
+use super::super::work::remove_file;
 use super::super::{DriverError, Job, prepare, restore, verdict};
 use super::document::{Document, DocumentError, FORMAT, Package};
-use super::{archive_damage, keep, manifest_digest, sync};
+use super::{archive_damage, keep, manifest_digest, package, sync};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,9 @@ struct Item {
 /// What a look at one found.
 struct Seen {
     archive: Option<String>,
-    /// Where that is a file of its own.
+    /// What checkpoints keep is a file of its own.
+    apart: bool,
+    /// Of that.
     kept: Option<String>,
     sysroot: Result<Looked, MergeError>,
 }
@@ -108,13 +111,11 @@ pub fn audit(job: &Job) -> Result<Audit, DriverError> {
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
     let mut ledger = Ledger::open(&state.ledger())?;
-    let mut past = Past::new(&job.plan);
-    ledger.replay(|entry| past.fold(&job.plan, &entry))?;
-    past.must_be_of(job)?;
+    let past = Past::read(job, &mut ledger, |_| ())?;
     // Killed while a checkpoint was being restored.
-    let finished = restore::finish(job, &past)?;
-    if !finished.is_empty() {
-        ledger.append(past.last, wall_now(), &finished)?;
+    if let Some(finished) = restore::finish(job, &past)? {
+        ledger.append(past.last, wall_now(), &[finished])?;
+        ledger.sync()?;
     }
     let at = wall_now();
     let mut audit = Audit::default();
@@ -186,13 +187,13 @@ fn items(past: &Past, store: &Store, state: &StateDir) -> Vec<Item> {
 
 fn look(item: &Item, store: &Store) -> Result<Seen, StageError> {
     let archive = archive_damage(&item.archive, &item.manifest)?;
-    let other = item.kept.exists() && !keep::are_one(&item.archive, &item.kept);
-    let kept = if other { archive_damage(&item.kept, &item.manifest)? } else { None };
+    let apart = item.kept.exists() && !keep::are_one(&item.archive, &item.kept);
+    let kept = if apart { archive_damage(&item.kept, &item.manifest)? } else { None };
     let sysroot = match store.look(&item.manifest) {
         Err(MergeError::Io { path, source }) => return Err(StageError::Io { path: path.into(), source }),
         looked => looked,
     };
-    Ok(Seen { archive, kept, sysroot })
+    Ok(Seen { archive, apart, kept, sysroot })
 }
 
 impl Audit {
@@ -252,7 +253,6 @@ impl Audit {
         seen: Seen,
         store: &mut Store,
     ) -> Result<Option<(String, String)>, DriverError> {
-        let other = item.kept.exists() && !keep::are_one(&item.archive, &item.kept);
         if let Some(what) = &seen.kept {
             // Not as the other: it is made anew from that, or is of no use.
             let good = seen.archive.is_none();
@@ -261,7 +261,7 @@ impl Audit {
         }
         let mut lost = None;
         if let Some(what) = &seen.archive {
-            let good = other && seen.kept.is_none();
+            let good = seen.apart && seen.kept.is_none();
             if good {
                 set(Some(&item.kept), &item.archive)?;
             } else {
@@ -408,17 +408,7 @@ fn anew(job: &Job, past: &Past, store: &Store, broken: &BTreeSet<Arc<str>>, numb
     let covered = past.installed.names().filter_map(|name| {
         let merged = past.installed.get(name)?;
         merged.covered.filter(|_| !broken.contains(name))?;
-        let manifest = store.manifest(name);
-        Some(Package {
-            package: Arc::clone(name),
-            version: Arc::clone(&merged.version),
-            phase: Arc::clone(&merged.phase),
-            key: key::stored(&merged.key, merged.degraded),
-            degraded: merged.degraded,
-            archive_digest: manifest.as_ref().map(|manifest| manifest.archive_digest.to_hex().to_string()),
-            manifest_digest: manifest
-                .and_then(|manifest| manifest_digest(&job.state.manifest(name, &manifest.identity.key))),
-        })
+        Some(package(&job.state, name, merged, store.manifest(name).as_deref()))
     });
     Document {
         format: FORMAT,
@@ -454,18 +444,12 @@ fn without(state: &StateDir, package: &Package) -> Result<(), DocumentError> {
 /// Makes a file what another is, or takes it away.
 fn set(from: Option<&Path>, to: &Path) -> Result<(), DriverError> {
     let fail = |source: io::Error| DriverError::State { path: to.to_owned(), source };
-    let Some(from) = from else {
-        return match fs::remove_file(to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fail(error)),
-            Ok(()) | Err(_) => Ok(()),
-        };
-    };
-    let mut temporary = to.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let copied = fs::copy(from, &temporary)
-        .and_then(|_| File::open(&temporary)?.sync_all())
-        .and_then(|()| fs::rename(&temporary, to));
-    copied.map_err(fail)
+    match from {
+        Some(from) => {
+            write_atomically(to, |file| io::copy(&mut File::open(from)?, file).map(drop)).map_err(fail)
+        }
+        None => remove_file(to).map_err(fail),
+    }
 }
 
 /// So that nobody takes it for whole; `kiln clean` deletes it.

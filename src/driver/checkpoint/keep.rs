@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use crate::ledger::place::StateDir;
 
-use super::super::stage::archive;
-use super::super::stage::manifest::Manifest;
+use super::super::tidy;
+use super::super::work::remove_file;
 use super::document::{Document, DocumentError, Package};
-use super::manifest_digest;
+use super::is_intact;
 
 /// So many are kept whatever they were taken for.
 pub const NEWEST: usize = 8;
@@ -37,18 +37,9 @@ fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> DocumentError {
 
 /// Numbers of the checkpoints that have a document, ascending.
 pub fn numbers(state: &StateDir) -> Result<Vec<u32>, DocumentError> {
-    let dir = state.checkpoints();
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(at(dir)(error)),
-    };
-    let mut numbers = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(at(&dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse::<u32>().ok());
-        numbers.extend(number);
-    }
+    let files = children(&state.checkpoints())?;
+    let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_suffix(".json")?.parse::<u32>().ok();
+    let mut numbers: Vec<u32> = files.iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -76,18 +67,17 @@ pub(super) fn begin(state: &StateDir, number: u32) -> Result<(), DocumentError> 
 /// Keeps a package's archive and manifest beside. Not synced.
 pub(super) fn keep(state: &StateDir, package: &Package) -> Result<(), DocumentError> {
     let Package { package: name, key, archive_digest: Some(digest), .. } = package else { return Ok(()) };
-    let pairs = [
-        (state.archive(name, key), state.kept_archive(name, key, digest)),
-        (state.manifest(name, key), state.kept_manifest(name, key, digest)),
-    ];
-    for (from, to) in pairs {
-        if let Some(dir) = to.parent() {
-            fs::create_dir_all(dir).map_err(at(dir))?;
-        }
-        if are_one(&from, &to) || is_whole(state, package, digest, &to) {
-            continue;
-        }
-        // What has this name is damaged, or not there.
+    let (archive, kept_archive) = (state.archive(name, key), state.kept_archive(name, key, digest));
+    let (manifest, kept_manifest) = (state.manifest(name, key), state.kept_manifest(name, key, digest));
+    let linked = are_one(&archive, &kept_archive) && are_one(&manifest, &kept_manifest);
+    if linked || kept_archive.exists() && is_intact(&kept_archive, &kept_manifest, package) {
+        return Ok(());
+    }
+    if let Some(dir) = kept_archive.parent() {
+        fs::create_dir_all(dir).map_err(at(dir))?;
+    }
+    // What has these names is damaged, or not there.
+    for (from, to) in [(archive, kept_archive), (manifest, kept_manifest)] {
         let mut new = to.clone().into_os_string();
         new.push(".tmp");
         remove(Path::new(&new))?;
@@ -95,17 +85,6 @@ pub(super) fn keep(state: &StateDir, package: &Package) -> Result<(), DocumentEr
         fs::rename(&new, &to).map_err(at(&to))?;
     }
     Ok(())
-}
-
-/// Whether a kept file that is no link is what it should be.
-fn is_whole(state: &StateDir, package: &Package, digest: &str, kept: &Path) -> bool {
-    if !kept.exists() {
-        return false;
-    }
-    let Package { package: name, key, .. } = package;
-    let list = state.kept_manifest(name, key, digest);
-    let right = manifest_digest(&list) == package.manifest_digest;
-    right && (kept == list || Manifest::load(&list).is_ok_and(|list| archive::verify(kept, &list).is_ok()))
 }
 
 /// The same file under another name too, unless that is there.
@@ -143,8 +122,12 @@ fn stay(documents: &BTreeMap<u32, Document>, phases: &[Arc<str>]) -> BTreeSet<u3
 /// Drops what the policy does not keep. Killed at any moment nothing that stays is lost: first the next that stays says
 /// alone what both did, then the older one goes.
 pub(super) fn prune(state: &StateDir, phases: &[Arc<str>]) -> Result<(), DocumentError> {
+    let numbers = numbers(state)?;
+    if numbers.len() <= NEWEST {
+        return Ok(()); // whatever they say
+    }
     let mut documents = BTreeMap::new();
-    for number in numbers(state)? {
+    for number in numbers {
         documents.insert(number, Document::load(&state.checkpoint(number))?);
     }
     let stay = stay(&documents, phases);
@@ -182,10 +165,7 @@ fn files_of(state: &StateDir, package: &Package) -> Vec<PathBuf> {
 }
 
 fn remove(path: &Path) -> Result<(), DocumentError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    remove_file(path).map_err(at(path))
 }
 
 /// Deletes the checkpoint with this number, which was not taken after all, and whatever no other keeps.
@@ -231,10 +211,5 @@ fn forget_unnamed(state: &StateDir) -> Result<(), DocumentError> {
 }
 
 fn children(dir: &Path) -> Result<Vec<PathBuf>, DocumentError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(at(dir)(error)),
-    };
-    entries.map(|entry| entry.map(|entry| entry.path()).map_err(at(dir))).collect()
+    tidy::list(dir).map_err(at(dir))
 }
