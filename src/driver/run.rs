@@ -266,6 +266,7 @@ impl Driver {
             space,
             replies: Vec::new(),
             held: Vec::new(),
+            stopping: false,
             discarder,
             spares,
             base,
@@ -299,6 +300,8 @@ struct Shift<'a> {
     replies: Vec<(Sender<Reply>, Reply)>,
     /// What came while nothing could be recorded.
     held: Vec<Message>,
+    /// Somebody wants the run to end. The engine hears nothing of that once it has ended, but its last records may have to wait.
+    stopping: bool,
     discarder: Discarder,
     spares: Spares,
     base: Time,

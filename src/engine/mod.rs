@@ -436,18 +436,13 @@ impl Engine {
     }
 
     fn stop(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let again = self.is_stopping();
+        let again = self.closing == Some(Ending::Stopped);
         self.close(now, Ending::Stopped, out);
         if again {
             // Without its record it is none, and the next start deletes what there is of it.
             self.checkpoints.abandon();
             out.extend(self.running.keys().map(|task| Effect::Kill { task: *task, at_once: true }));
         }
-    }
-
-    /// Somebody has said stop.
-    pub fn is_stopping(&self) -> bool {
-        self.closing == Some(Ending::Stopped)
     }
 
     /// Nothing more is started, and what runs is told to end.

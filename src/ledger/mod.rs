@@ -133,7 +133,7 @@ impl LedgerError {
     fn of(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.sqlite_error_code() {
-            // Statements are always the same: where one of them is said to be wrong, it is the tables that are.
+            // The last: statements are always the same; where one of them is said to be wrong, it is the tables that are.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
                 Self::damaged(&path, source.to_string())
             }

@@ -322,6 +322,41 @@ fn verify_finds_every_flipped_bit_and_repairs_what_can_be() {
 }
 
 #[test]
+fn what_is_missing_beside_is_linked_again() {
+    let space = Space::new();
+    with_checkpoints(&space, &chain(2), "frequency: 10");
+    space.run(0);
+    let beside = || {
+        let dir = space.state().join("checkpoints/archives/p01");
+        let mut inodes: Vec<u64> =
+            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().ino()).collect();
+        inodes.sort_unstable();
+        inodes
+    };
+    let both = beside();
+    assert_eq!(both.len(), 2);
+    let (own, kept) = (
+        file(&space, "packages", "p01", ".tar.zst"),
+        file(&space, "checkpoints/archives", "p01", ".tar.zst"),
+    );
+    fs::remove_file(&kept).unwrap();
+    assert_eq!(verify(&space, 0), [""; 0]);
+    assert_eq!(beside(), both, "the same two, and nothing else");
+    // Killed while it linked a kept one anew: that has two more names.
+    let whole = fs::read(&own).unwrap();
+    let mut between = kept.clone().into_os_string();
+    between.push(".tmp");
+    fs::hard_link(&own, &between).unwrap();
+    fs::remove_file(&kept).unwrap();
+    fs::copy(&own, &kept).unwrap();
+    flip(&kept);
+    assert_eq!(verify(&space, 0), ["p01: repaired"]);
+    assert!(fs::read(&own).unwrap() == whole, "the good one was written over");
+    assert!(fs::read(&kept).unwrap() == whole);
+    assert_eq!(beside().len(), 2);
+}
+
+#[test]
 fn what_verify_cannot_repair_the_next_run_builds_again() {
     let space = Space::new();
     with_checkpoints(&space, &chain(4), "frequency: 10");

@@ -22,7 +22,7 @@ use crate::ledger::place::StateDir;
 use super::super::tidy;
 use super::super::work::remove_file;
 use super::document::{Document, DocumentError, Package};
-use super::is_intact;
+use super::{is_intact, manifest_digest};
 
 /// So many are kept whatever they were taken for.
 pub const NEWEST: usize = 8;
@@ -69,22 +69,26 @@ pub(super) fn keep(state: &StateDir, package: &Package) -> Result<(), DocumentEr
     let Package { package: name, key, archive_digest: Some(digest), .. } = package else { return Ok(()) };
     let (archive, kept_archive) = (state.archive(name, key), state.kept_archive(name, key, digest));
     let (manifest, kept_manifest) = (state.manifest(name, key), state.kept_manifest(name, key, digest));
-    let linked = are_one(&archive, &kept_archive) && are_one(&manifest, &kept_manifest);
-    if linked || kept_archive.exists() && is_intact(&kept_archive, &kept_manifest, package) {
-        return Ok(());
+    if !are_one(&archive, &kept_archive) && !is_intact(&kept_archive, &kept_manifest, package) {
+        replace(&archive, &kept_archive)?;
     }
-    if let Some(dir) = kept_archive.parent() {
-        fs::create_dir_all(dir).map_err(at(dir))?;
-    }
-    // What has these names is damaged, or not there.
-    for (from, to) in [(archive, kept_archive), (manifest, kept_manifest)] {
-        let mut new = to.clone().into_os_string();
-        new.push(".tmp");
-        remove(Path::new(&new))?;
-        link(&from, Path::new(&new)).map_err(at(&from))?;
-        fs::rename(&new, &to).map_err(at(&to))?;
+    if !are_one(&manifest, &kept_manifest) && manifest_digest(&kept_manifest) != package.manifest_digest {
+        replace(&manifest, &kept_manifest)?;
     }
     Ok(())
+}
+
+/// Links a file in the place of one that is damaged, or not there. They are not one: a rename between two names of one file
+/// does nothing, and would leave the other.
+fn replace(from: &Path, to: &Path) -> Result<(), DocumentError> {
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir).map_err(at(dir))?;
+    }
+    let mut new = to.as_os_str().to_owned();
+    new.push(".tmp");
+    remove(Path::new(&new))?;
+    link(from, Path::new(&new)).map_err(at(from))?;
+    fs::rename(&new, to).map_err(at(to))
 }
 
 /// The same file under another name too, unless that is there.

@@ -15,7 +15,10 @@ use super::{Hands, Message, Shift};
 impl Shift<'_> {
     pub(super) fn take(&mut self, message: Message, events: &mut Vec<Event>) -> Result<(), DriverError> {
         match message {
-            Message::Stop => events.push(Event::Stop),
+            Message::Stop => {
+                self.stopping = true;
+                events.push(Event::Stop);
+            }
             Message::Lost(error) => return Err(error.into()),
             Message::Measured { phase, resources } => events.push(Event::Measured { phase, resources }),
             Message::Verified { task, findings } => events.push(Event::Verified { task, findings }),

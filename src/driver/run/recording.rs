@@ -46,7 +46,7 @@ impl Shift<'_> {
     /// Keeps what comes in for later. Who wants the run to end gets that at once, as if it had been killed: nothing can be
     /// recorded about it.
     fn hold(&mut self, error: LedgerError) -> Result<(), DriverError> {
-        if self.engine.is_stopping() {
+        if self.stopping {
             return Err(error.into());
         }
         let until = Instant::now() + AGAIN;

@@ -14,6 +14,7 @@ use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::super::path::RelPath;
+use super::super::work::remove_file;
 use super::StageError;
 use document::{Document, Line};
 
@@ -207,7 +208,9 @@ pub(in super::super) fn write_atomically<T>(
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let result = (|| {
-        let mut file = File::create(&temporary)?;
+        // What an earlier try left may be another name of a file that is needed.
+        remove_file(Path::new(&temporary))?;
+        let mut file = File::create_new(&temporary)?;
         let value = write(&mut file)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
