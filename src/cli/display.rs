@@ -39,6 +39,12 @@ impl Display {
         Self { bars: MultiProgress::with_draw_target(target), lines: Arc::default(), terminal }
     }
 
+    /// Draws nothing.
+    pub(super) fn hidden() -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        Self { bars, lines: Arc::default(), terminal: false }
+    }
+
     /// Whether anything is drawn.
     pub(super) fn is_live(&self) -> bool {
         self.terminal

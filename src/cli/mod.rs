@@ -17,10 +17,12 @@ mod history;
 mod log;
 mod logging;
 mod output;
+mod own;
 mod plan;
 mod resolve;
 mod restore;
 mod run;
+mod serve;
 mod signals;
 mod status;
 mod tame;
@@ -52,6 +54,11 @@ enum Command {
     Fetch(fetch::Fetch),
     /// Build
     Run(run::Run),
+    /// Serve /metrics and the API for runners in other processes, and after their end
+    ///
+    /// The sidecar follows the ledger of the state directory: metrics stay when a runner ends, and say so when it has
+    /// died. One a state directory.
+    Serve(serve::Serve),
     /// Say how far the run is
     Status(status::StatusCommand),
     /// Show what tasks printed
@@ -97,6 +104,7 @@ pub fn main() -> Exit {
         Command::Graph(command) => command.run(),
         Command::Fetch(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Serve(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Why(command) => command.run(),

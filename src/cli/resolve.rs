@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 
 use super::target::StateTarget;
 use super::{Exit, output};
@@ -16,7 +13,8 @@ use crate::driver::{DriverError, answer};
 use crate::engine::gate;
 use crate::engine::message::Answer;
 use crate::ledger::lock::LockError;
-use crate::web::control::{self, COMMAND, COMPONENT, Command};
+use crate::web::client;
+use crate::web::control::{self, COMPONENT, Command};
 
 /// How long a runner may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -136,7 +134,8 @@ impl Resolve {
             note: (!self.note.is_empty()).then(|| self.note.clone()),
             ..Command::default()
         };
-        let (status, outcome) = post(socket, &command)
+        let (status, outcome) = client::command(socket, &command, PATIENCE)
+            .map_err(anyhow::Error::from_boxed)
             .with_context(|| format!("the runner does not answer at `{}`", socket.display()))?;
         if status == StatusCode::OK {
             let number = outcome.gate_id.unwrap_or_default();
@@ -153,24 +152,4 @@ impl Resolve {
         output::say(&format!("kiln: {}", outcome.error.unwrap_or_else(|| status.to_string())));
         Ok(Some(Exit::Usage))
     }
-}
-
-fn post(socket: &Path, command: &Command) -> anyhow::Result<(StatusCode, Command)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async {
-        let stream = tokio::net::UnixStream::connect(socket).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(COMMAND)
-            .header("host", "kiln")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(serde_json::to_vec(command)?)))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&body)?))
-    };
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
 }

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::display::Display;
+use super::own::Own;
 use super::target::{self, StateTarget};
 use super::watch::Watch;
 use super::{Exit, logging, output, signals};
@@ -25,7 +26,7 @@ use crate::failure::Category;
 use crate::observe::events::names;
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
-use crate::observe::observer::{self, Observer, Runner};
+use crate::observe::observer::{self, Observer};
 use crate::observe::snapshot::GateView;
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
@@ -33,7 +34,7 @@ use crate::web::{self, Bound, ServerHandle};
 use crate::words::count;
 
 /// Where `/metrics` is unless something else is said.
-const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
+pub(super) const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
 /// Scrapes of the final state after which nobody is waited for.
 const FINAL_SCRAPES: u32 = 2;
 
@@ -88,13 +89,8 @@ impl Run {
         if let Err(exit) = self.select(&mut job) {
             return Ok(exit);
         }
-        if let Some(file) = job.settings.web_config_file.as_ref().filter(|_| !self.no_listen) {
-            // Who wants users and TLS must not get a server that is open to all.
-            output::say(&format!(
-                "kiln: `web_config_file: {}`, but this kiln has neither TLS nor users yet: unset it, or say --no-listen",
-                file.display()
-            ));
-            return Ok(Exit::Requirements);
+        if let Some(exit) = refuse_web_config(&job, ", or say --no-listen").filter(|_| !self.no_listen) {
+            return Ok(exit);
         }
         if let Some(file) = self.textfile.as_ref().filter(|file| !directory_of(file).is_dir()) {
             output::say(&format!("kiln: --textfile `{}`: there is no such directory", file.display()));
@@ -132,7 +128,9 @@ impl Run {
         }
         let expected = progress.expected();
         let memory = progress.expected_memory();
-        let observer = Observer::new(progress, state.clone(), Runner::Here(driver.health()));
+        let own = Own { health: driver.health(), memory: driver.memory(), limits: progress.limits() };
+        let observer =
+            Observer::here(progress, state.clone(), Box::new(move |running| Some(own.facts(running))));
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
         let remote = driver.remote();
@@ -261,6 +259,15 @@ impl Run {
             server.shutdown();
         }
     }
+}
+
+/// Who wants users and TLS must not get a server that is open to all.
+pub(super) fn refuse_web_config(job: &Job, or: &str) -> Option<Exit> {
+    let file = job.settings.web_config_file.as_ref()?.display();
+    output::say(&format!(
+        "kiln: `web_config_file: {file}`, but this kiln has neither TLS nor users yet: unset it{or}"
+    ));
+    Some(Exit::Requirements)
 }
 
 /// Where a file will be written at the end of hours, its directory had better be there at the beginning.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crate::config::scalar::Switch;
@@ -34,7 +34,7 @@ use super::recover::Recoverer;
 use super::script::Scripts;
 use super::space::Space;
 use super::spares::Spares;
-use super::spawn::{self, Confinement, Report, Spawner};
+use super::spawn::{self, Confinement, MemoryGauge, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::tidy::children;
@@ -96,6 +96,7 @@ pub struct Driver {
     job: Job,
     ledger: Writer,
     health: Arc<Health>,
+    memory: Arc<OnceLock<MemoryGauge>>,
     past: Past,
     inbox: Receiver<Message>,
     remote: Remote,
@@ -141,12 +142,18 @@ impl Driver {
         let health = Arc::new(Health::default());
         let audience = Ears { observe, sender: sender.clone() };
         let ledger = Writer::start(ledger, Arc::clone(&health), &job.state.in_use(), audience)?;
-        Ok(Self { job, _lock: lock, ledger, health, past, inbox, remote: Remote(sender) })
+        let memory = Arc::default();
+        Ok(Self { job, _lock: lock, ledger, health, memory, past, inbox, remote: Remote(sender) })
     }
 
     /// How the ledger fares.
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health)
+    }
+
+    /// How much memory a task uses, by `TaskId`, once tasks can run and if they have control groups.
+    pub fn memory(&self) -> Arc<OnceLock<MemoryGauge>> {
+        Arc::clone(&self.memory)
     }
 
     /// Reaches the run from other threads.
@@ -232,6 +239,10 @@ impl Driver {
             );
         }
         self.say_control(spawner.control());
+        if let Some(gauge) = spawner.memory() {
+            // Nobody else sets it.
+            let _ = self.memory.set(gauge.clone());
+        }
         sandbox::say(self.job.settings.sandbox, spawner.isolation())?;
         let helpers = Helpers::of(&spawner, answers);
         let fetcher = ahead::fetcher(&self.job, helpers.clone())?;

@@ -40,6 +40,7 @@ use rustix::fs::Mode;
 
 use super::sys;
 
+pub use cgroup::MemoryGauge;
 pub use namespace::{INIT_ARGUMENT, init_main};
 pub use user_namespace::{PROBE_ARGUMENT, enter_user_namespace, probe_main};
 
@@ -213,6 +214,7 @@ impl Isolation {
 struct Ground {
     confinement: Confinement,
     control: Control,
+    memory: Option<MemoryGauge>,
     isolation: Isolation,
 }
 
@@ -353,6 +355,11 @@ impl Spawner {
     /// What ends the tasks when kiln is killed.
     pub fn confinement(&self) -> &Confinement {
         &self.ground.confinement
+    }
+
+    /// How much memory jobs use, where they have control groups.
+    pub fn memory(&self) -> Option<&MemoryGauge> {
+        self.ground.memory.as_ref()
     }
 
     /// Which control groups jobs get.

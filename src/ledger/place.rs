@@ -62,7 +62,7 @@ impl StateDir {
             let name = entry?.file_name();
             // What an empty filesystem has, and what `create` and `kiln clean --all` can leave alone.
             let name = name.to_string_lossy();
-            if name != "lost+found" && name != "lock" && !name.starts_with("id") {
+            if name != "lost+found" && name != "lock" && name != "sidecar.lock" && !name.starts_with("id") {
                 return Ok(true);
             }
         }
@@ -87,6 +87,11 @@ impl StateDir {
     /// The runner's lock.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
+    }
+
+    /// The sidecar's lock.
+    pub fn sidecar_lock(&self) -> PathBuf {
+        self.root.join("sidecar.lock")
     }
 
     /// Whether it is this directory itself.

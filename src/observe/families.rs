@@ -101,6 +101,8 @@ families! {
         "Tasks that hold a job slot.";
     TaskCpu COUNTER "kiln_task_cpu_seconds_total" ["phase"]
         "CPU time, user and system, of executions that ended by themselves, waited-for descendants included.";
+    TasksMemory GAUGE "kiln_tasks_memory_bytes" ["phase"]
+        "Memory of the running tasks' control groups, page cache included; absent where tasks have none, or no runner is there.";
     TaskMemory HISTOGRAM "kiln_task_peak_memory_bytes" ["phase"]
         "Peak memory of attempts: of the task's control group, page cache included; without one (see the log of the run's start) the peak resident memory of its largest single process.";
     PhaseRequired GAUGE "kiln_phase_required_bytes" ["phase", "resource"]
@@ -137,10 +139,16 @@ families! {
         "Tries of this kiln to write or sync the ledger that failed; while they do, the run is paused.";
     LedgerDurable GAUGE "kiln_ledger_durable_timestamp_seconds" []
         "Everything recorded until then is on disk, and nothing later is shown; now, where nothing waits to be.";
+    LogDropped COUNTER "kiln_log_messages_dropped_total" []
+        "Messages of this kiln that nobody took in time (a stuck terminal, pipe or journald), and that are lost; the build never waits for them.";
+    Permission GAUGE "kiln_permission_granted" ["permission"]
+        "Whether all that belongs to this permission was granted when it was tried; `kiln doctor` says what is missing and how to grant it.";
     ChannelEnabled GAUGE "kiln_notification_channel_enabled" ["channel"]
         "Whether notification_channels of the definition names the channel.";
     Notifications COUNTER "kiln_notifications_total" ["channel"]
         "Rises of a package's escalation level that this channel was told of: the log from level 2 on, the dashboard all. Mail is Alertmanager's to count.";
+    NotificationFailures COUNTER "kiln_notification_failures_total" ["channel"]
+        "Notifications that could not be given to this channel.";
     RunnerUp GAUGE "kiln_runner_up" []
         "Whether a runner holds the state directory; always 1 where the runner itself answers.";
     CollectorDuration GAUGE "kiln_collector_duration_seconds" ["collector"]

@@ -12,8 +12,10 @@
 pub mod counters;
 pub mod durations;
 pub mod events;
+pub mod facts;
 pub mod failures;
 pub mod families;
+pub mod follow;
 pub mod forecast;
 pub mod histogram;
 pub mod human;
@@ -25,7 +27,7 @@ pub mod snapshot;
 pub mod status;
 pub mod updates;
 
-pub use observer::{Observer, Runner};
+pub use observer::Observer;
 pub use progress::Progress;
 pub use snapshot::Snapshot;
 

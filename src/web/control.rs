@@ -34,6 +34,8 @@ use super::{Bounds, Thread, WebError};
 
 /// Path of the one thing that can be asked for.
 pub const COMMAND: &str = "/api/v1/command";
+/// Path of what the runner says of itself (`observe::facts`), for the sidecar.
+pub const RUNNER: &str = "/api/v1/runner";
 /// The framework's name of what is spoken to.
 pub const COMPONENT: &str = "BUILD_PROCESS";
 /// What a refused command comes back with.
@@ -177,6 +179,10 @@ impl Answers for Routes {
         request: Request<Incoming>,
         peer: Option<UCred>,
     ) -> Response<Full<Bytes>> {
+        if request.uri().path() == RUNNER && request.method() == Method::GET {
+            let limit = self.limits.answer;
+            return respond(in_time(limit, move || self.runner()).await);
+        }
         if request.uri().path() != COMMAND {
             return respond(Answer::text(StatusCode::NOT_FOUND, "not found\n"));
         }
@@ -212,6 +218,13 @@ fn conflict(command: Command, error: &str) -> Answer {
 }
 
 impl Routes {
+    fn runner(&self) -> Answer {
+        match self.observer.facts() {
+            Some(facts) => Answer::json(StatusCode::OK, &facts),
+            None => Answer::text(StatusCode::NOT_FOUND, "there is no runner\n"),
+        }
+    }
+
     fn command(&self, body: &[u8], peer: Option<UCred>) -> Answer {
         let command: Command = match serde_json::from_slice(body) {
             Ok(command) => command,

@@ -52,6 +52,8 @@ mod restoring;
 #[cfg(test)]
 mod selecting;
 #[cfg(test)]
+mod serving;
+#[cfg(test)]
 mod sharing;
 #[cfg(test)]
 mod sources;
