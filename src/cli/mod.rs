@@ -18,12 +18,14 @@ mod log;
 mod logging;
 mod output;
 mod own;
+mod pause;
 mod plan;
 mod resolve;
 mod restore;
 mod run;
 mod serve;
 mod signals;
+mod speak;
 mod status;
 mod tame;
 mod target;
@@ -31,6 +33,8 @@ mod watch;
 mod why;
 
 use clap::{Parser, Subcommand};
+
+use crate::web::command::Operation;
 
 pub use exit::Exit;
 
@@ -68,6 +72,14 @@ enum Command {
     Log(log::Log),
     /// Say why a package is built or not, and who needs it
     Why(why::Why),
+    /// Start nothing more; what runs goes on to its end
+    ///
+    /// The run stays alive, and paused: until `kiln resume`, or until it is ended.
+    Pause(pause::Live),
+    /// Let a paused run go on
+    Resume(pause::Live),
+    /// End the run in good order, as Ctrl-C does; `kiln run` goes on with it
+    Stop(pause::Live),
     /// Show what only a person can decide
     #[command(args_conflicts_with_subcommands = true)]
     Gates(gates::Gates),
@@ -108,6 +120,9 @@ pub fn main() -> Exit {
         Command::Status(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Why(command) => command.run(),
+        Command::Pause(command) => command.run(Operation::Pause),
+        Command::Resume(command) => command.run(Operation::Resume),
+        Command::Stop(command) => command.run(Operation::Stop),
         Command::Gates(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::History(command) => command.run(),

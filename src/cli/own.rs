@@ -1,36 +1,117 @@
-//! What this process says of itself as a runner.
+//! The runner in this process, for those who speak to it or ask how it is.
 //!
-//! Owns: where each of these facts is found. Does not know: who asks.
+//! Owns: which driver that is at this moment, and phases that are added to what it builds. Does not know: who speaks.
+//!
+//! A run of a part of the definition takes no further part on: what is added is a run of its own, after this one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::driver::Job;
+use crate::driver::look::with_dependencies;
+use crate::driver::run::{Driver, Remote};
 use crate::driver::spawn::MemoryGauge;
 use crate::engine::Limits;
+use crate::engine::gate::Refusal;
 use crate::ledger::writer::Health;
+use crate::observe::Observer;
 use crate::observe::facts::{RunnerFacts, Totals};
 use crate::observe::observer::now;
 use crate::observe::snapshot::RunningTask;
+use crate::plan::PhaseId;
+use crate::web::command::{Command, Operation, Rejection, is_new};
 
-/// Where they are found.
+/// The runner in this process.
 pub(super) struct Own {
-    pub(super) limits: Limits,
-    pub(super) health: Arc<Health>,
-    pub(super) memory: Arc<OnceLock<MemoryGauge>>,
+    limits: Limits,
+    driver: Mutex<Handles>,
+    /// Phases that are to be built next; `None`: it is over.
+    added: Mutex<Option<Vec<PhaseId>>>,
+}
+
+/// What reaches a driver while it runs.
+struct Handles {
+    remote: Remote,
+    health: Arc<Health>,
+    memory: Arc<OnceLock<MemoryGauge>>,
+}
+
+impl Handles {
+    fn of(driver: &Driver) -> Self {
+        Self { remote: driver.remote(), health: driver.health(), memory: driver.memory() }
+    }
 }
 
 impl Own {
-    /// While these tasks run.
+    pub(super) fn new(driver: &Driver, limits: Limits) -> Self {
+        Self { limits, driver: Mutex::new(Handles::of(driver)), added: Mutex::new(Some(Vec::new())) }
+    }
+
+    /// Another driver goes on.
+    pub(super) fn is_now(&self, driver: &Driver) {
+        *lock(&self.driver) = Handles::of(driver);
+    }
+
+    /// How it is while these tasks run.
     pub(super) fn facts(&self, running: &[RunningTask]) -> RunnerFacts {
+        let (health, memory) = {
+            let driver = lock(&self.driver);
+            (Arc::clone(&driver.health), Arc::clone(&driver.memory))
+        };
         let facts = RunnerFacts {
             pid: std::process::id(),
             jobs: self.limits.jobs,
             fetches: self.limits.fetches,
-            memory: self.memory.get().map(|gauge| by_phase(gauge, running)),
+            memory: memory.get().map(|gauge| by_phase(gauge, running)),
             totals: Totals::default(),
             ..RunnerFacts::default()
         };
-        facts.with_ledger(&self.health, now())
+        facts.with_ledger(&health, now())
+    }
+
+    /// Ends the run in good order; a second time, at once. False: it is over.
+    pub(super) fn stop(&self) -> bool {
+        lock(&self.added).take();
+        lock(&self.driver).remote.stop()
+    }
+
+    /// Does what a command asks for.
+    pub(super) fn act(
+        &self,
+        observer: &Observer,
+        command: &Command,
+        operation: Operation,
+        by: &str,
+    ) -> Result<Option<u32>, Rejection> {
+        let Some(said) = command.to_engine(operation, by) else {
+            let (new, id) = observer.with(|progress| {
+                (is_new(progress, &command.phase), progress.plan().find_phase(&command.phase))
+            });
+            if new? && let Some(id) = id {
+                lock(&self.added).as_mut().ok_or(Refusal::Ending)?.push(id);
+                tracing::info!("phase {} is built next, as {by} wants", command.phase);
+            }
+            return Ok(None);
+        };
+        if operation == Operation::Stop {
+            lock(&self.added).take();
+        }
+        let remote = lock(&self.driver).remote.clone();
+        remote.say(said).unwrap_or(Err(Refusal::Ending)).map_err(Rejection::from)
+    }
+
+    /// The run that was wanted is completed: what to do next, if something was added. Then nothing more can be.
+    pub(super) fn next(&self, job: &Job) -> Option<Job> {
+        let mut added = lock(&self.added);
+        let phases = added.as_mut().map(std::mem::take).filter(|phases| !phases.is_empty());
+        let Some(phases) = phases else {
+            added.take();
+            return None;
+        };
+        let packages = phases.iter().flat_map(|id| job.plan.phase(*id).packages.iter().copied());
+        let wanted: Vec<_> = job.selection.iter().flatten().copied().chain(packages).collect();
+        let selection = Some(with_dependencies(&job.plan, &wanted));
+        Some(Job { selection, forced: Vec::new(), ..job.clone() })
     }
 }
 
@@ -42,4 +123,8 @@ fn by_phase(gauge: &MemoryGauge, running: &[RunningTask]) -> BTreeMap<String, u6
         *memory.entry(task.phase.to_string()).or_default() += bytes;
     }
     memory
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

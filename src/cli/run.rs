@@ -114,8 +114,11 @@ impl Run {
             job.forced.iter().map(|id| job.plan.package(*id).name.to_string()).collect();
         let (sender, entries) = mpsc::channel();
         // A watcher that is gone has panicked; the build goes on without.
-        let observe = move |durable| drop(sender.send(durable));
-        let driver = Driver::open(job, |entry| progress.fold(entry), observe)?;
+        let observe = move || {
+            let sender = sender.clone();
+            move |durable| drop(sender.send(durable))
+        };
+        let mut driver = Driver::open(job.clone(), |entry| progress.fold(entry), observe())?;
         for gate in
             progress.state().gates.iter().filter(|(_, gate)| forced.contains(&gate.about().to_owned()))
         {
@@ -128,12 +131,13 @@ impl Run {
         }
         let expected = progress.expected();
         let memory = progress.expected_memory();
-        let own = Own { health: driver.health(), memory: driver.memory(), limits: progress.limits() };
+        let own = Arc::new(Own::new(&driver, progress.limits()));
+        let asked = Arc::clone(&own);
         let observer =
-            Observer::here(progress, state.clone(), Box::new(move |running| Some(own.facts(running))));
+            Observer::here(progress, state.clone(), Box::new(move |running| Some(asked.facts(running))));
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
-        let remote = driver.remote();
+        let signalled = Arc::clone(&own);
         // Who wants an end does not want to wait for scrapes either, whenever that was said.
         let patience = server.as_ref().map(ServerHandle::patience);
         let asked = AtomicBool::new(false);
@@ -143,7 +147,7 @@ impl Run {
                 // Said before the end that it brings.
                 tracing::warn!("{name}: killing the running tasks");
             }
-            if remote.stop() && !again {
+            if signalled.stop() && !again {
                 tracing::warn!("{name}: ending the running tasks; once more kills them at once");
             }
             if let Some(patience) = &patience {
@@ -152,11 +156,11 @@ impl Run {
         })?;
 
         // Without it nobody can answer while the run is alive; it builds all the same.
-        let answering = driver.remote();
+        let (commanded, seen) = (Arc::clone(&own), Arc::clone(&observer));
         let control = web::control::serve(
             &state,
             Arc::clone(&observer),
-            Box::new(move |request| answering.answer(request)),
+            Box::new(move |command, operation, by| commanded.act(&seen, command, operation, by)),
         );
         let control = control.inspect_err(|error| {
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
@@ -170,7 +174,18 @@ impl Run {
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, memory, wait);
+        let mut ending = driver.run(&expected, memory, wait);
+        while matches!(ending, Ok(Ending::Completed))
+            && let Some(next) = own.next(&job)
+        {
+            job = next;
+            driver = Driver::open(job.clone(), |_| (), observe())?;
+            own.is_now(&driver);
+            let (expected, memory) =
+                observer.with(|progress| (progress.expected(), progress.expected_memory()));
+            ending = driver.run(&expected, memory, wait);
+        }
+        drop(observe);
         if watcher.join().is_err() {
             output::say("kiln: the display has failed; the run was not touched by that");
         }

@@ -194,9 +194,10 @@ impl Told {
                 let packages = count(before.plan().packages.len(), "package");
                 self.text = format!("run {build_id} of {definition} starts: {packages}");
             }
-            Record::RunResumed { afresh, .. } => {
+            Record::RunResumed { afresh, reason, .. } => {
+                let who = reason.as_ref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
                 let why = if *afresh { "; its packages are decided again" } else { "" };
-                self.text = format!("run {} goes on{why}", self.build_id);
+                self.text = format!("run {} goes on{who}{why}", self.build_id);
             }
             Record::Decided { reused, archived, skipped, degraded, .. } => {
                 let packages = before.state().packages.len();
@@ -395,7 +396,7 @@ impl Told {
                 self.package(package, before);
                 self.text = format!("{package}: stays as it is, something optional is still missing");
             }
-            Record::RunPaused { reason } => {
+            Record::RunPaused { reason, .. } => {
                 self.text = format!("run {} is paused: {}", self.build_id, plain(reason));
             }
             Record::RunEnded { state, missing } => self.run_ended(*state, missing),

@@ -193,7 +193,7 @@ impl Progress {
     pub fn snapshot(&self, now: i64, alive: bool) -> Snapshot {
         // Where no runner is, time stands still at its last record.
         let clock = if alive { now } else { self.last.wall };
-        let moving = is_moving(self.state.run, alive);
+        let moving = self.state.has_tasks(alive);
         let running = self.running_tasks(moving);
         let elapsed: Vec<(TaskId, Duration)> =
             running.iter().filter_map(|task| Some((task.id?, human::between(task.since, clock)))).collect();
@@ -273,7 +273,7 @@ impl Progress {
 
     /// Tasks that run, if a runner is there.
     pub(super) fn running_now(&self) -> Vec<RunningTask> {
-        self.running_tasks(is_moving(self.state.run, true))
+        self.running_tasks(self.state.has_tasks(true))
     }
 
     fn running_tasks(&self, moving: bool) -> Vec<RunningTask> {
@@ -330,11 +330,6 @@ impl Progress {
     }
 }
 
-/// Whether a run goes on: its records say so, and a runner is there.
-pub fn is_moving(run: RunState, alive: bool) -> bool {
-    alive && run == RunState::Running
-}
-
 /// What was running when the run stopped waits to be run again.
 fn at_rest(mut counts: Counts) -> Counts {
     let packages = &mut counts.packages;
@@ -360,7 +355,7 @@ impl Snapshot {
         if let Some(ended) = self.run.ended {
             return Some((ended, ended));
         }
-        let moving = is_moving(self.run.state, self.alive);
+        let moving = self.alive && self.run.state == RunState::Running;
         let remaining = self.run.remaining.filter(|_| moving)?;
         let at = |span: Duration| self.now.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
         Some((at(remaining.p50), at(remaining.p90)))

@@ -12,7 +12,8 @@ use hyper_util::rt::TokioIo;
 
 use crate::observe::facts::RunnerFacts;
 
-use super::control::{COMMAND, Command, RUNNER};
+use super::command::Command;
+use super::control::{BY, COMMAND, RUNNER};
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MOST: usize = 1024 * 1024;
@@ -20,15 +21,20 @@ const ANSWER_BYTES_MOST: usize = 1024 * 1024;
 /// Why there is no answer.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Says a command; what comes back.
-pub fn command(socket: &Path, command: &Command, patience: Duration) -> Result<(StatusCode, Command), Error> {
-    let (status, body) = ask(socket, Method::POST, COMMAND, serde_json::to_vec(command)?, patience)?;
+/// Says a command, `by` somebody else where it is passed on; what comes back.
+pub fn command(
+    socket: &Path,
+    command: &Command,
+    by: Option<&str>,
+    patience: Duration,
+) -> Result<(StatusCode, Command), Error> {
+    let (status, body) = ask(socket, Method::POST, COMMAND, serde_json::to_vec(command)?, by, patience)?;
     Ok((status, serde_json::from_slice(&body)?))
 }
 
 /// What the runner says of itself.
 pub fn runner(socket: &Path, patience: Duration) -> Result<RunnerFacts, Error> {
-    let (_, body) = ask(socket, Method::GET, RUNNER, Vec::new(), patience)?;
+    let (_, body) = ask(socket, Method::GET, RUNNER, Vec::new(), None, patience)?;
     Ok(serde_json::from_slice(&body)?)
 }
 
@@ -37,6 +43,7 @@ fn ask(
     method: Method,
     path: &str,
     body: Vec<u8>,
+    by: Option<&str>,
     patience: Duration,
 ) -> Result<(StatusCode, Bytes), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -44,7 +51,11 @@ fn ask(
         let stream = tokio::net::UnixStream::connect(socket).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(by) = by {
+            request = request.header(BY, by);
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header("host", "kiln")

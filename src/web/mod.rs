@@ -15,6 +15,7 @@
 //! All of it is read-only. What changes a run goes through the control socket (`control`).
 
 pub mod client;
+pub mod command;
 pub mod control;
 mod page;
 mod patient;

@@ -251,7 +251,13 @@ fn what_is_no_command_is_refused_and_says_why() {
     let (code, error) = refused(r#"{"component": "KITCHEN", "operation": "retry"}"#);
     assert_eq!((code, error.as_str()), (400, "component `KITCHEN` is not here: this is BUILD_PROCESS"));
     let (code, error) = refused(&command(&json!({"operation": "burn"})));
-    assert_eq!((code, error.as_str()), (400, "operation `burn` is none of retry, skip, abort, status"));
+    assert_eq!(
+        (code, error.as_str()),
+        (
+            400,
+            "operation `burn` is none of build_phase, pause, resume, stop, retry, skip, abort, checkpoint, status"
+        )
+    );
     assert_eq!(refused(&command(&json!({"operation": "skip", "jobs": 2}))).0, 400);
     assert_eq!(refused(&command(&json!({"operation": "retry", "colour": "red"}))).0, 400);
     assert_eq!(refused(&" ".repeat(70_000)).0, 400);
@@ -290,7 +296,7 @@ fn why_tells_the_story_of_the_attempts() {
     assert_eq!(why["history"].as_array().unwrap().len(), 2, "{why}");
 }
 
-fn command(more: &Value) -> String {
+pub(crate) fn command(more: &Value) -> String {
     let mut document = json!({"component": "BUILD_PROCESS"});
     document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     document.to_string()
@@ -302,7 +308,7 @@ fn socket(space: &Space) -> std::path::PathBuf {
 }
 
 /// What the control socket answers.
-fn ask(space: &Space, method: &str, body: &str) -> (u16, Value) {
+pub(crate) fn ask(space: &Space, method: &str, body: &str) -> (u16, Value) {
     let mut stream = UnixStream::connect(socket(space)).unwrap();
     let length = body.len();
     let head = format!(

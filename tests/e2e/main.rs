@@ -14,6 +14,8 @@ mod checkpoints;
 #[cfg(test)]
 mod classifying;
 #[cfg(test)]
+mod commanding;
+#[cfg(test)]
 mod confining;
 #[cfg(test)]
 mod documents;

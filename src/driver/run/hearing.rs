@@ -4,13 +4,25 @@
 
 use std::sync::Arc;
 
+use crate::engine::command::Command;
 use crate::engine::message::{Event, Outcome, Usage};
 use crate::plan::{TaskId, TaskKind};
 use crate::words::count;
 
 use super::super::spawn::{self, Ended, Exit, Report};
 use super::super::{DriverError, prepare, verdict};
-use super::{Hands, Message, Shift};
+use super::{Hands, Message, Shift, Sign};
+
+/// What shows that an event has had its effect.
+fn sign(event: &Event) -> Sign {
+    if let Event::Answered(answered) = event {
+        Sign::Answered(answered.gate)
+    } else if let Event::Pause(_) | Event::Resume(_) = event {
+        Sign::Held(matches!(event, Event::Pause(_)))
+    } else {
+        Sign::None
+    }
+}
 
 impl Shift<'_> {
     pub(super) fn take(&mut self, message: Message, events: &mut Vec<Event>) -> Result<(), DriverError> {
@@ -29,11 +41,11 @@ impl Shift<'_> {
             Message::Checkpointed { number, result } => {
                 events.push(Event::Checkpointed { number, result });
             }
-            Message::Answer { request, reply } => {
-                let taken = self.engine.take(request);
-                self.replies
-                    .push((reply, taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone)));
-                events.extend(taken.ok().map(Event::Answered));
+            Message::Command { command, reply } => {
+                self.stopping |= command == Command::Stop;
+                let heard = self.engine.hear(command);
+                self.replies.push((reply, heard.as_ref().map(sign).map_err(Clone::clone)));
+                events.extend(heard);
             }
             Message::Done { task, outcome, usage } => {
                 if let Some(done) = self.in_flight.remove(&task) {
