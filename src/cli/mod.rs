@@ -3,6 +3,7 @@
 //! Owns: arguments, what is printed where, exit codes. The answer goes to standard output, progress and
 //! diagnostics to standard error. Does not know: how anything is done. One file a subcommand.
 
+mod beside;
 mod brief;
 mod check;
 mod checkpoint;

@@ -30,6 +30,7 @@ use crate::observe::observer::{self, Observer};
 use crate::observe::snapshot::GateView;
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
+use crate::web::control::Side;
 use crate::web::{self, Bound, ServerHandle};
 use crate::words::count;
 
@@ -159,6 +160,7 @@ impl Run {
         let (commanded, seen) = (Arc::clone(&own), Arc::clone(&observer));
         let control = web::control::serve(
             &state,
+            Side::Runner,
             Arc::clone(&observer),
             Box::new(move |command, operation, by| commanded.act(&seen, command, operation, by)),
         );

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::beside::Beside;
 use super::display::Display;
 use super::run::{DEFAULT_LISTEN, refuse_web_config};
 use super::target::{self, StateTarget};
@@ -19,7 +20,8 @@ use crate::observe::facts::RunnerFacts;
 use crate::observe::follow::Follower;
 use crate::observe::metrics::BuildInfo;
 use crate::observe::{Observer, Progress, observer};
-use crate::web::{self, client, control};
+use crate::web::control::{self, Side};
+use crate::web::{self, client};
 
 /// How long a runner may take to say how it is: a scrape waits for it.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -59,14 +61,30 @@ impl Serve {
             RunnerLock::take_for("sidecar", &root, &job.state.sidecar_lock()).map_err(DriverError::from)?;
         let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
         let bound = web::bind(address)?;
-        let observer = observer(&job, self.target);
+        // Whoever is started for a command must find the same, wherever that is.
+        let state = job.state.root().to_string_lossy().into_owned();
+        let target = StateTarget { state: Some(state), ..self.target };
+        let observer = observer(&job, target.clone());
         // The first look may be at years of records: whoever scrapes first need not wait for it.
         let run = observer.snapshot(observer::now()).run;
-        let server = bound.serve(observer, BuildInfo::default())?;
+        let server = bound.serve(Arc::clone(&observer), BuildInfo::default())?;
+        let beside = Beside { target };
+        let seen = Arc::clone(&observer);
+        let control = control::serve(
+            &job.state,
+            Side::Sidecar,
+            observer,
+            Box::new(move |command, operation, by| beside.act(&seen, command, operation, by)),
+        );
+        if let Err(error) = &control {
+            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!("{error} ({why}): commands can be given to a runner only");
+        }
         let what =
             if run.build_id.is_empty() { "no run yet".to_owned() } else { format!("run {}", run.build_id) };
         tracing::info!("metrics of {} ({what}) at http://{}/metrics", job.plan.definition, server.addr());
         wait_for_a_signal()?;
+        drop(control);
         server.shutdown();
         Ok(Exit::Completed)
     }
@@ -91,7 +109,7 @@ pub(super) fn observer(job: &Job, target: StateTarget) -> Arc<Observer> {
 }
 
 fn ask(state: &StateDir) -> Option<RunnerFacts> {
-    let sockets = control::places(state).into_iter().filter(|path| path.exists());
+    let sockets = control::places(state, Side::Runner).into_iter().filter(|path| path.exists());
     let mut answers = sockets.map(|socket| client::runner(&socket, PATIENCE));
     answers.find_map(Result::ok)
 }

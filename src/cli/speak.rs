@@ -12,7 +12,7 @@ use crate::engine::gate;
 use crate::ledger::lock::RunnerLock;
 use crate::web::client;
 use crate::web::command::Command;
-use crate::web::control;
+use crate::web::control::{self, Side};
 
 /// How long a runner may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ pub(super) fn speak(job: &Job, command: &Command) -> anyhow::Result<Spoken> {
             return Ok(Spoken::Nobody);
         }
         let mut failed = None;
-        for socket in control::places(&job.state).into_iter().filter(|path| path.exists()) {
+        for socket in control::places(&job.state, Side::Runner).into_iter().filter(|path| path.exists()) {
             let said = client::command(&socket, command, None, PATIENCE)
                 .map_err(anyhow::Error::from_boxed)
                 .with_context(|| format!("the runner does not answer at `{}`", socket.display()));

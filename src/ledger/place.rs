@@ -105,7 +105,7 @@ impl StateDir {
     pub fn everything(&self) -> Vec<PathBuf> {
         let mut all = vec![self.work(), self.checkpoints(), self.packages(), self.sysroot()];
         all.extend([self.aside(), self.logs(), self.sources(), self.ledger().with_extension("new")]);
-        all.extend([self.control(), self.id()]);
+        all.extend([self.control(), self.sidecar_control(), self.id()]);
         all.extend(super::FILES.iter().rev().map(|end| self.ledger().with_extension(end)));
         all
     }
@@ -118,6 +118,11 @@ impl StateDir {
     /// The runner's control socket, where there is no better place for it.
     pub fn control(&self) -> PathBuf {
         self.root.join("control.sock")
+    }
+
+    /// The sidecar's control socket, where there is no better place for it.
+    pub fn sidecar_control(&self) -> PathBuf {
+        self.root.join("sidecar.sock")
     }
 
     /// The source cache.

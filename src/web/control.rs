@@ -65,36 +65,64 @@ struct Routes {
     limits: Bounds,
 }
 
-/// Where the control socket of a state directory may be, the best place first: where its runner says that it is, the
-/// system's or the user's directory for such things, else the state directory itself, if its path is short enough.
-pub fn places(state: &StateDir) -> Vec<PathBuf> {
-    let told = fs::read_link(state.control()).ok();
-    told.into_iter().chain(own_places(state)).collect()
+/// Whose control socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The runner's.
+    Runner,
+    /// The sidecar's, which passes on what it is told to the runner, and does what can be done without one.
+    Sidecar,
 }
 
-/// Where a runner may make it. A copied state directory has the id of its original, but not its lock.
-fn own_places(state: &StateDir) -> Vec<PathBuf> {
+impl Side {
+    /// The socket where there is no better place for it, else a link to it.
+    fn link(self, state: &StateDir) -> PathBuf {
+        match self {
+            Self::Runner => state.control(),
+            Self::Sidecar => state.sidecar_control(),
+        }
+    }
+
+    /// Who holds this may make the socket.
+    fn lock(self, state: &StateDir) -> PathBuf {
+        match self {
+            Self::Runner => state.lock(),
+            Self::Sidecar => state.sidecar_lock(),
+        }
+    }
+}
+
+/// Where the control socket of a state directory may be, the best place first: where its owner says that it is, the
+/// system's or the user's directory for such things, else the state directory itself, if its path is short enough.
+pub fn places(state: &StateDir, side: Side) -> Vec<PathBuf> {
+    let told = fs::read_link(side.link(state)).ok();
+    told.into_iter().chain(own_places(state, side)).collect()
+}
+
+/// Where its owner may make it. A copied state directory has the id of its original, but not its lock.
+fn own_places(state: &StateDir, side: Side) -> Vec<PathBuf> {
     let id = fs::read_to_string(state.id()).unwrap_or_default();
-    let lock = fs::metadata(state.lock()).map_or(0, |meta| meta.ino() ^ meta.dev().rotate_left(32));
+    let lock = fs::metadata(side.lock(state)).map_or(0, |meta| meta.ino() ^ meta.dev().rotate_left(32));
     let name = format!("{}-{lock:x}.sock", id.trim());
     let system = Some(PathBuf::from("/run/kiln"));
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("kiln"));
-    let places = system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.control()]);
+    let places = system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([side.link(state)]);
     places.filter(|path| path.is_absolute() && path.as_os_str().len() <= PATH_BYTES_MOST).collect()
 }
 
-/// Serves the control socket of a run at the best place that can be had. The runner's lock must be held: what is there
-/// already is of a runner that is gone.
-pub fn serve(state: &StateDir, observer: Arc<Observer>, act: Act) -> Result<Control, WebError> {
+/// Serves a control socket at the best place that can be had. The lock must be held: what is there already is of somebody who is
+/// gone.
+pub fn serve(state: &StateDir, side: Side, observer: Arc<Observer>, act: Act) -> Result<Control, WebError> {
     let mut failed = None;
-    // It may be where a dead runner's was, or say where.
-    let _ = fs::remove_file(state.control());
-    for path in own_places(state) {
+    let link = side.link(state);
+    // It may be where a dead one's was, or say where.
+    let _ = fs::remove_file(&link);
+    for path in own_places(state, side) {
         match bind(&path) {
             Ok(listener) => {
-                if path != state.control() {
+                if path != link {
                     // Whoever is of another user, or has another environment, finds it there.
-                    let _ = std::os::unix::fs::symlink(&path, state.control());
+                    let _ = std::os::unix::fs::symlink(&path, &link);
                 }
                 // Whoever says nothing is not waited for: somebody may want to answer.
                 let bounds = Bounds { read: Duration::from_secs(5), ..Bounds::default() };
@@ -103,15 +131,13 @@ pub fn serve(state: &StateDir, observer: Arc<Observer>, act: Act) -> Result<Cont
                     Server::new(listener, routes, bounds).map_err(WebError::Start)?;
                 let thread = Thread::start("control", |stopped| server.run(stopped))?;
                 let ino = fs::symlink_metadata(&path).map_or(0, |meta| meta.ino());
-                return Ok(Control { path, ino, link: state.control(), _thread: thread });
+                return Ok(Control { path, ino, link, _thread: thread });
             }
             Err(source) => failed = failed.or(Some(WebError::Control { path, source })),
         }
     }
-    let nowhere = || WebError::Control {
-        path: state.control(),
-        source: io::Error::from(io::ErrorKind::InvalidFilename),
-    };
+    let nowhere =
+        || WebError::Control { path: link, source: io::Error::from(io::ErrorKind::InvalidFilename) };
     Err(failed.unwrap_or_else(nowhere))
 }
 

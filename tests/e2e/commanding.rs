@@ -44,7 +44,10 @@ fn a_paused_run_starts_nothing_more_until_it_is_resumed() {
     space.kiln(&["pause", "--note", "new disk"]).exits(0);
     space.kiln(&["pause"]).exits(2).says("the run is paused already");
     let document = status(&space);
-    assert_eq!((&document["status"], &document["progress"]["current_package"]), (&json!("PAUSED"), &json!("first")));
+    assert_eq!(
+        (&document["status"], &document["progress"]["current_package"]),
+        (&json!("PAUSED"), &json!("first"))
+    );
     assert_eq!(document["progress"]["estimated_completion"], json!(null));
     go.open();
     // Its end is recorded, and nothing follows from it.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use kiln::ledger::place::StateDir;
-use kiln::web::control;
+use kiln::web::control::{self, Side};
 use serde_json::{Value, json};
 
 use super::fifo::{Bell, Gate};
@@ -262,10 +262,10 @@ fn what_is_no_command_is_refused_and_says_why() {
     assert_eq!(refused(&command(&json!({"operation": "retry", "colour": "red"}))).0, 400);
     assert_eq!(refused(&" ".repeat(70_000)).0, 400);
     assert_eq!(ask(&space, "GET", "").0, 405);
-    assert_eq!(std::fs::metadata(socket(&space)).unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(std::fs::metadata(socket(&space, Side::Runner)).unwrap().permissions().mode() & 0o777, 0o660);
     go.open();
     kiln.wait().exits(4);
-    assert!(!socket(&space).exists(), "nobody listens there any more");
+    assert!(!socket(&space, Side::Runner).exists(), "nobody listens there any more");
 }
 
 #[test]
@@ -302,14 +302,19 @@ pub(crate) fn command(more: &Value) -> String {
     document.to_string()
 }
 
-fn socket(space: &Space) -> std::path::PathBuf {
-    let places = control::places(&StateDir::new(space.state()));
+fn socket(space: &Space, side: Side) -> std::path::PathBuf {
+    let places = control::places(&StateDir::new(space.state()), side);
     places.iter().find(|path| path.exists()).unwrap_or(&places[0]).clone()
 }
 
-/// What the control socket answers.
+/// What the runner's control socket answers.
 pub(crate) fn ask(space: &Space, method: &str, body: &str) -> (u16, Value) {
-    let mut stream = UnixStream::connect(socket(space)).unwrap();
+    ask_at(space, Side::Runner, method, body)
+}
+
+/// What a control socket answers.
+pub(crate) fn ask_at(space: &Space, side: Side, method: &str, body: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(socket(space, side)).unwrap();
     let length = body.len();
     let head = format!(
         "{method} {} HTTP/1.1\r\nhost: kiln\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n",

@@ -7,8 +7,11 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use kiln::web::control::Side;
 use rustix::process::Signal;
+use serde_json::json;
 
+use super::gates::{ask_at, command};
 use super::process::Running;
 use super::space::{RUN, Space, one_phase};
 
@@ -205,4 +208,67 @@ fn a_sidecar_that_cannot_have_its_address_says_so() {
     let served = Served::start(&space);
     let other = Space::with("package: one\nversion: 1\ntasks: {build: ':'}\n");
     other.kiln(&["serve", "--listen", &served.address]).exits(1).says("cannot listen on");
+}
+
+#[test]
+fn a_sidecar_passes_commands_on_and_does_what_needs_no_runner() {
+    let space = Space::new();
+    let (mut here, go) = (space.bell("here"), space.gate("go"));
+    space.recipes(&format!(
+        "
+package: one
+version: 1
+tasks: {{build: 'echo > {}; read x < {}; test -e {}/fixed'}}
+---
+package: two
+version: 1
+tasks: {{install: 'echo 2 > \"$DESTDIR/two\"'}}
+",
+        here.path(),
+        go.path(),
+        space.here()
+    ));
+    space.document(
+        "build_phases:\n  a: {order: 1, critical: true, steps: [one]}\n  b: {order: 2, steps: [two]}\n\
+         error_recovery: {automatic_recovery: {max_attempts: 1}}\n",
+    );
+    let served = Served::start(&space);
+    let say = |document: serde_json::Value| {
+        let (code, answer) = ask_at(&space, Side::Sidecar, "POST", &command(&document));
+        (
+            code,
+            answer["status"].as_str().unwrap().to_owned(),
+            answer["error"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    let phase = |name: &str| json!({"operation": "build_phase", "phase": name});
+    let (code, _, why) = say(json!({"operation": "pause"}));
+    assert!(code == 409 && why.starts_with("no runner is there"), "{why}");
+    assert_eq!(say(phase("c")).0, 400);
+
+    // It starts a runner, which outlives no command of its own.
+    assert_eq!(say(phase("a")), (200, "RUNNING".to_owned(), String::new()));
+    here.wait(&served.kiln);
+    assert_eq!(served.run(), state("running", 1.0));
+    assert_eq!(say(json!({"operation": "pause", "note": "lunch"})).1, "PAUSED");
+    assert_eq!(say(json!({"operation": "resume"})).1, "RUNNING");
+    let reason = space.ledger().only("run_paused")["reason"].as_str().unwrap().to_owned();
+    let me = rustix::process::getuid().as_raw();
+    assert!(reason.ends_with(&format!("(uid {me}): lunch")), "who has told the sidecar: {reason}");
+
+    // The gate is answered without a runner, and a phase is built again.
+    go.open();
+    served.kiln.says("the runner (pid");
+    assert_eq!(served.run(), state("paused", 0.0));
+    fs::write(space.path("fixed"), "").unwrap();
+    assert_eq!(say(json!({"operation": "retry"})).0, 200);
+    assert_eq!(say(phase("a")).0, 200);
+    here.wait(&served.kiln);
+    go.open();
+    while served.run() != state("completed", 0.0) {}
+    let (code, _, why) = say(phase("a"));
+    assert_eq!((code, why.as_str()), (409, "phase `a` is finished"));
+    assert_eq!(say(phase("b")).0, 200);
+    // It must not outlive the test.
+    while served.run().1 == 1.0 {}
 }
