@@ -6,3 +6,4 @@ mod exposition;
 mod figures;
 mod forecast;
 pub(crate) mod story;
+mod table;
