@@ -20,12 +20,20 @@ use super::snapshot::{Collected, RunningTask, Snapshot};
 /// Asks the runner what it says of itself; these tasks run. `None`: it does not answer.
 pub type Ask = Box<dyn Fn(&[RunningTask]) -> Option<RunnerFacts> + Send + Sync>;
 
+/// What is found out at most this often, however many ask: sixteen clients at once cost little more than one.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// What was found out last, and when.
+type Memo<T> = Mutex<Option<(Instant, T)>>;
+
 /// Progress that can be shared between threads.
 pub struct Observer {
     progress: Mutex<Progress>,
     place: StateDir,
     ask: Ask,
     sum: Mutex<Sum>,
+    facts: Memo<Option<RunnerFacts>>,
+    sample: Memo<Sample>,
     /// Of this process.
     permissions: Option<[bool; 5]>,
     /// Where the runner is in another process, if at all.
@@ -41,14 +49,25 @@ impl fmt::Debug for Observer {
 impl Observer {
     /// Of a runner in this process, over what has been folded so far; the rest comes by `fold`.
     pub fn here(progress: Progress, place: StateDir, ask: Ask) -> Arc<Self> {
-        let (progress, sum) = (Mutex::new(progress), Mutex::default());
-        Arc::new(Self { progress, place, ask, sum, permissions: None, follower: None })
+        Arc::new(Self::new(progress, place, ask, None))
     }
 
     /// Of a runner in another process, if at all: the state directory's lock tells. `progress` has folded nothing.
     pub fn elsewhere(progress: Progress, place: StateDir, follower: Follower, ask: Ask) -> Arc<Self> {
-        let (progress, follower) = (Mutex::new(progress), Some(Mutex::new(follower)));
-        Arc::new(Self { progress, place, ask, sum: Mutex::default(), permissions: None, follower })
+        Arc::new(Self::new(progress, place, ask, Some(Mutex::new(follower))))
+    }
+
+    fn new(progress: Progress, place: StateDir, ask: Ask, follower: Option<Mutex<Follower>>) -> Self {
+        Self {
+            progress: Mutex::new(progress),
+            place,
+            ask,
+            sum: Mutex::default(),
+            facts: Mutex::default(),
+            sample: Mutex::default(),
+            permissions: None,
+            follower,
+        }
     }
 
     /// More records.
@@ -84,7 +103,7 @@ impl Observer {
         collected.push(Collected { name: "forecast", took, worked: true });
         let mut snapshot = lock(&self.progress).snapshot(now, alive);
         let began = Instant::now();
-        let runner = alive.then(|| (self.ask)(&snapshot.running)).flatten();
+        let runner = alive.then(|| fresh(&self.facts, || (self.ask)(&snapshot.running))).flatten();
         let mut sum = lock(&self.sum);
         if let Some(facts) = &runner {
             sum.hear(facts);
@@ -125,13 +144,24 @@ impl Observer {
 
     /// Live facts about the host.
     pub fn sample(&self) -> Sample {
-        Sample::take(&self.place)
+        fresh(&self.sample, || Sample::take(&self.place))
     }
 
     /// Whether a runner is there.
     pub fn alive(&self) -> bool {
         self.follower.is_none() || RunnerLock::is_held(&self.place.lock())
     }
+}
+
+/// What was found out a moment ago, or is now. Others wait meanwhile, and then need not.
+fn fresh<T: Clone>(memo: &Memo<T>, find: impl FnOnce() -> T) -> T {
+    let mut memo = lock(memo);
+    if let Some((_, found)) = memo.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
+        return found.clone();
+    }
+    let found = find();
+    *memo = Some((Instant::now(), found.clone()));
+    found
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

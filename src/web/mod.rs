@@ -14,6 +14,7 @@
 //!
 //! All of it is read-only. What changes a run goes through the control socket (`control`).
 
+pub mod alertmanager;
 pub mod client;
 pub mod command;
 pub mod control;
