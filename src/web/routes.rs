@@ -97,7 +97,8 @@ pub(super) async fn in_time(limit: Duration, make: impl FnOnce() -> Answer + Sen
     match tokio::time::timeout(limit, tokio::task::spawn_blocking(make)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
-            tracing::error!("cannot answer a request: {error}");
+            // A panic, which has been told as what it is.
+            tracing::warn!("cannot answer a request: {error}");
             Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot answer\n")
         }
         Err(_) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "took too long\n"),
