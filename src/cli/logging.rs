@@ -1,14 +1,16 @@
 //! Where messages go: lines for people, JSON, or the journal.
 //!
-//! Owns: the choice, and the one thread that writes. Does not know: what is said.
+//! Owns: the choice, and when it is over. Does not know: what is said.
 //!
-//! A terminal, a pipe or a journald that takes nothing stops that thread and nobody else: messages wait in a queue,
-//! and those that find no room there are counted. Where there is no journald, people read the same sentences.
+//! One thread writes. A terminal, a pipe or a journald that takes nothing stops that thread and nobody else: messages
+//! wait in a queue, and those that find no room there are counted. Where there is no journald, people read the same
+//! sentences on standard error.
 
 mod journal;
 mod lines;
 mod queue;
 mod said;
+mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::os::unix::fs::MetadataExt as _;
@@ -23,22 +25,21 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::display::{self, Display};
-use super::output;
 use crate::config::settings::LogFormat;
 use crate::observe::Snapshot;
 use crate::observe::notices;
-use journal::Journal;
-use queue::{Item, Queue};
+use queue::Queue;
 use said::{Listen, Said};
+use writer::Writer;
 
 /// Target of what only people are to see: the end of an output. Machines get the evidence and the path.
 pub(super) const TAIL: &str = "kiln::tail";
 
 /// Bytes of messages that wait at most: a root cause with all of a distribution's packages behind it skips tens of thousands
 /// at once, faster than journald takes them.
-const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// How long the end waits for what is still to be written.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The thread that writes.
 const WRITER: &str = "messages";
 
@@ -62,7 +63,7 @@ pub(super) fn set_up(format: Option<LogFormat>) -> anyhow::Result<Messages> {
         format.unwrap_or_else(|| if journald_listens() { LogFormat::Journald } else { LogFormat::Text });
     let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let messages = Messages { queue: Arc::new(Queue::new(QUEUE_BYTES)), format, display: Display::new() };
-    let writer = messages.writer(format);
+    let writer = Writer::new(&messages.queue, format, &messages.display);
     std::thread::Builder::new()
         .name(WRITER.into())
         .spawn(move || writer.run())
@@ -92,15 +93,6 @@ impl Messages {
     pub(super) fn screen(&self) -> Option<Screen> {
         self.display.is_live().then(|| Screen { queue: Arc::clone(&self.queue) })
     }
-
-    fn writer(&self, format: LogFormat) -> Writer {
-        let output = match format {
-            LogFormat::Text => Output::Text,
-            LogFormat::Json => Output::Json,
-            LogFormat::Journald => Output::Journal(Journal::default()),
-        };
-        Writer { queue: Arc::clone(&self.queue), output, display: self.display.clone(), alone: false }
-    }
 }
 
 impl Drop for Messages {
@@ -109,7 +101,7 @@ impl Drop for Messages {
         if self.queue.is_written(PATIENCE) || self.format != LogFormat::Journald {
             return;
         }
-        let writer = self.writer(LogFormat::Text);
+        let writer = Writer::new(&self.queue, LogFormat::Text, &self.display);
         let (done, ended) = mpsc::channel::<()>();
         let rest = move || {
             writer.rest();
@@ -135,74 +127,6 @@ impl Screen {
     }
 }
 
-/// Writes what is queued.
-struct Writer {
-    queue: Arc<Queue>,
-    output: Output,
-    display: Display,
-    /// Nobody took the last message that was for the journal.
-    alone: bool,
-}
-
-enum Output {
-    Text,
-    Json,
-    Journal(Journal),
-}
-
-impl Writer {
-    fn run(mut self) {
-        loop {
-            let item = self.queue.next();
-            self.write(&item);
-        }
-    }
-
-    /// In the place of another that is stuck, until nothing is left.
-    fn rest(mut self) {
-        while let Some(item) = self.queue.take_over() {
-            self.write(&item);
-        }
-    }
-
-    fn write(&mut self, item: &Item) {
-        match item {
-            Item::Said(said) => self.say(said),
-            Item::Dropped(count) => {
-                Said::by(|| notices::messages_dropped(*count)).iter().for_each(|said| self.say(said));
-            }
-            Item::Frame(frame) => self.display.draw(frame),
-        }
-    }
-
-    fn say(&mut self, said: &Said) {
-        let written = match &mut self.output {
-            Output::Text => self.display.print(&lines::text(said, output::coloured_stderr())),
-            Output::Json => lines::json(said).map_err(Into::into).and_then(|line| self.display.print(&line)),
-            Output::Journal(journal) => match journal.write(said) {
-                Ok(()) => {
-                    self.alone = false;
-                    Ok(())
-                }
-                Err(error) => {
-                    let text = |said: &Said| lines::text(said, output::coloured_stderr());
-                    let mut lines = String::new();
-                    if !std::mem::replace(&mut self.alone, true) {
-                        let why = || {
-                            tracing::warn!("nobody takes messages for the journal ({error}): they come here")
-                        };
-                        lines.extend(Said::by(why).iter().map(text));
-                    }
-                    self.display.print(&(lines + &text(said)))
-                }
-            },
-        };
-        if written.is_err() {
-            self.queue.lost();
-        }
-    }
-}
-
 /// Panics are told like everything else, except those of the thread that would have to write them.
 fn tell_panics(queue: Arc<Queue>) {
     let before = std::panic::take_hook();
@@ -212,10 +136,8 @@ fn tell_panics(queue: Arc<Queue>) {
             return before(panic);
         }
         let backtrace = Backtrace::capture();
-        let backtrace = match backtrace.status() {
-            BacktraceStatus::Captured => format!("\n{backtrace}"),
-            _ => String::new(),
-        };
+        let captured = backtrace.status() == BacktraceStatus::Captured;
+        let backtrace = if captured { format!("\n{backtrace}") } else { String::new() };
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let why = panic.payload_as_str().unwrap_or("for no reason that is a text");
         notices::panicked(thread.name().unwrap_or("without a name"), &place, why, &backtrace);

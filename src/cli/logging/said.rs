@@ -15,7 +15,8 @@ pub(super) struct Said {
     /// When it was said.
     pub(super) at: jiff::Timestamp,
     metadata: &'static Metadata<'static>,
-    fields: Vec<(Field, Value)>,
+    /// By index in `metadata`; those that have no value are left out.
+    fields: Box<[(usize, Value)]>,
 }
 
 /// What a field has.
@@ -33,7 +34,7 @@ impl Said {
     fn of(event: &Event<'_>) -> Self {
         let mut fields = Fields(Vec::new());
         event.record(&mut fields);
-        Self { at: jiff::Timestamp::now(), metadata: event.metadata(), fields: fields.0 }
+        Self { at: jiff::Timestamp::now(), metadata: event.metadata(), fields: fields.0.into() }
     }
 
     /// What `say` says, to nobody else.
@@ -48,7 +49,10 @@ impl Said {
     /// Says it to `to` as if it were said now, where it was said.
     pub(super) fn again(&self, to: &impl Subscriber) {
         let fields = self.metadata.fields();
-        let values: Vec<_> = fields.iter().map(|field| self.get(field.name()).map(Value::borrow)).collect();
+        let mut values = vec![None; fields.len()];
+        for (index, value) in &self.fields {
+            values[*index] = Some(value.borrow());
+        }
         to.event(&Event::new(self.metadata, &fields.value_set_all(&values)));
     }
 
@@ -56,7 +60,7 @@ impl Said {
     pub(super) fn size(&self) -> usize {
         let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
         let texts: usize = self.fields().map(|(_, value)| text(value)).sum();
-        size_of::<Self>() + self.fields.capacity() * size_of::<(Field, Value)>() + texts
+        size_of::<Self>() + size_of_val(&*self.fields) + texts
     }
 
     pub(super) fn level(&self) -> Level {
@@ -69,7 +73,8 @@ impl Said {
 
     /// All that has a value, in the order in which it was said.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.fields.iter().map(|(field, value)| (field.name(), value))
+        let name = |index| self.metadata.fields().iter().nth(index).map_or("", |field| field.name());
+        self.fields.iter().map(move |(index, value)| (name(*index), value))
     }
 
     /// The sentence.
@@ -106,30 +111,30 @@ impl<S: Subscriber, F: Fn(Said) + 'static> tracing_subscriber::Layer<S> for List
     }
 }
 
-struct Fields(Vec<(Field, Value)>);
+struct Fields(Vec<(usize, Value)>);
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.clone(), Value::Text(value.to_owned())));
+        self.0.push((field.index(), Value::Text(value.to_owned())));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.clone(), Value::Unsigned(value)));
+        self.0.push((field.index(), Value::Unsigned(value)));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.clone(), Value::Signed(value)));
+        self.0.push((field.index(), Value::Signed(value)));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.clone(), Value::Float(value)));
+        self.0.push((field.index(), Value::Float(value)));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.clone(), Value::Bool(value)));
+        self.0.push((field.index(), Value::Bool(value)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.push((field.clone(), Value::Text(format!("{value:?}"))));
+        self.0.push((field.index(), Value::Text(format!("{value:?}"))));
     }
 }

@@ -12,7 +12,7 @@ use super::said::{Listen, Said};
 use super::{lines, tell_panics};
 
 /// Nobody who is not stuck takes so long.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
 
 fn said(text: &str) -> Said {
     Said::by(|| tracing::info!("{text}")).remove(0)
