@@ -9,7 +9,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::queue::{Item, Queue};
 use super::said::{Listen, Said};
-use super::{lines, tell_panics};
+use super::{Messages, lines, tell_panics};
+use crate::cli::display::Display;
+use crate::config::settings::LogFormat;
 
 /// Nobody who is not stuck takes so long.
 const STUCK: Duration = Duration::from_mins(1);
@@ -86,6 +88,23 @@ fn what_is_in_hand_is_not_written_yet_and_whoever_takes_over_begins_with_it() {
     // It asks for more, so what it had is written; nothing comes, and it waits until the process ends.
     std::thread::spawn(move || writer.next());
     assert!(queue.is_written(STUCK));
+}
+
+#[test]
+fn the_end_waits_for_what_is_being_written() {
+    let queue = Arc::new(room_for(1));
+    let messages = Messages { queue: Arc::clone(&queue), format: LogFormat::Text, display: Display::new() };
+    queue.say(said("message"));
+    drop(queue.next());
+    let (sender, over) = mpsc::channel();
+    std::thread::spawn(move || {
+        drop(messages);
+        sender.send(()).unwrap();
+    });
+    // However long it is given, it does not come while that is in hand.
+    over.recv_timeout(Duration::from_millis(100)).unwrap_err();
+    std::thread::spawn(move || queue.next());
+    over.recv_timeout(STUCK).unwrap();
 }
 
 #[test]
