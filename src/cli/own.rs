@@ -5,8 +5,10 @@
 //! A run of a part of the definition takes no further part on: what is added is a run of its own, after this one.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::logging::Lost;
 use crate::driver::Job;
 use crate::driver::look::with_dependencies;
 use crate::driver::run::{Driver, Remote};
@@ -24,6 +26,7 @@ use crate::web::command::{Command, Operation, Rejection, is_new};
 /// The runner in this process.
 pub(super) struct Own {
     limits: Limits,
+    lost: Arc<Lost>,
     driver: Mutex<Handles>,
     /// Phases that are to be built next; `None`: it is over.
     added: Mutex<Option<Vec<PhaseId>>>,
@@ -43,8 +46,8 @@ impl Handles {
 }
 
 impl Own {
-    pub(super) fn new(driver: &Driver, limits: Limits) -> Self {
-        Self { limits, driver: Mutex::new(Handles::of(driver)), added: Mutex::new(Some(Vec::new())) }
+    pub(super) fn new(driver: &Driver, limits: Limits, lost: Arc<Lost>) -> Self {
+        Self { limits, lost, driver: Mutex::new(Handles::of(driver)), added: Mutex::new(Some(Vec::new())) }
     }
 
     /// Another driver goes on.
@@ -63,7 +66,11 @@ impl Own {
             jobs: self.limits.jobs,
             fetches: self.limits.fetches,
             memory: memory.get().map(|gauge| by_phase(gauge, running)),
-            totals: Totals::default(),
+            totals: Totals {
+                messages_dropped: self.lost.messages.load(Ordering::Relaxed),
+                notification_failures: [self.lost.notifications.load(Ordering::Relaxed), 0],
+                ..Totals::default()
+            },
             ..RunnerFacts::default()
         };
         facts.with_ledger(&health, now())

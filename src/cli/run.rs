@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::display::Display;
 use super::own::Own;
 use super::target::{self, StateTarget};
 use super::watch::Watch;
@@ -23,7 +22,7 @@ use crate::driver::run::Driver;
 use crate::driver::spawn;
 use crate::engine::message::Ending;
 use crate::failure::Category;
-use crate::observe::events::names;
+use crate::observe::events::{TEXTFILE_FAILED, names};
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::{self, Observer};
@@ -103,8 +102,7 @@ impl Run {
             output::say("kiln: the state directory must not be the definition's own: say --state DIR");
             return Ok(Exit::Usage);
         }
-        let display = Display::new();
-        logging::set_up(job.settings.log_format, &display)?;
+        let messages = logging::set_up(job.settings.log_format)?;
         let server = self.bind(&job)?;
 
         let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
@@ -132,7 +130,7 @@ impl Run {
         }
         let expected = progress.expected();
         let memory = progress.expected_memory();
-        let own = Arc::new(Own::new(&driver, progress.limits()));
+        let own = Arc::new(Own::new(&driver, progress.limits(), messages.lost()));
         let asked = Arc::clone(&own);
         let observer =
             Observer::here(progress, state.clone(), Box::new(move |running| Some(asked.facts(running))));
@@ -171,7 +169,7 @@ impl Run {
         });
         // Nobody could answer.
         let wait = self.wait && control.is_ok();
-        let watch = Watch::new(Arc::clone(&observer), state.clone(), display, address);
+        let watch = Watch::new(Arc::clone(&observer), state.clone(), messages.screen(), address);
         let watcher = std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
@@ -195,6 +193,8 @@ impl Run {
         let ending = ending?;
         let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
+        // What was said before the end is read before it.
+        drop(messages);
         // Last: a reader that has gone away must not change what the run comes to.
         output::answer_if_heard(&summary);
         Ok(match ending {
@@ -266,7 +266,7 @@ impl Run {
             let written =
                 text.map_err(anyhow::Error::from).and_then(|text| Ok(write_atomically(file, &text)?));
             if let Err(error) = written {
-                tracing::error!("cannot write `{}`: {error}", file.display());
+                tracing::error!(MESSAGE_ID = TEXTFILE_FAILED, "cannot write `{}`: {error}", file.display());
             }
         }
         if let Some(server) = server {

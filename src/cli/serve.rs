@@ -9,7 +9,6 @@ use std::time::Duration;
 use clap::Args;
 
 use super::beside::Beside;
-use super::display::Display;
 use super::run::{DEFAULT_LISTEN, refuse_web_config};
 use super::target::{self, StateTarget};
 use super::{Exit, logging, signals};
@@ -54,7 +53,7 @@ impl Serve {
         if let Some(exit) = refuse_web_config(&job, "") {
             return Ok(exit);
         }
-        logging::set_up(job.settings.log_format, &Display::hidden())?;
+        let _messages = logging::set_up(job.settings.log_format)?;
         let root = job.state.root().to_owned();
         job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
         let _lock =

@@ -264,14 +264,10 @@ impl Driver {
             fetcher,
             store: Mutex::new(store),
             user: user.clone(),
+            build_id: build_id.as_str().into(),
         };
         let chores = Arc::new(chores);
-        let recoverer = Recoverer {
-            chores: Arc::clone(&chores),
-            helpers,
-            build_id: build_id.clone(),
-            last: self.past.wall,
-        };
+        let recoverer = Recoverer { chores: Arc::clone(&chores), helpers, last: self.past.wall };
         let scripts = Scripts { state: self.job.state.clone(), build_id, user };
         let spares = Spares::new(self.job.state.work());
         let space = Space::watch(self.job.state.work()).map_err(prepare("start a thread"))?;

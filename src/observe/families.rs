@@ -50,7 +50,7 @@ families! {
     RunCompletion GAUGE "kiln_run_completion_timestamp_seconds" []
         "When the run ended; absent while it has not.";
     RunRemaining GAUGE "kiln_run_estimated_remaining_seconds" ["estimate"]
-        "Simulated time to the end of the run if nothing fails: p50 is as likely too short as too long, p90 long enough nine times out of ten. 0 after the end; absent while no duration is known.";
+        "Simulated time to the end of the run if nothing fails: p50 is as likely too short as too long, p90 long enough nine times out of ten. 0 after the end; absent while no duration is known, and while only a person can go on.";
     RunExpected GAUGE "kiln_run_expected_completion_timestamp_seconds" ["estimate"]
         "When the run is expected to end, by the same estimates, or has ended; absent while unknown or paused.";
     Runs COUNTER "kiln_runs_total" ["state"]
@@ -140,7 +140,7 @@ families! {
     LedgerDurable GAUGE "kiln_ledger_durable_timestamp_seconds" []
         "Everything recorded until then is on disk, and nothing later is shown; now, where nothing waits to be.";
     LogDropped COUNTER "kiln_log_messages_dropped_total" []
-        "Messages of this kiln that nobody took in time (a stuck terminal, pipe or journald), and that are lost; the build never waits for them.";
+        "Messages of the runner that nobody took in time (a stuck terminal, pipe or journald), and that are lost; the build never waits for them.";
     Permission GAUGE "kiln_permission_granted" ["permission"]
         "Whether all that belongs to this permission was granted when it was tried; `kiln doctor` says what is missing and how to grant it.";
     ChannelEnabled GAUGE "kiln_notification_channel_enabled" ["channel"]

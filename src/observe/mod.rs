@@ -21,6 +21,7 @@ pub mod histogram;
 pub mod human;
 pub mod live;
 pub mod metrics;
+pub mod notices;
 pub mod observer;
 pub mod progress;
 pub mod snapshot;

@@ -4,6 +4,7 @@
 //! happen outside, so that nobody who looks slows the build. Does not know: who looks.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,8 @@ pub struct Observer {
     place: StateDir,
     ask: Ask,
     sum: Mutex<Sum>,
+    /// Expositions that could not be had.
+    not_shown: AtomicU64,
     facts: Memo<Option<RunnerFacts>>,
     sample: Memo<Sample>,
     /// Of this process.
@@ -63,6 +66,7 @@ impl Observer {
             place,
             ask,
             sum: Mutex::default(),
+            not_shown: AtomicU64::new(0),
             facts: Mutex::default(),
             sample: Mutex::default(),
             permissions: None,
@@ -115,8 +119,10 @@ impl Observer {
             took: began.elapsed(),
             worked: runner.is_some() || !alive,
         });
+        let mut totals = sum.total();
+        totals.notification_failures[1] += self.not_shown.load(Ordering::Relaxed);
         let permissions = runner.as_ref().and_then(|facts| facts.permissions).or(self.permissions);
-        Snapshot { runner, totals: sum.total(), permissions, collected, ..snapshot }
+        Snapshot { runner, totals, permissions, collected, ..snapshot }
     }
 
     /// Folds what has come into the ledger. False: it could not be read; what was seen before stays.
@@ -134,6 +140,11 @@ impl Observer {
                 None => return false,
             }
         }
+    }
+
+    /// Somebody wanted to see the metrics, and could not.
+    pub fn not_shown(&self) {
+        self.not_shown.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What the runner says of itself.

@@ -19,7 +19,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::net::unix::UCred;
 
 use crate::engine::state::RunState;
 use crate::ledger::place::StateDir;
@@ -27,7 +26,7 @@ use crate::observe::Observer;
 
 use super::command::{Command, Operation, Rejection};
 use super::routes::{Answer, in_time, respond};
-use super::server::{Answers, Server};
+use super::server::{Answers, Peer, Server};
 use super::{Bounds, Thread, WebError};
 
 /// Path of the one thing that can be asked for.
@@ -168,11 +167,7 @@ impl Drop for Control {
 }
 
 impl Answers for Routes {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        peer: Option<UCred>,
-    ) -> Response<Full<Bytes>> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
         if request.uri().path() == RUNNER && request.method() == Method::GET {
             let limit = self.limits.answer;
             return respond(in_time(limit, move || self.runner()).await);
@@ -212,7 +207,7 @@ impl Routes {
         }
     }
 
-    fn command(&self, body: &[u8], by: Option<&str>, peer: Option<UCred>) -> Answer {
+    fn command(&self, body: &[u8], by: Option<&str>, peer: Peer) -> Answer {
         let command = match Command::read(body) {
             Ok(command) => command,
             Err(rejection) => return rejected(Command::default(), &rejection),
@@ -229,7 +224,7 @@ impl Routes {
         &self,
         command: &Command,
         by: Option<&str>,
-        peer: Option<UCred>,
+        peer: Peer,
     ) -> Result<(Operation, Gate), Rejection> {
         let operation = command.operation()?;
         if operation == Operation::Status {
@@ -253,13 +248,13 @@ impl Routes {
 }
 
 /// Who speaks: the kernel knows; or, for a sidecar that passes on what it was told, what that says.
-fn speaker(by: Option<&str>, peer: Option<UCred>) -> String {
-    let uid = peer.map(|peer| peer.uid());
-    let trusted = uid.is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw());
-    match (by.filter(|_| trusted), uid) {
-        (Some(by), _) => by.to_owned(),
-        (None, Some(uid)) => name(uid),
-        (None, None) => "somebody".to_owned(),
+fn speaker(by: Option<&str>, peer: Peer) -> String {
+    match peer {
+        Peer::Local(peer) => {
+            let trusted = peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw();
+            by.filter(|_| trusted).map_or_else(|| name(peer.uid()), str::to_owned)
+        }
+        Peer::Remote(address) => format!("somebody at {address}"),
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use super::process::Running;
 
 /// After this a test is stuck. Nothing depends on how long anything takes.
-const STUCK: Duration = Duration::from_mins(2);
+pub(crate) const STUCK: Duration = Duration::from_mins(2);
 
 /// Scripts ring it with `echo > PATH`, which never blocks them.
 pub(crate) struct Bell {

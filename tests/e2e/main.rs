@@ -38,6 +38,10 @@ mod http;
 #[cfg(test)]
 mod injecting;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod journald;
+#[cfg(test)]
 mod killing;
 #[cfg(test)]
 mod ledger;

@@ -96,11 +96,16 @@ impl Shift<'_> {
         let start = flying.start;
         let package = &self.engine.plan().package(start.package).name;
         if leftovers > 0 {
+            let plan = self.engine.plan();
             tracing::warn!(
-                package = &**package,
-                task = start.kind.name(),
-                "ended {} that it left behind",
-                count(leftovers, "process")
+                BUILD_ID = &*self.scripts.build_id,
+                PHASE = &*plan.phase(plan.package(start.package).phase).key,
+                PACKAGE = &**package,
+                TASK = start.kind.name(),
+                ATTEMPT = start.attempt,
+                "{package}: ended {} that {} left behind",
+                count(leftovers, "process"),
+                start.kind.name()
             );
         }
         let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
@@ -129,8 +134,7 @@ impl Shift<'_> {
                 Outcome::Failure(verdict::script(start.kind, exit, facts, &log, &cell))
             };
             if outcome != Outcome::Success && before.is_some() {
-                let package = &chores.plan.package(start.package).name;
-                chores.store().undo_or_say(package, None);
+                chores.undo_or_say(&start);
             }
             (outcome, Usage::default())
         });
