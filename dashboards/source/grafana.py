@@ -8,8 +8,12 @@ In an expression `@` stands for the matchers that every selector has.
 MATCHERS = 'job=~"$job", instance=~"$instance"'
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
-# By far not known: where a time is to be sorted behind all others.
+# A time behind all others.
 NEVER = "1e12"
+DASHED = {"fill": "dash", "dash": [8, 6]}
+# What is counted; and in graphs that count it a minute at a time.
+COUNT = {"unit": "none", "decimals": 0, "min": 0}
+MINUTES = {**COUNT, "style": "bars", "stacked": True, "interval": "1m"}
 
 GREY, BLUE, GREEN, YELLOW, ORANGE, RED, PURPLE = (
     "#8e8e99", "blue", "green", "yellow", "orange", "red", "purple"
@@ -31,7 +35,7 @@ def codes(*states):
 
 
 def coded(metric, by, *states, past=False):
-    """Which of `states` holds: `metric` has a series of 0 or 1 for each. `past`: the last that was known, if nothing answers now."""
+    """Which of `states` holds: `metric` has a series of 0 or 1 for each. `past`: the last known, if nothing answers now."""
     of = f'last_over_time({metric}{{@, state="%s"}}[$__range])' if past else f'{metric}{{@, state="%s"}}'
     parts = (f"{number} * {of % state}" for number, state in enumerate(states))
     return f"sum by ({by}) ({' or '.join(parts)})"
@@ -66,7 +70,10 @@ def painted(names):
     return [override(name, color=fixed(COLORS[name]), custom_fillOpacity=15 if COLORS[name] == GREY else 70) for name in names]
 
 
-def panel(kind, title, says, width, queries, options, empty="", overrides=(), custom=None, interval=None, transformations=(), **defaults):
+def panel(
+    kind, title, says, width, queries, options, empty,
+    overrides=(), custom=None, interval=None, transformations=(), **defaults,
+):  # fmt: skip
     """`empty` is what stands there while there is no data, and why."""
     made = {
         "type": kind,
@@ -91,13 +98,13 @@ def panel(kind, title, says, width, queries, options, empty="", overrides=(), cu
     return made
 
 
-def stat(title, says, width, *queries, empty, color="background", text="auto", upright=False, **defaults):
+def stat(title, says, width, *queries, empty, color="background", text="auto", **defaults):
     options = {
         "colorMode": color,
         "graphMode": "none",
         "justifyMode": "center",
         "textMode": text,
-        "orientation": "horizontal" if upright else "auto",
+        "orientation": "auto",
         "wideLayout": True,
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
@@ -117,7 +124,7 @@ def bars(title, says, width, *queries, empty, size=20, **defaults):
     return panel("bargauge", title, says, width, queries, options, empty, **defaults)
 
 
-def graph(title, says, width, *queries, empty, style="line", fill=10, stacked=False, stepped=False, **defaults):
+def graph(title, says, width, *queries, empty="Nothing answered in this time.", style="line", fill=10, stacked=False, stepped=False, **defaults):
     """`thresholds` are dashed lines."""
     defaults.setdefault("color", {"mode": "palette-classic"})
     custom = {
@@ -251,5 +258,6 @@ def annotations():
         at("Failures", ORANGE, f"kiln_escalation_timestamp_seconds{{@}} * {failed}",
            "{{package}}: {{task}} failed", "{{category}}, phase {{phase}}"),
         at("Recoveries", GREEN, f"(kiln_escalation_timestamp_seconds{{@}} {recovered})", "{{package}} recovered"),
-        note("Alerts", RED, 'ALERTS{@, alertname=~"Kiln.*", alertstate="firing"}', "{{alertname}}", "{{severity}} {{phase}} {{package}}"),
+        note("Alerts", RED, 'ALERTS{@, alertname=~"Kiln.*", alertstate="firing"}',
+             "{{alertname}}", "{{severity}} {{phase}} {{package}}"),
     ]  # fmt: skip

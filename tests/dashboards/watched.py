@@ -183,3 +183,13 @@ class Watched:
         """A run in which one package is built, and the rest is there."""
         self.start("--package", definition.LAST, "--force", definition.LAST)
         return self.end()
+
+    def die(self):
+        """A run that is killed in the middle, as Prometheus has seen."""
+        self.held.unlink()
+        self.start("--package", definition.HELD, "--force", definition.HELD)
+        self.seen(f'kiln_active_task_start_timestamp_seconds{{package="{definition.HELD}",task="build"}}')
+        self.runner.kill()
+        self.runner.wait()
+        self.held.touch()
+        wait_for(lambda: self.prometheus.has("up == 0"), "Prometheus to see that kiln is gone")
