@@ -246,7 +246,7 @@ def annotations():
 
     def note(name, color, expression, title, text=""):
         return {
-            "name": name, "iconColor": color, "datasource": SOURCE, "enable": True, "hide": False, "step": "",
+            "name": name, "iconColor": color, "datasource": SOURCE, "enable": True, "hide": False, "step": "15s",
             "expr": expression.replace("@", MATCHERS), "titleFormat": title, "textFormat": text, "tagKeys": "",
         }  # fmt: skip
 

@@ -40,8 +40,8 @@ CRITICAL = {"toolchain": True, "base_system": True, "desktop": False}
 
 
 def write(directory, second, held, requirements=(("1M", "1M"), ("2M", "1M"), ("3M", "2M"))):
-    """Where a build's second takes `second` seconds, and `HELD` builds until there is a file `held`. Phases require so much disk and
-    memory."""
+    """Where a build's second takes `second` seconds, and `HELD` builds until there is a file `held`. Phases require so much disk
+    and memory."""
     directory = Path(directory)
     (directory / "packages").mkdir(parents=True)
     source = b"answer\n"

@@ -135,7 +135,8 @@ class Watched:
         self.stack = contextlib.ExitStack()
         self.directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="kiln-dashboards-")))
         self.held = self.directory / "go"
-        self.place = [definition.write(self.directory / "definition", held=self.held, **self.how), "--state", self.directory / "state"]
+        written = definition.write(self.directory / "definition", held=self.held, **self.how)
+        self.place = [written, "--state", self.directory / "state"]
         self.log = self.stack.enter_context((self.directory / "kiln.log").open("w+"))
         self.program = kiln()
         self.address = f"127.0.0.1:{free_port()}"
@@ -148,7 +149,8 @@ class Watched:
 
     def start(self, *options):
         """A runner, which stays until Prometheus has seen the end."""
-        command = [self.program, "run", *self.place, "--jobs", "3", "--listen", self.address, "--linger", str(PATIENCE), *options]
+        command = [self.program, "run", *self.place, "--jobs", "3", "--listen", self.address, "--linger", str(PATIENCE)]
+        command += options
         self.runner = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.stack.callback(self.runner.kill)
 

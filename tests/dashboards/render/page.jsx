@@ -223,6 +223,9 @@ function Panel({ panel, moment }) {
   useEffect(() => {
     if (panel.targets) frames(panel, moment.results[panel.id], { theme, step: moment.steps[panel.id] }).then(setMade);
   }, []);
+  useEffect(() => {
+    if (made || !panel.targets) window.drawn += 1;
+  }, [made]);
   const { x, y, w, h } = panel.gridPos;
   const place = {
     position: 'absolute',
@@ -297,5 +300,6 @@ function Dashboard({ dashboard, moment }) {
   );
 }
 
+window.drawn = 0;
 window.show = (dashboard, moment) =>
   createRoot(document.getElementById('root')).render(<Dashboard dashboard={dashboard} moment={moment} />);

@@ -58,16 +58,16 @@ for (const file of readdirSync(directory).filter((name) => name.endsWith('.json'
     console.log(`${file}: ${error.stack}`);
   });
   page.on('console', (message) => {
+    // Icons are in Grafana, not in the package.
     if (message.type() === 'error' && !message.text().includes('404')) console.log(`${file}: ${message.text()}`);
   });
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.evaluate(([dashboard, moment]) => window.show(dashboard, moment), [dashboard, moment]);
-  await page.waitForFunction(
-    (count) => document.querySelectorAll('[data-testid^="data-testid Panel header"], section').length >= count,
-    dashboard.panels.filter(({ type }) => type !== 'row').length,
-  );
+  await page.waitForFunction((count) => window.drawn === count, dashboard.panels.length);
+  // Graphs, which take their size from the page, are there a frame later.
+  const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   await page.evaluate(() => document.fonts.ready);
-  await page.waitForTimeout(1500);
+  await page.evaluate(frame);
   await page.locator('#dashboard').screenshot({ path: join(directory, file.replace('.json', '.png')) });
   await page.close();
 }
