@@ -87,7 +87,7 @@ impl Alerts {
         let more = u32::try_from(now.saturating_duration_since(begun).as_nanos() / EVERY.as_nanos())
             .unwrap_or(u32::MAX);
         *free = free.saturating_add(more).min(ENTRIES_MOST);
-        *since = Some(begun + EVERY * more.min(ENTRIES_MOST));
+        *since = Some(begun + EVERY * more);
         match u32::try_from(count).ok().and_then(|count| free.checked_sub(count)) {
             Some(left) => {
                 *free = left;
