@@ -128,36 +128,36 @@ def commands():
     named = os.environ.get("KILN") or Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/kiln"
     if not Path(named).exists():
         return cannot(f"{named} is not built") if "CI" in os.environ else say(f"commands: skipped, {named} is not built")
-    texts = {page.name: " ".join(re.findall(r"`(kiln [^`]*)`", page.read_text())) for page in RUNBOOKS.iterdir()}
+    texts = {page.name: quoted(page) for page in RUNBOOKS.iterdir()} | {CONFIG.name: quoted(CONFIG)}
     texts |= {rule["alert"]: re.sub(r"\{\{.*?\}\}", "X", rule["annotations"]["description"]) for rule in alerts()}
-    texts[CONFIG.name] = " ".join(re.findall(r"`(kiln [^`]*)`", CONFIG.read_text()))
     helps, wrong, seen = {(): help_of(named)}, set(), set()
     for where, text in texts.items():
-        for told in re.findall(r"\bkiln (?=[a-z])((?:[a-z-]+|--[a-z-]+|[A-Z/]+)(?: (?:--?[a-z-]+|[a-zA-Z/]+))*)", text):
+        for told in re.findall(r"\bkiln ([a-z]+(?: [\w/-]+)*)", text):
             words, path = told.split(), ()
             while words and re.search(rf"^  {re.escape(words[0])}\b", subcommands(helps[path]), re.MULTILINE):
                 path += (words.pop(0),)
                 if path not in helps:
                     helps[path] = help_of(named, *path)
-            if not path:
-                # "kiln is gone", "kiln itself": prose, unless it stands as a command.
-                if words[0] in COMMANDS:
-                    wrong.add(f"{where}: kiln {told}")
-                continue
-            seen.add(" ".join(path))
             options = [word for word in words if word.startswith("--")]
-            wrong |= {f"{where}: kiln {told}: no {option}" for option in options if not re.search(rf"{option}\b", helps[path])}
-            if path == ("gates",) and words[:1] == ["ack"]:
+            bad = [option for option in options if not re.search(rf"{option}\b", helps[path])]
+            # "kiln cannot read" is no command; after `kiln gates` stands a name in capitals, or another command.
+            missing = told.split()[0] in COMMANDS if not path else subcommands(helps[path]) and words[:1] and words[0].islower()
+            if bad or missing:
                 wrong.add(f"{where}: kiln {told}")
+            elif path:
+                seen.add(" ".join(path))
     demand(not wrong, "commands that do not exist:\n  " + "\n  ".join(sorted(wrong)))
     say(f"commands that are named and exist: {', '.join(sorted(seen))}")
 
 
-# Of these a sentence is not made: where one stands after `kiln`, a command is meant.
-COMMANDS = {
-    "check", "plan", "graph", "fetch", "run", "serve", "status", "pause", "resume", "stop", "gates", "resolve", "log", "why", "history",
-    "checkpoint", "clean", "doctor", "classify", "simulate",
-}  # fmt: skip
+def quoted(path):
+    return "\n".join(re.findall(r"`(kiln [^`]*)`", path.read_text()))
+
+
+# Where one of these stands after `kiln`, a command is meant.
+COMMANDS = set(
+    "check plan graph fetch run serve status pause resume stop gates resolve log why history checkpoint clean doctor classify simulate".split()
+)
 
 
 def help_of(kiln, *path):
