@@ -87,7 +87,8 @@ def fifty(world):
             demand(all(f"{alert} {name}" in text for name in names), f"the {part} mail does not name all of the fifty")
     # What it is another reason for is another message.
     world.fire(world.failed("KilnPersonRequired", here, "odd", "link_failure"))
-    until(lambda: len(world.mails_to("on-call", here)) == 2, "the odd one is not told of")
+    mail = until(lambda: world.mails_to("on-call", here)[1:], "the odd one is not told of")[0]
+    demand("odd (pocket" in mail["Subject"], f"the odd one is told of with the others: {mail['Subject']}")
     world.settle()
     told = [len(world.mails_to("team", here)), len(world.mails_to("on-call", here)), len(world.posts_to("system_log", here))]
     demand(told == [1, 2, 3], f"team, on-call and system_log were told {told} times")
