@@ -62,6 +62,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod failure;

@@ -16,6 +16,7 @@ use super::watch::Watch;
 use super::{Exit, logging, output, signals};
 use crate::config::layers::Flag;
 use crate::config::load::Root;
+use crate::doctor::{Listening, Permissions};
 use crate::driver::Job;
 use crate::driver::look;
 use crate::driver::run::Driver;
@@ -33,7 +34,7 @@ use crate::web::{self, Bound, ServerHandle};
 use crate::words::count;
 
 /// Where `/metrics` is unless something else is said.
-const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
+pub(super) const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
 /// Scrapes of the final state after which nobody is waited for.
 const FINAL_SCRAPES: u32 = 2;
 
@@ -108,7 +109,22 @@ impl Run {
         }
         let display = Display::new();
         logging::set_up(job.settings.log_format, &display)?;
-        let server = self.bind(&job)?;
+        let server = self.bind(&job);
+        let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
+        let listening = match &server {
+            Ok(None) if self.no_listen => Listening::Never,
+            Ok(Some(_)) => Listening::Already,
+            Ok(None) => Listening::Would { address, explicit: false },
+            Err(_) => Listening::Would { address, explicit: true },
+        };
+        let permissions = Permissions::before_a_run(&job, listening);
+        if let Some(refusal) = permissions.refusal(None) {
+            output::say(&format!(
+                "kiln: this run has not the permissions that it needs (`kiln doctor` shows all)\n{refusal}"
+            ));
+            return Ok(Exit::Requirements);
+        }
+        let server = server?;
 
         let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
         let linger = job.settings.linger.0;
@@ -135,6 +151,7 @@ impl Run {
         let observer = Observer::new(progress, state.clone(), Runner::Here(driver.health()));
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
+        let ground = driver.ground();
         let remote = driver.remote();
         // Who wants an end does not want to wait for scrapes either, whenever that was said.
         let patience = server.as_ref().map(ServerHandle::patience);
@@ -177,7 +194,12 @@ impl Run {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
         drop(control);
-        let ending = ending?;
+        let ending = ending.inspect_err(|_| {
+            // Then the reason is among these.
+            if let Some(refusal) = permissions.refusal(ground.get()) {
+                output::say(&refusal);
+            }
+        })?;
         let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
         // Last: a reader that has gone away must not change what the run comes to.

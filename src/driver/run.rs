@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crate::config::scalar::Switch;
@@ -28,13 +28,13 @@ use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 use super::chores::{self, Chores};
 use super::discard::{Discarder, TRASH};
 use super::fetch::{Answers, Helpers};
-use super::identity::{boot_id, build_user, new_build_id, state_id, wall_now};
+use super::identity::{boot_id, new_build_id, state_id, wall_now};
 use super::look::Past;
 use super::recover::Recoverer;
 use super::script::Scripts;
 use super::space::Space;
 use super::spares::Spares;
-use super::spawn::{self, Confinement, Report, Spawner};
+use super::spawn::{self, Confinement, Ground, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::tidy::children;
@@ -96,6 +96,7 @@ pub struct Driver {
     job: Job,
     ledger: Writer,
     health: Arc<Health>,
+    ground: Arc<OnceLock<Ground>>,
     past: Past,
     inbox: Receiver<Message>,
     remote: Remote,
@@ -141,12 +142,18 @@ impl Driver {
         let health = Arc::new(Health::default());
         let audience = Ears { observe, sender: sender.clone() };
         let ledger = Writer::start(ledger, Arc::clone(&health), &job.state.in_use(), audience)?;
-        Ok(Self { job, _lock: lock, ledger, health, past, inbox, remote: Remote(sender) })
+        let ground = Arc::default();
+        Ok(Self { job, _lock: lock, ledger, health, ground, past, inbox, remote: Remote(sender) })
     }
 
     /// How the ledger fares.
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health)
+    }
+
+    /// What tasks run on, once they can.
+    pub fn ground(&self) -> Arc<OnceLock<Ground>> {
+        Arc::clone(&self.ground)
     }
 
     /// Reaches the run from other threads.
@@ -158,10 +165,34 @@ impl Driver {
     /// take, for the critical path; `memory`: bytes that each task is expected to need; `wait`: when only a person can go on
     /// with it, it does not end.
     pub fn run(mut self, expected: &[u64], memory: Vec<u64>, wait: bool) -> Result<Ending, DriverError> {
-        let user = build_user(&self.job)?;
+        let user = self.job.build_user()?;
         let state_id = state_id(&self.job)?;
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
         drop(ahead::sweep(&self.job)?);
+        let sender = self.remote.0.clone();
+        let answers = Answers::default();
+        let helpers_answers = answers.clone();
+        let cgroups = self.job.settings.cgroups == Switch::On;
+        let isolation = self.job.settings.sandbox != Sandbox::Off;
+        let options = spawn::Options { cgroups, isolation, ..spawn::Options::new(state_id) };
+        let spawner = Spawner::start(options, move |report| {
+            // For the engine a task runs from the moment that it says so: the loop need not wake for this.
+            if let Some(report) = helpers_answers.take(report)
+                && !matches!(report, Report::Started { .. })
+            {
+                let _ = sender.send(Message::Report(report));
+            }
+        })
+        .map_err(prepare("start the spawning thread"))?;
+        if let Confinement::ProcessGroups { reason } = spawner.confinement() {
+            tracing::info!(
+                "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
+            );
+        }
+        self.say_control(spawner.control());
+        // Nobody else sets it.
+        let _ = self.ground.set(spawner.ground().clone());
+        sandbox::say(self.job.settings.sandbox, spawner.isolation())?;
         let discarder = Discarder::start(self.job.state.work());
         let mut discarder = discarder.map_err(prepare("start a thread"))?;
 
@@ -211,28 +242,6 @@ impl Driver {
         let engine = engine.expecting_memory(memory);
         let engine = if wait { engine.waiting() } else { engine };
 
-        let sender = self.remote.0.clone();
-        let answers = Answers::default();
-        let helpers_answers = answers.clone();
-        let cgroups = self.job.settings.cgroups == Switch::On;
-        let isolation = self.job.settings.sandbox != Sandbox::Off;
-        let options = spawn::Options { cgroups, isolation, ..spawn::Options::new(state_id) };
-        let spawner = Spawner::start(options, move |report| {
-            // For the engine a task runs from the moment that it says so: the loop need not wake for this.
-            if let Some(report) = helpers_answers.take(report)
-                && !matches!(report, Report::Started { .. })
-            {
-                let _ = sender.send(Message::Report(report));
-            }
-        })
-        .map_err(prepare("start the spawning thread"))?;
-        if let Confinement::ProcessGroups { reason } = spawner.confinement() {
-            tracing::info!(
-                "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
-            );
-        }
-        self.say_control(spawner.control());
-        sandbox::say(self.job.settings.sandbox, spawner.isolation())?;
         let helpers = Helpers::of(&spawner, answers);
         let fetcher = ahead::fetcher(&self.job, helpers.clone())?;
         let chores = Chores {

@@ -23,7 +23,7 @@ use tokio::net::unix::UCred;
 
 use crate::engine::gate::{self, Refusal};
 use crate::engine::message::{ANSWERS, Answer as Word};
-use crate::ledger::place::StateDir;
+use crate::ledger::place::{SCRATCH, StateDir};
 use crate::observe::Observer;
 use crate::observe::observer::now;
 use crate::observe::status::BuildStatus;
@@ -138,11 +138,35 @@ pub fn serve(state: &StateDir, observer: Arc<Observer>, answering: Answering) ->
             Err(source) => failed = failed.or(Some(WebError::Control { path, source })),
         }
     }
-    let nowhere = || WebError::Control {
-        path: state.control(),
-        source: io::Error::from(io::ErrorKind::InvalidFilename),
-    };
-    Err(failed.unwrap_or_else(nowhere))
+    Err(failed.unwrap_or_else(|| nowhere(state)))
+}
+
+/// Tries whether a runner could make its control socket somewhere, and leaves nothing behind.
+pub fn attempt(state: &StateDir) -> Result<(), WebError> {
+    let mut refused = None;
+    for path in own_places(state) {
+        let directory = if path == state.control() { state.nearest() } else { path.parent() };
+        match attempt_in(directory.unwrap_or(&path)) {
+            Ok(()) => return Ok(()),
+            // As in `serve`, the best place's reason is told.
+            Err(source) => refused = refused.or(Some(WebError::Control { path, source })),
+        }
+    }
+    Err(refused.unwrap_or_else(|| nowhere(state)))
+}
+
+/// A directory that is missing is tried as one with another name: a runner may be making it at this moment.
+fn attempt_in(directory: &Path) -> io::Result<()> {
+    let directory = if directory.is_dir() { directory } else { directory.parent().unwrap_or(directory) };
+    let scratch = directory.join(format!("{SCRATCH}{}", std::process::id()));
+    fs::create_dir(&scratch)?;
+    let bound = UnixListener::bind(scratch.join("s")).map(drop);
+    fs::remove_dir_all(&scratch).and(bound)
+}
+
+/// No path is short enough.
+fn nowhere(state: &StateDir) -> WebError {
+    WebError::Control { path: state.control(), source: io::Error::from(io::ErrorKind::InvalidFilename) }
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

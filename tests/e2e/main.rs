@@ -16,6 +16,8 @@ mod classifying;
 #[cfg(test)]
 mod confining;
 #[cfg(test)]
+mod doctoring;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod environment;
