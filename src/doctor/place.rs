@@ -39,8 +39,10 @@ pub(super) type Done = Result<(), Missing>;
 pub(super) struct Place {
     scratch: Option<Scratch>,
     pub(super) state: Done,
+    pub(super) work: Done,
+    /// The sysroot, and archives.
+    pub(super) merge: Done,
     pub(super) logs: Done,
-    pub(super) sysroot: Done,
     /// What could be tried only where something can be made at all.
     pub(super) more: Option<More>,
 }
@@ -57,11 +59,13 @@ pub(super) struct More {
     pub(super) device_nodes: Done,
 }
 
-/// A directory that goes when this does.
+/// Files that go when this does, and a directory where one is asked for: to remove that takes the kernel longer than all
+/// else that a run tries.
 #[derive(Debug)]
 struct Scratch {
-    path: PathBuf,
-    /// Who has made something in it, too.
+    /// What their names begin with; the directory's name.
+    base: PathBuf,
+    /// Who has made something in the directory, too.
     user: Option<User>,
 }
 
@@ -96,74 +100,114 @@ fn doing<T, E: Into<io::Error>>(
 impl Place {
     /// Tries everything; `thorough`: a ledger, too, which is synced.
     pub(super) fn attempt(state: &StateDir, user: Option<&User>, thorough: bool) -> Self {
-        let scratch = match scratch(state, user) {
-            Ok(scratch) => scratch,
-            Err(missing) => {
-                let done = || Err(missing.clone());
-                return Self { scratch: None, state: done(), logs: done(), sysroot: done(), more: None };
-            }
+        // Without the directory there is none of its parts.
+        let whole = |missing: Missing| {
+            let done = || Err(missing.clone());
+            Self { scratch: None, state: done(), work: done(), merge: done(), logs: done(), more: None }
         };
-        let dir = &*scratch.path;
-        let shown = dir.parent().unwrap_or(dir);
-        let own = Exercise::of(dir, shown);
-        let theirs = user.map(|user| as_user(dir, shown, user));
-        let exercised = theirs.as_ref().and_then(|result| result.as_ref().ok());
-        let ledger = || {
-            let made = thorough.then(|| Ledger::open(&dir.join("ledger.sqlite")));
-            made.map_or(Ok(()), |made| made.map(drop).map_err(|error| Missing::because(chain(&error))))
-        };
-        let directories = || {
-            let all = [state.root().to_owned(), state.work(), state.packages(), state.sources()];
-            all.iter().try_for_each(|dir| can_write(dir)).and_then(|()| existing_files(state))
-        };
-        let more = More {
-            links: own.links.and_then(|()| exercised.map_or(Ok(()), |it| it.links.clone())),
-            execute: exercised.map_or(own.executes, |it| it.executes.clone()),
-            user: theirs.map(|result| result.and_then(|it| it.writes)),
-            owners: give_away(dir, shown),
-            setuid_bits: set_bits(dir, shown),
-            device_nodes: make_device(dir, shown),
-        };
-        Self {
-            state: own.writes.clone().and_then(|()| directories()).and_then(|()| ledger()),
-            logs: own.writes.clone().and_then(|()| can_write(&state.logs())),
-            sysroot: own.writes.and_then(|()| can_write(&state.sysroot())),
-            more: Some(more),
-            scratch: Some(scratch),
+        if let Err(missing) = own_files(state) {
+            return whole(missing);
         }
+        let scratch = Scratch::new(state, user);
+        let shown = scratch.shown().to_owned();
+        let mut own = Exercise::of(|name| scratch.file(name), &shown);
+        if thorough && own.writes.is_ok() {
+            own.writes = scratch.make_directory();
+        }
+        if let Err(missing) = &own.writes
+            && !state.work().is_dir()
+        {
+            return whole(missing.clone());
+        }
+        let merge = can_write(&state.packages()).and_then(|()| can_write(&state.sysroot()));
+        let logs = can_write(&state.logs());
+        let ledger = thorough && own.writes.is_ok();
+        let ledger = ledger.then(|| Ledger::open(&scratch.base.join("ledger.sqlite")));
+        let ledger = ledger.map(|made| made.map(drop).map_err(|error| Missing::because(chain(&error))));
+        let more = own.writes.is_ok().then(|| {
+            let theirs = user.map(|user| as_user(&scratch, user));
+            let exercised = theirs.as_ref().and_then(|result| result.as_ref().ok());
+            More {
+                links: own.links.and_then(|()| exercised.map_or(Ok(()), |it| it.links.clone())),
+                execute: exercised.map_or(own.executes, |it| it.executes.clone()),
+                user: theirs.map(|result| result.and_then(|it| it.writes)),
+                owners: give_away(&shown),
+                setuid_bits: set_bits(&shown),
+                device_nodes: make_device(&scratch.file("null"), &shown),
+            }
+        });
+        Self { state: ledger.unwrap_or(Ok(())), work: own.writes, merge, logs, more, scratch: Some(scratch) }
     }
 
-    /// Where more can be tried.
+    /// A directory in which more can be tried, where that is wanted.
     pub(super) fn scratch(&self) -> Option<&Path> {
-        self.scratch.as_ref().map(|scratch| &*scratch.path)
+        self.scratch.as_ref().map(|scratch| &*scratch.base).filter(|dir| dir.is_dir())
     }
 
     /// Takes away what was made.
     pub(super) fn clear(&mut self) {
         let Some(scratch) = self.scratch.take() else { return };
-        let shown = scratch.path.parent().unwrap_or(&scratch.path);
-        if let Err(missing) = doing("delete a directory", shown, || scratch.remove())
-            && self.state.is_ok()
+        if let Err(missing) = doing("delete files", scratch.shown(), || scratch.remove())
+            && self.work.is_ok()
         {
-            self.state = Err(missing);
+            self.work = Err(missing);
         }
     }
 }
 
 impl Scratch {
+    /// Below `work`, else where that would be. Makes nothing yet.
+    fn new(state: &StateDir, user: Option<&User>) -> Self {
+        let (root, work) = (state.root(), state.work());
+        let (dir, prefix) = if work.is_dir() {
+            (&*work, SCRATCH_BELOW_WORK)
+        } else if root.is_dir() {
+            (root, SCRATCH)
+        } else {
+            (state.nearest().unwrap_or(root), ".kiln-")
+        };
+        Self { base: dir.join(format!("{prefix}permissions.{}", wall_now())), user: user.cloned() }
+    }
+
+    /// What it is in: for people, to whom its own name means nothing.
+    fn shown(&self) -> &Path {
+        self.base.parent().unwrap_or(&self.base)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        let mut path = self.base.clone().into_os_string();
+        path.push(".");
+        path.push(name);
+        path.into()
+    }
+
+    fn make_directory(&self) -> Done {
+        if self.base.is_dir() {
+            return Ok(());
+        }
+        doing("make a directory", self.shown(), || DirBuilder::new().mode(0o755).create(&self.base))
+    }
+
     /// Where kiln may not delete what is another user's, that user does.
     fn remove(&self) -> io::Result<()> {
-        match (fs::remove_dir_all(&self.path), &self.user) {
+        for name in FILE_NAMES {
+            match fs::remove_file(self.file(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        match (fs::remove_dir_all(&self.base), &self.user) {
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             (Err(error), Some(user)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let theirs = || {
-                    for dir in fs::read_dir(&self.path)?.flatten() {
+                    for dir in fs::read_dir(&self.base)?.flatten() {
                         // Its own directory stays, which is in kiln's.
                         let _ = fs::remove_dir_all(dir.path());
                     }
                     Ok(())
                 };
                 Own::of_this_thread()?.with(user, theirs)?;
-                fs::remove_dir_all(&self.path)
+                fs::remove_dir_all(&self.base)
             }
             (removed, _) => removed,
         }
@@ -177,70 +221,70 @@ impl Drop for Scratch {
     }
 }
 
-/// A directory below `work`, else where that would be.
-fn scratch(state: &StateDir, user: Option<&User>) -> Result<Scratch, Missing> {
-    let work = state.work();
-    let (dir, prefix, what) = if work.is_dir() {
-        (work, SCRATCH_BELOW_WORK, "make a directory".to_owned())
-    } else if state.root().is_dir() {
-        let strange = |error: io::Error| Missing {
-            why: format!("`{}`: {error}", state.root().display()),
-            grant: Some("--state DIR names another".to_owned()),
-            refused: false,
-        };
-        state.must_not_be_strange().map_err(strange)?;
-        (state.root().to_owned(), SCRATCH, "make a directory".to_owned())
-    } else {
-        let what = format!("make `{}`", state.root().display());
-        (state.nearest().unwrap_or(state.root()).to_owned(), ".kiln-", what)
+/// The directory itself, if it is there.
+fn own_files(state: &StateDir) -> Done {
+    if !state.root().is_dir() {
+        return Ok(());
+    }
+    let strange = |error: io::Error| Missing {
+        why: format!("`{}`: {error}", state.root().display()),
+        grant: Some("--state DIR names another".to_owned()),
+        refused: false,
     };
-    let path = dir.join(format!("{prefix}permissions.{}", wall_now()));
-    doing(&what, &dir, || DirBuilder::new().mode(0o755).create(&path))?;
-    Ok(Scratch { path, user: user.cloned() })
+    state.must_not_be_strange().map_err(strange)?;
+    can_write(state.root())?;
+    can_write(&state.sources())?;
+    existing_files(state)
 }
 
-/// What one user can do in a directory.
+/// What one user can do with files.
 struct Exercise {
     writes: Done,
     links: Done,
     executes: Done,
 }
 
+/// Files that are made on the way, the last one a device.
+const FILE_NAMES: [&str; 5] = ["a", "b", "c", "d", "null"];
+
 impl Exercise {
-    /// In `dir`, which is one of `shown` to people.
-    fn of(dir: &Path, shown: &Path) -> Self {
-        let own = dir.join("own");
-        if let Err(missing) = writes(&own, shown) {
+    /// With the files that `file` names, which are in a directory that is `shown` to people.
+    fn of(file: impl Fn(&str) -> PathBuf, shown: &Path) -> Self {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(file);
+        if let Err(missing) = writes(&a, &b, shown) {
             return Self {
                 writes: Err(missing.clone()),
                 links: Err(missing.clone()),
                 executes: Err(missing),
             };
         }
-        let (links, executes) = (links(&own, shown), executes(&own, shown));
-        Self { writes: doing("delete a directory", shown, || fs::remove_dir_all(&own)), links, executes }
+        let (links, executes) = (links(&b, &c, &d, shown), executes(&b, shown));
+        let gone = [b, c, d].iter().try_for_each(|file| match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        });
+        Self { writes: doing("delete a file", shown, || gone), links, executes }
     }
 }
 
-fn writes(own: &Path, shown: &Path) -> Done {
-    doing("make a directory", shown, || fs::create_dir(own))?;
-    let mut file = doing("make a file", shown, || File::create(own.join("a")))?;
+fn writes(made: &Path, renamed: &Path, shown: &Path) -> Done {
+    let mut file = doing("make a file", shown, || File::create_new(made))?;
     doing("write a file", shown, || file.write_all(b"#!/bin/sh\nexit 0\n"))?;
     doing("lock a file", shown, || flock(&file, FlockOperation::NonBlockingLockExclusive))?;
     drop(file);
-    doing("rename a file", shown, || fs::rename(own.join("a"), own.join("b")))
+    doing("rename a file", shown, || fs::rename(made, renamed))
 }
 
-fn links(own: &Path, shown: &Path) -> Done {
-    doing("make a hard link", shown, || fs::hard_link(own.join("b"), own.join("c")))?;
-    doing("make a symbolic link", shown, || symlink("b", own.join("d")))?;
-    set_mode(&own.join("b"), 0o640, shown)
+fn links(file: &Path, hard: &Path, symbolic: &Path, shown: &Path) -> Done {
+    doing("make a hard link", shown, || fs::hard_link(file, hard))?;
+    doing("make a symbolic link", shown, || symlink("b", symbolic))?;
+    doing("open a file", shown, || File::open(file)).and_then(|file| set_mode(&file, 0o640, shown))
 }
 
-fn set_mode(file: &Path, mode: u32, shown: &Path) -> Done {
-    let set = || fs::set_permissions(file, Permissions::from_mode(mode));
+fn set_mode(file: &File, mode: u32, shown: &Path) -> Done {
+    let set = || file.set_permissions(Permissions::from_mode(mode));
     doing(&format!("set a file's mode to {mode:o}"), shown, set)?;
-    let found = doing("look at a file", shown, || fs::metadata(file))?.permissions().mode() & 0o7777;
+    let found = doing("look at a file", shown, || file.metadata())?.permissions().mode() & 0o7777;
     if found == mode {
         return Ok(());
     }
@@ -248,11 +292,9 @@ fn set_mode(file: &Path, mode: u32, shown: &Path) -> Done {
 }
 
 /// By the kernel's word; where there is time, tasks do it themselves.
-fn executes(own: &Path, shown: &Path) -> Done {
-    let program = own.join("b");
-    set_mode(&program, 0o755, shown)?;
-    let executed =
-        doing("execute a file", shown, || accessat(CWD, &program, Access::EXEC_OK, AtFlags::empty()));
+fn executes(file: &Path, shown: &Path) -> Done {
+    doing("open a file", shown, || File::open(file)).and_then(|file| set_mode(&file, 0o755, shown))?;
+    let executed = doing("execute a file", shown, || accessat(CWD, file, Access::EXEC_OK, AtFlags::empty()));
     executed.map_err(|missing| not_executed(missing, shown))
 }
 
@@ -263,15 +305,17 @@ pub(super) fn not_executed(missing: Missing, dir: &Path) -> Missing {
 
 /// What scripts do as another user, and what kiln does before and after them; on a thread of its own, which is that user for a
 /// while.
-fn as_user(dir: &Path, shown: &Path, user: &User) -> Result<Exercise, Missing> {
-    let theirs = dir.join("user");
+fn as_user(scratch: &Scratch, user: &User) -> Result<Exercise, Missing> {
+    let shown = scratch.shown();
+    scratch.make_directory()?;
+    let theirs = scratch.base.join("user");
     doing("make a directory", shown, || fs::create_dir(&theirs))?;
     let give = || chown(&theirs, Some(user.uid), Some(user.gid));
     doing(&format!("give a directory to uid {}", user.uid), shown, give)?;
     let locked = theirs.join("locked");
     let be_them = || {
         let exercise = || {
-            let exercise = Exercise::of(&theirs, shown);
+            let exercise = Exercise::of(|name| theirs.join(name), shown);
             if exercise.writes.is_ok() {
                 DirBuilder::new().mode(0o700).create(&locked)?;
                 fs::create_dir(locked.join("inside"))?;
@@ -318,25 +362,22 @@ fn existing_files(state: &StateDir) -> Done {
     })
 }
 
-/// To one that is neither kiln's nor root's; and what a merge does then.
-fn give_away(dir: &Path, shown: &Path) -> Done {
-    let path = dir.join("owners");
-    let file = doing("make a file", shown, || File::create(&path))?;
-    doing("give a file to 1:1", shown, || fchown(&file, Some(1), Some(1)))?;
+/// A file to one that is neither kiln's nor root's; and what a merge does then.
+fn give_away(dir: &Path) -> Done {
+    let file = doing("make a file", dir, || tempfile::tempfile_in(dir))?;
+    doing("give a file to 1:1", dir, || fchown(&file, Some(1), Some(1)))?;
     let set = || file.set_permissions(Permissions::from_mode(0o640));
-    doing("set the mode of somebody else's file", shown, set)
+    doing("set the mode of somebody else's file", dir, set)
 }
 
-fn set_bits(dir: &Path, shown: &Path) -> Done {
-    let file = dir.join("bits");
-    doing("make a file", shown, || File::create(&file))?;
-    [0o4755, 0o2755].into_iter().try_for_each(|mode| set_mode(&file, mode, shown))
+fn set_bits(dir: &Path) -> Done {
+    let file = doing("make a file", dir, || tempfile::tempfile_in(dir))?;
+    [0o4755, 0o2755].into_iter().try_for_each(|mode| set_mode(&file, mode, dir))
 }
 
 /// The node of /dev/null, which nobody opens.
-fn make_device(dir: &Path, shown: &Path) -> Done {
-    let node = dir.join("null");
-    let make = || mknodat(CWD, &node, FileType::CharacterDevice, Mode::RUSR, makedev(1, 3));
+fn make_device(node: &Path, shown: &Path) -> Done {
+    let make = || mknodat(CWD, node, FileType::CharacterDevice, Mode::RUSR, makedev(1, 3));
     doing("make a device node", shown, make)
 }
 

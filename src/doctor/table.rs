@@ -66,17 +66,28 @@ const WRITABLE: &str = "`install -d -o ME STATE` as root; or --state DIR names a
 const WRITABLE_UNIT: &str = "StateDirectory=kiln, or ReadWritePaths=STATE";
 
 /// All of them, in the order in which they are shown.
-pub const CHECKS: [Row; 20] = [
+pub const CHECKS: [Row; 21] = [
     Row {
         permission: BuildDirectoryAccess,
         check: "state_directory",
-        what: "make, write, sync, lock, rename and delete files and a ledger in the state directory",
+        what: "make files in the state directory and in the source cache, and a ledger",
         applies: |_| true,
         attempt: Host(|trial| Some(trial.place.state.clone())),
         need: |_| Need::Yes,
         grant: WRITABLE,
         unit: Some(WRITABLE_UNIT),
         without: "nothing can be recorded, and so nothing is built",
+    },
+    Row {
+        permission: BuildDirectoryAccess,
+        check: "work_directory",
+        what: "make, write, lock, rename and delete files in the directory of work directories",
+        applies: |_| true,
+        attempt: Host(|trial| Some(trial.place.work.clone())),
+        need: |trial| any_work(trial, need::has_script),
+        grant: "`install -d -o ME STATE/work` as root; or --state DIR names another directory",
+        unit: Some(WRITABLE_UNIT),
+        without: "no task has a place to work in",
     },
     Row {
         permission: BuildDirectoryAccess,
@@ -115,12 +126,12 @@ pub const CHECKS: [Row; 20] = [
     },
     Row {
         permission: PackageManagement,
-        check: "sysroot",
-        what: "make files in the sysroot",
+        check: "merge",
+        what: "make files in the directory of archives and in the sysroot",
         applies: |_| true,
-        attempt: Host(|trial| Some(trial.place.sysroot.clone())),
+        attempt: Host(|trial| Some(trial.place.merge.clone())),
         need: |trial| any_work(trial, |recipe| recipe.tasks.install.is_some()),
-        grant: "`install -d -o ME STATE/sysroot` as root; or --state DIR names another directory",
+        grant: "`install -d -o ME STATE/packages STATE/sysroot` as root; or --state DIR names another directory",
         unit: Some(WRITABLE_UNIT),
         without: "no package can be merged",
     },
@@ -236,7 +247,7 @@ pub const CHECKS: [Row; 20] = [
         attempt: Host(|trial| Some(trial.place.logs.clone())),
         need: |trial| any_work(trial, need::has_script),
         grant: "`install -d -o ME STATE/logs` as root; or --state DIR names another directory",
-        unit: Some("StateDirectory=kiln, or ReadWritePaths=STATE"),
+        unit: Some(WRITABLE_UNIT),
         without: "no task can start, since what it prints could not be kept",
     },
     Row {

@@ -71,14 +71,20 @@ fn nothing_is_left_and_nothing_appears_in_the_sysroot() {
         place
     };
     let place = attempt();
-    assert!(place.state.is_ok() && place.logs.is_ok() && place.sysroot.is_ok(), "{place:?}");
+    assert!(
+        place.state.is_ok() && place.work.is_ok() && place.logs.is_ok() && place.merge.is_ok(),
+        "{place:?}"
+    );
     assert_eq!(fs::read_dir(space.path()).unwrap().count(), 0, "no state directory is made");
     state.create().unwrap();
     let sysroot = left(&state.sysroot());
     let before = left(state.root()).len();
     let place = attempt();
     let more = place.more.as_ref().unwrap();
-    assert!(place.state.is_ok() && more.links.is_ok() && more.execute.is_ok(), "{place:?}");
+    assert!(
+        place.state.is_ok() && place.work.is_ok() && more.links.is_ok() && more.execute.is_ok(),
+        "{place:?}"
+    );
     assert_eq!(left(&state.sysroot()), sysroot, "not even for a moment");
     assert_eq!(left(state.root()).len(), before);
 }

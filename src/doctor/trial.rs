@@ -2,7 +2,7 @@
 //!
 //! Owns: what is tried when, and going through the table. Does not know: what is in it.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use crate::driver::spawn::{Ground, User};
 use crate::driver::{Job, chain};
@@ -36,7 +36,7 @@ pub(super) struct Trial {
     pub(super) tasks: Option<Tasks>,
     /// apt is asked for sources.
     pub(super) apt: bool,
-    work: OnceCell<Work>,
+    work: OnceLock<Work>,
 }
 
 impl Trial {
@@ -48,7 +48,7 @@ impl Trial {
         let apt = !job.settings.offline && need::any(job, need::names_apt);
         let tasks = thorough.then(|| ground::attempt(job, &place, who, apt));
         place.clear();
-        Self { job: job.clone(), listening, user, place, tasks, apt, work: OnceCell::new() }
+        Self { job: job.clone(), listening, user, place, tasks, apt, work: OnceLock::new() }
     }
 
     pub(super) fn job(&self) -> &Job {

@@ -157,8 +157,12 @@ pub fn attempt(state: &StateDir) -> Result<(), WebError> {
 
 /// A directory that is missing is tried as one with another name: a runner may be making it at this moment.
 fn attempt_in(directory: &Path) -> io::Result<()> {
-    let directory = if directory.is_dir() { directory } else { directory.parent().unwrap_or(directory) };
-    let scratch = directory.join(format!("{SCRATCH}{}", std::process::id()));
+    let name = format!("{SCRATCH}{}", std::process::id());
+    if directory.is_dir() {
+        let socket = directory.join(name);
+        return UnixListener::bind(&socket).and_then(|_| fs::remove_file(&socket));
+    }
+    let scratch = directory.parent().unwrap_or(directory).join(name);
     fs::create_dir(&scratch)?;
     let bound = UnixListener::bind(scratch.join("s")).map(drop);
     fs::remove_dir_all(&scratch).and(bound)

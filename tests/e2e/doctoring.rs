@@ -184,6 +184,28 @@ fn where_the_state_cannot_be_written_no_run_starts() {
 }
 
 #[test]
+fn a_part_of_the_state_that_cannot_be_written_is_missed_by_who_has_to() {
+    let space = Space::with(RUNS);
+    space.run(0);
+    let lines = "mount --bind $state/sysroot $state/sysroot; mount -o remount,bind,ro $state/sysroot\n";
+    if in_namespace(&space, &format!("{lines}doctor\nrun\n")).is_none() {
+        return;
+    }
+    let (code, report) = answer(&space);
+    assert_eq!(code, 0, "nothing is to be merged");
+    missing(&report, "merge", false, "Read-only file system");
+    assert!(is_granted(&report, "state_directory") && is_granted(&report, "work_directory"));
+    run_there(&space, "0");
+    space.packages(&RUNS.replace("version: 1", "version: 2"));
+    in_namespace(&space, &format!("{lines}doctor\nrun\n"));
+    let (code, report) = answer(&space);
+    assert_eq!(code, 5);
+    missing(&report, "merge", true, "Read-only file system");
+    assert_eq!(permission(&report, "package_management")["needed"], true);
+    assert!(run_there(&space, "5").contains("merge (package_management): missing, needed"));
+}
+
+#[test]
 fn where_nothing_can_be_executed_only_definitions_that_do_not_try_are_built() {
     for (recipe, needed, code) in [(RUNS, true, "5"), (WRITES, false, "0")] {
         let space = Space::with(recipe);
@@ -391,7 +413,7 @@ fn beside_a_live_run_it_disturbs_nothing() {
     here.wait(&kiln);
     for _ in 0..3 {
         let report = space.kiln(&JSON).exits(0).json();
-        assert!(is_granted(&report, "state_directory") && is_granted(&report, "sysroot"), "{report:#}");
+        assert!(is_granted(&report, "state_directory") && is_granted(&report, "merge"), "{report:#}");
     }
     go.open();
     let ended = kiln.wait().exits(0);
