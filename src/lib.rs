@@ -18,6 +18,7 @@
 //! | [`engine`] | every decision about a run; pure |
 //! | [`failure`] | what went wrong, in the framework's words |
 //! | [`driver`] | the loop around the engine; processes, files, sources, the sysroot |
+//! | [`doctor`] | which permissions kiln has here, how it is granted what it lacks, what phases require |
 //! | [`ledger`] | records on disk: their chain, when they are there for good, what is saved of damaged ones; the runner's lock, where everything of a state directory is |
 //! | [`observe`] | what records mean to those who watch: progress, metrics, documents, estimates |
 //! | [`web`] | the server in front of that; the control socket, through which a person answers |
@@ -28,7 +29,8 @@
 //!
 //! # Flow of a run
 //!
-//! 1. `cli` loads a definition (`config`), resolves it (`graph`) and orders it (`plan`).
+//! 1. `cli` loads a definition (`config`), resolves it (`graph`) and orders it (`plan`); `doctor` refuses a run that lacks a
+//!    permission which it needs.
 //! 2. `driver` takes the state directory's lock and replays the ledger: the engine's `State` and the observers
 //!    are folds over the same records, by the same functions as live.
 //! 3. A turn of the driver's loop: drain what has happened, `Engine::handle` each event, commit the records that
@@ -45,7 +47,8 @@
 //! # Invariants
 //!
 //! - **Imports run one way**: config → graph → plan → engine → driver. `observe` imports plan, engine state and
-//!   ledger, never the driver: what it shows can be shown by another process that reads the same ledger.
+//!   ledger, never the driver: what it shows can be shown by another process that reads the same ledger. `doctor` tries what
+//!   `driver` and `web` would do, and stands above both.
 //! - **Nothing is done before the record that says so is written**, and nothing is recorded as complete before
 //!   its files are on disk.
 //! - **Nothing is shown that a power cut could take back**: no record before it is on disk.
@@ -62,6 +65,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod failure;

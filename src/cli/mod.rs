@@ -10,6 +10,7 @@ mod checkpoint;
 mod classify;
 mod clean;
 mod display;
+mod doctor;
 mod exit;
 mod fetch;
 mod gates;
@@ -94,6 +95,13 @@ enum Command {
     Checkpoint(checkpoint::Checkpoint),
     /// Delete what is not needed any more
     Clean(clean::Clean),
+    /// Say which permissions are missing here, how they are granted, and what kiln does without; and what phases require
+    ///
+    /// Everything is tried, as a run would do it, and nothing is left of that; it may be done beside a live run. Ask as the
+    /// user that builds, in the unit in which kiln runs. Exit status: 0 all that is needed is granted and met, 5 it is not, 3 the
+    /// definition is invalid.
+    #[command(after_long_help = doctor::SHAPE)]
+    Doctor(doctor::Doctor),
     /// Say why a build failed, from any tool's log
     ///
     /// Of what went wrong it shows the line that the rest follows from. Without --exit or --signal it also judges whether
@@ -129,6 +137,7 @@ pub fn main() -> Exit {
         Command::History(command) => command.run(),
         Command::Checkpoint(command) => command.run(),
         Command::Clean(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Classify(command) => command.run(),
     };
     result.unwrap_or_else(|error| output::failed(&error))

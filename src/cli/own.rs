@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::logging::Lost;
+use crate::doctor::Permissions;
 use crate::driver::Job;
 use crate::driver::look::with_dependencies;
 use crate::driver::run::{Driver, Remote};
-use crate::driver::spawn::MemoryGauge;
+use crate::driver::spawn::{Ground, MemoryGauge};
 use crate::engine::Limits;
 use crate::engine::gate::Refusal;
 use crate::ledger::writer::Health;
@@ -27,6 +28,7 @@ use crate::web::command::{Command, Operation, Rejection, is_new};
 pub(super) struct Own {
     limits: Limits,
     lost: Arc<Lost>,
+    permissions: Arc<Permissions>,
     driver: Mutex<Handles>,
     /// Phases that are to be built next; `None`: it is over.
     added: Mutex<Option<Vec<PhaseId>>>,
@@ -36,18 +38,29 @@ pub(super) struct Own {
 struct Handles {
     remote: Remote,
     health: Arc<Health>,
-    memory: Arc<OnceLock<MemoryGauge>>,
+    ground: Arc<OnceLock<Ground>>,
 }
 
 impl Handles {
     fn of(driver: &Driver) -> Self {
-        Self { remote: driver.remote(), health: driver.health(), memory: driver.memory() }
+        Self { remote: driver.remote(), health: driver.health(), ground: driver.ground() }
     }
 }
 
 impl Own {
-    pub(super) fn new(driver: &Driver, limits: Limits, lost: Arc<Lost>) -> Self {
-        Self { limits, lost, driver: Mutex::new(Handles::of(driver)), added: Mutex::new(Some(Vec::new())) }
+    pub(super) fn new(
+        driver: &Driver,
+        limits: Limits,
+        lost: Arc<Lost>,
+        permissions: Arc<Permissions>,
+    ) -> Self {
+        Self {
+            limits,
+            lost,
+            permissions,
+            driver: Mutex::new(Handles::of(driver)),
+            added: Mutex::new(Some(Vec::new())),
+        }
     }
 
     /// Another driver goes on.
@@ -57,15 +70,16 @@ impl Own {
 
     /// How it is while these tasks run.
     pub(super) fn facts(&self, running: &[RunningTask]) -> RunnerFacts {
-        let (health, memory) = {
+        let (health, ground) = {
             let driver = lock(&self.driver);
-            (Arc::clone(&driver.health), Arc::clone(&driver.memory))
+            (Arc::clone(&driver.health), Arc::clone(&driver.ground))
         };
         let facts = RunnerFacts {
             pid: std::process::id(),
             jobs: self.limits.jobs,
             fetches: self.limits.fetches,
-            memory: memory.get().map(|gauge| by_phase(gauge, running)),
+            permissions: ground.get().map(|ground| self.permissions.granted(Some(ground))),
+            memory: ground.get().and_then(|ground| Some(by_phase(ground.memory.as_ref()?, running))),
             totals: Totals {
                 messages_dropped: self.lost.messages.load(Ordering::Relaxed),
                 notification_failures: [self.lost.notifications.load(Ordering::Relaxed), 0],

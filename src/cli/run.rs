@@ -16,6 +16,7 @@ use super::watch::Watch;
 use super::{Exit, logging, output, signals};
 use crate::config::layers::Flag;
 use crate::config::load::Root;
+use crate::doctor::{Listening, Permissions};
 use crate::driver::Job;
 use crate::driver::look;
 use crate::driver::run::Driver;
@@ -103,7 +104,22 @@ impl Run {
             return Ok(Exit::Usage);
         }
         let messages = logging::set_up(job.settings.log_format)?;
-        let server = self.bind(&job)?;
+        let server = self.bind(&job);
+        let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
+        let listening = match &server {
+            Ok(None) if self.no_listen => Listening::Never,
+            Ok(Some(_)) => Listening::Already,
+            Ok(None) => Listening::Would { address, explicit: false },
+            Err(_) => Listening::Would { address, explicit: true },
+        };
+        let permissions = Arc::new(Permissions::before_a_run(&job, listening));
+        if let Some(refusal) = permissions.refusal(None) {
+            output::say(&format!(
+                "kiln: this run has not the permissions that it needs (`kiln doctor` shows all)\n{refusal}"
+            ));
+            return Ok(Exit::Requirements);
+        }
+        let server = server?;
 
         let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
         let linger = job.settings.linger.0;
@@ -130,13 +146,14 @@ impl Run {
         }
         let expected = progress.expected();
         let memory = progress.expected_memory();
-        let own = Arc::new(Own::new(&driver, progress.limits(), messages.lost()));
+        let own = Arc::new(Own::new(&driver, progress.limits(), messages.lost(), Arc::clone(&permissions)));
         let asked = Arc::clone(&own);
         let observer =
             Observer::here(progress, state.clone(), Box::new(move |running| Some(asked.facts(running))));
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
         let signalled = Arc::clone(&own);
+        let ground = driver.ground();
         // Who wants an end does not want to wait for scrapes either, whenever that was said.
         let patience = server.as_ref().map(ServerHandle::patience);
         let asked = AtomicBool::new(false);
@@ -190,7 +207,12 @@ impl Run {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
         drop(control);
-        let ending = ending?;
+        let ending = ending.inspect_err(|_| {
+            // Then the reason is among these.
+            if let Some(refusal) = permissions.refusal(ground.get()) {
+                output::say(&refusal);
+            }
+        })?;
         let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
         // What was said before the end is read before it.

@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -189,6 +189,7 @@ impl StateTarget {
             jobs,
             selection: None,
             forced: Vec::new(),
+            user: OnceLock::new(),
         };
         Ok((job, sound.planned))
     }

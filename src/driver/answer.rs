@@ -10,7 +10,7 @@ use crate::ledger::Ledger;
 use crate::ledger::lock::RunnerLock;
 use crate::plan::{PackageId, TaskKind};
 
-use super::identity::{build_user, wall_now};
+use super::identity::wall_now;
 use super::look::Past;
 use super::run::Reply;
 use super::script::Scripts;
@@ -58,7 +58,7 @@ pub fn environment(
     kind: TaskKind,
 ) -> Result<Environment, DriverError> {
     let recipe = &job.definition.recipes[job.plan.package(package).recipe].value;
-    let user = build_user(job)?;
+    let user = job.build_user()?;
     let scripts =
         Scripts { state: job.state.clone(), build_id: state.build_id.to_string(), user: user.clone() };
     let task = job.plan.task(package, kind);

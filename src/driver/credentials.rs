@@ -14,14 +14,14 @@ use super::sys::launch::Credentials;
 
 /// The thread's own user and groups.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(crate) struct Own {
     uid: Uid,
     gid: Gid,
     groups: Vec<Gid>,
 }
 
 impl Own {
-    pub(super) fn of_this_thread() -> io::Result<Self> {
+    pub(crate) fn of_this_thread() -> io::Result<Self> {
         Ok(Self {
             uid: rustix::process::geteuid(),
             gid: rustix::process::getegid(),
@@ -30,7 +30,7 @@ impl Own {
     }
 
     /// Runs `ask` as `user`.
-    pub(super) fn with<T>(&self, user: &User, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn with<T>(&self, user: &User, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let result = self.become_user(user).and_then(|()| ask());
         self.restore()?;
         result

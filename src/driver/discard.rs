@@ -11,7 +11,7 @@ use super::identity::wall_now;
 use super::work;
 
 /// Prefix of names of work directories that are on their way out. No package's name begins like that.
-pub(super) const TRASH: &str = ".trash-";
+pub(crate) const TRASH: &str = ".trash-";
 
 /// Deletes what it is given, one after the other.
 #[derive(Debug)]

@@ -71,7 +71,7 @@ pub(super) fn written_now() -> String {
 }
 
 /// Nanoseconds since 1970.
-pub(super) fn wall_now() -> i64 {
+pub(crate) fn wall_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -14,7 +14,7 @@ pub mod answer;
 pub mod beneath;
 pub mod checkpoint;
 mod chores;
-mod credentials;
+pub(crate) mod credentials;
 mod discard;
 pub mod fetch;
 mod identity;
@@ -39,7 +39,7 @@ mod work;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::load::Definition;
 use crate::config::settings::Settings;
@@ -48,6 +48,11 @@ use crate::ledger::LedgerError;
 use crate::ledger::lock::LockError;
 use crate::ledger::place::StateDir;
 use crate::plan::{PackageId, Plan};
+
+pub(crate) use discard::TRASH as SCRATCH_BELOW_WORK;
+pub(crate) use identity::wall_now;
+use spawn::User;
+pub(crate) use verdict::chain;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -66,12 +71,23 @@ pub struct Job {
     pub selection: Option<Vec<PackageId>>,
     /// Packages to be built although nothing changed, ascending.
     pub forced: Vec<PackageId>,
+    /// Who scripts run as, once the host has been asked ([`Job::build_user`]).
+    pub user: OnceLock<Option<User>>,
 }
 
 impl Job {
     /// What the engine is allowed.
     pub fn limits(&self) -> Limits {
         Limits { jobs: self.jobs, fetches: self.settings.fetches, grace: self.settings.grace.0 }
+    }
+
+    /// Who scripts run as: `build_user`, where kiln is root and one is set; else kiln's own user. The host is asked once.
+    pub fn build_user(&self) -> Result<Option<User>, DriverError> {
+        if let Some(user) = self.user.get() {
+            return Ok(user.clone());
+        }
+        let user = identity::build_user(self)?;
+        Ok(self.user.get_or_init(|| user).clone())
     }
 }
 

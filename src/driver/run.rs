@@ -29,13 +29,13 @@ use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 use super::chores::{self, Chores};
 use super::discard::{Discarder, TRASH};
 use super::fetch::{Answers, Helpers};
-use super::identity::{boot_id, build_user, new_build_id, state_id, wall_now};
+use super::identity::{boot_id, new_build_id, state_id, wall_now};
 use super::look::Past;
 use super::recover::Recoverer;
 use super::script::Scripts;
 use super::space::Space;
 use super::spares::Spares;
-use super::spawn::{self, Confinement, MemoryGauge, Report, Spawner};
+use super::spawn::{self, Confinement, Ground, Report, Spawner};
 use super::stage::tree::Snapshot;
 use super::store::{Replaces, Store};
 use super::tidy::children;
@@ -107,7 +107,7 @@ pub struct Driver {
     job: Job,
     ledger: Writer,
     health: Arc<Health>,
-    memory: Arc<OnceLock<MemoryGauge>>,
+    ground: Arc<OnceLock<Ground>>,
     past: Past,
     inbox: Receiver<Message>,
     remote: Remote,
@@ -153,8 +153,8 @@ impl Driver {
         let health = Arc::new(Health::default());
         let audience = Ears { observe, sender: sender.clone() };
         let ledger = Writer::start(ledger, Arc::clone(&health), &job.state.in_use(), audience)?;
-        let memory = Arc::default();
-        Ok(Self { job, _lock: lock, ledger, health, memory, past, inbox, remote: Remote(sender) })
+        let ground = Arc::default();
+        Ok(Self { job, _lock: lock, ledger, health, ground, past, inbox, remote: Remote(sender) })
     }
 
     /// How the ledger fares.
@@ -162,9 +162,9 @@ impl Driver {
         Arc::clone(&self.health)
     }
 
-    /// How much memory a task uses, by `TaskId`, once tasks can run and if they have control groups.
-    pub fn memory(&self) -> Arc<OnceLock<MemoryGauge>> {
-        Arc::clone(&self.memory)
+    /// What tasks run on, once they can.
+    pub fn ground(&self) -> Arc<OnceLock<Ground>> {
+        Arc::clone(&self.ground)
     }
 
     /// Reaches the run from other threads.
@@ -176,10 +176,34 @@ impl Driver {
     /// take, for the critical path; `memory`: bytes that each task is expected to need; `wait`: when only a person can go on
     /// with it, it does not end.
     pub fn run(mut self, expected: &[u64], memory: Vec<u64>, wait: bool) -> Result<Ending, DriverError> {
-        let user = build_user(&self.job)?;
+        let user = self.job.build_user()?;
         let state_id = state_id(&self.job)?;
         leftover::sweep(&state_id).map_err(prepare("look for processes of an earlier run"))?;
         drop(ahead::sweep(&self.job)?);
+        let sender = self.remote.0.clone();
+        let answers = Answers::default();
+        let helpers_answers = answers.clone();
+        let cgroups = self.job.settings.cgroups == Switch::On;
+        let isolation = self.job.settings.sandbox != Sandbox::Off;
+        let options = spawn::Options { cgroups, isolation, ..spawn::Options::new(state_id) };
+        let spawner = Spawner::start(options, move |report| {
+            // For the engine a task runs from the moment that it says so: the loop need not wake for this.
+            if let Some(report) = helpers_answers.take(report)
+                && !matches!(report, Report::Started { .. })
+            {
+                let _ = sender.send(Message::Report(report));
+            }
+        })
+        .map_err(prepare("start the spawning thread"))?;
+        if let Confinement::ProcessGroups { reason } = spawner.confinement() {
+            tracing::info!(
+                "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
+            );
+        }
+        self.say_control(spawner.control());
+        // Nobody else sets it.
+        let _ = self.ground.set(spawner.ground().clone());
+        sandbox::say(self.job.settings.sandbox, spawner.isolation())?;
         let discarder = Discarder::start(self.job.state.work());
         let mut discarder = discarder.map_err(prepare("start a thread"))?;
 
@@ -229,32 +253,6 @@ impl Driver {
         let engine = engine.expecting_memory(memory);
         let engine = if wait { engine.waiting() } else { engine };
 
-        let sender = self.remote.0.clone();
-        let answers = Answers::default();
-        let helpers_answers = answers.clone();
-        let cgroups = self.job.settings.cgroups == Switch::On;
-        let isolation = self.job.settings.sandbox != Sandbox::Off;
-        let options = spawn::Options { cgroups, isolation, ..spawn::Options::new(state_id) };
-        let spawner = Spawner::start(options, move |report| {
-            // For the engine a task runs from the moment that it says so: the loop need not wake for this.
-            if let Some(report) = helpers_answers.take(report)
-                && !matches!(report, Report::Started { .. })
-            {
-                let _ = sender.send(Message::Report(report));
-            }
-        })
-        .map_err(prepare("start the spawning thread"))?;
-        if let Confinement::ProcessGroups { reason } = spawner.confinement() {
-            tracing::info!(
-                "tasks run without a pid namespace of their own ({reason}): if kiln is killed, the next start ends what they left"
-            );
-        }
-        self.say_control(spawner.control());
-        if let Some(gauge) = spawner.memory() {
-            // Nobody else sets it.
-            let _ = self.memory.set(gauge.clone());
-        }
-        sandbox::say(self.job.settings.sandbox, spawner.isolation())?;
         let helpers = Helpers::of(&spawner, answers);
         let fetcher = ahead::fetcher(&self.job, helpers.clone())?;
         let chores = Chores {

@@ -41,6 +41,7 @@ use rustix::fs::Mode;
 use super::sys;
 
 pub use cgroup::MemoryGauge;
+pub(crate) use cgroup::kernel_log;
 pub use namespace::{INIT_ARGUMENT, init_main};
 pub use user_namespace::{PROBE_ARGUMENT, enter_user_namespace, probe_main};
 
@@ -210,12 +211,16 @@ impl Isolation {
 }
 
 /// What jobs run on.
-#[derive(Debug)]
-struct Ground {
-    confinement: Confinement,
-    control: Control,
-    memory: Option<MemoryGauge>,
-    isolation: Isolation,
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// What ends them when kiln is killed.
+    pub confinement: Confinement,
+    /// Which control groups they get.
+    pub control: Control,
+    /// How much memory they use, where they have control groups.
+    pub memory: Option<MemoryGauge>,
+    /// What keeps confined ones in.
+    pub isolation: Isolation,
 }
 
 /// How a process ended.
@@ -350,6 +355,11 @@ impl Spawner {
             .recv()
             .unwrap_or_else(|_| Err(prepare("waiting for the thread")(io::ErrorKind::BrokenPipe.into())))?;
         Ok(Self { inbox, ground, thread: Some(thread) })
+    }
+
+    /// What jobs run on.
+    pub fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// What ends the tasks when kiln is killed.

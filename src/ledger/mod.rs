@@ -43,7 +43,7 @@ const RESERVED_BYTES: u64 = 8 * 1024 * 1024;
 const RESERVED_INDEX_BYTES: u64 = 64 * 1024;
 
 /// Extensions of a ledger's files, the one that makes it a ledger first.
-const FILES: [&str; 4] = ["sqlite", "sqlite-shm", "sqlite-wal", "durable"];
+pub(crate) const FILES: [&str; 4] = ["sqlite", "sqlite-shm", "sqlite-wal", "durable"];
 
 /// How long another transaction on the ledger may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::plan::TaskKind;
 
+/// With this begin names that last for a moment only; left by a kill, they make nobody take the directory for somebody else's.
+pub const SCRATCH: &str = "id";
+
 /// The state directory of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDir {
@@ -27,12 +30,8 @@ impl StateDir {
             Err(why) if error.kind() == io::ErrorKind::AlreadyExists => why,
             Ok(_) | Err(_) => error,
         })?;
-        let has_id = || std::fs::read_to_string(self.id()).is_ok_and(|id| !id.trim().is_empty());
-        if !has_id() {
-            if !self.ledger().exists() && self.has_strangers()? {
-                let reason = "it is not empty, and no state directory of kiln's";
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
-            }
+        self.must_not_be_strange()?;
+        if !self.has_id() {
             self.make_id()?;
         }
         for dir in [self.sources(), self.work(), self.packages(), self.sysroot(), self.logs()] {
@@ -41,10 +40,28 @@ impl StateDir {
         Ok(())
     }
 
+    fn has_id(&self) -> bool {
+        std::fs::read_to_string(self.id()).is_ok_and(|id| !id.trim().is_empty())
+    }
+
+    /// A directory with files of somebody else is an error.
+    pub fn must_not_be_strange(&self) -> io::Result<()> {
+        if !self.has_id() && !self.ledger().exists() && self.has_strangers()? {
+            let reason = "it is not empty, and no state directory of kiln's";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+        }
+        Ok(())
+    }
+
+    /// The nearest of it and the directories above it that is there.
+    pub fn nearest(&self) -> Option<&Path> {
+        self.root.ancestors().find(|path| path.try_exists().unwrap_or(true))
+    }
+
     /// Unique: processes of its runs carry it.
     fn make_id(&self) -> io::Result<()> {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().replace('-', "");
-        let mut file = tempfile::Builder::new().prefix("id").tempfile_in(&self.root)?;
+        let mut file = tempfile::Builder::new().prefix(SCRATCH).tempfile_in(&self.root)?;
         file.write_all(id.as_bytes())?;
         file.as_file().sync_all()?;
         // A power cut may have left it empty. And a `kiln fetch` may be making it at this moment: whoever is first
@@ -62,7 +79,8 @@ impl StateDir {
             let name = entry?.file_name();
             // What an empty filesystem has, and what `create` and `kiln clean --all` can leave alone.
             let name = name.to_string_lossy();
-            if name != "lost+found" && name != "lock" && name != "sidecar.lock" && !name.starts_with("id") {
+            if name != "lost+found" && name != "lock" && name != "sidecar.lock" && !name.starts_with(SCRATCH)
+            {
                 return Ok(true);
             }
         }
@@ -128,6 +146,12 @@ impl StateDir {
     /// The source cache.
     pub fn sources(&self) -> PathBuf {
         self.root.join("sources")
+    }
+
+    /// The cached source with this SHA-256.
+    pub fn source(&self, digest: &str) -> PathBuf {
+        let digest = digest.to_ascii_lowercase();
+        self.sources().join("sha256").join(digest.get(..2).unwrap_or_default()).join(&digest)
     }
 
     /// Locked by every `kiln fetch` that is at work.

@@ -12,15 +12,6 @@ use crate::ledger::writer::Health;
 /// Channels whose notifications kiln counts itself, in the order in which they are counted.
 pub const COUNTED_CHANNELS: [&str; 2] = ["system_log", "dashboard"];
 
-/// The framework's permissions, in the order in which they are told.
-pub const PERMISSIONS: [&str; 5] = [
-    "build_directory_access",
-    "package_management",
-    "resource_control",
-    "log_management",
-    "system_configuration",
-];
-
 /// What a live runner says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunnerFacts {
@@ -74,7 +65,7 @@ impl Totals {
     }
 }
 
-/// The totals of one runner after another.
+/// What is known of one runner after another.
 #[derive(Debug, Default)]
 pub(super) struct Sum {
     /// Of those that are gone.
@@ -82,6 +73,7 @@ pub(super) struct Sum {
     /// Of the last one.
     pid: u32,
     last: Totals,
+    permissions: Option<[bool; 5]>,
 }
 
 impl Sum {
@@ -92,6 +84,12 @@ impl Sum {
             self.pid = facts.pid;
         }
         self.last = facts.totals;
+        self.permissions = facts.permissions.or(self.permissions);
+    }
+
+    /// Which permissions the last that told had.
+    pub(super) fn permissions(&self) -> Option<[bool; 5]> {
+        self.permissions
     }
 
     /// Of all of them, whether or not the last is still there.

@@ -19,12 +19,13 @@ use prometheus::{Encoder as _, TextEncoder};
 
 use crate::config::document::NotificationChannel;
 use crate::config::document::{GATE_REASONS, RECOVERY_ACTIONS};
+use crate::config::permission::PERMISSIONS;
 use crate::engine::state::{PACKAGE_STATES, RunState, TASK_STATES};
 use crate::failure::CATEGORIES;
 use crate::plan::TASK_KINDS;
 
 use super::counters::{ByTask, PhaseCounters};
-use super::facts::{COUNTED_CHANNELS, PERMISSIONS};
+use super::facts::COUNTED_CHANNELS;
 use super::families::{FAMILIES, Family, FamilyInfo};
 use super::histogram::Histogram;
 use super::human::seconds;
@@ -278,7 +279,7 @@ impl Sheet {
             self.counter(Family::NotificationFailures, &[channel], count as f64);
         }
         for (permission, granted) in PERMISSIONS.iter().zip(snapshot.permissions.into_iter().flatten()) {
-            self.gauge(Family::Permission, &[permission], f64::from(u8::from(granted)));
+            self.gauge(Family::Permission, &[permission.name()], f64::from(u8::from(granted)));
         }
         for part in &snapshot.collected {
             self.collector(part.name, part.took, part.worked);

@@ -37,8 +37,6 @@ pub struct Observer {
     not_shown: AtomicU64,
     facts: Memo<Option<RunnerFacts>>,
     sample: Memo<Sample>,
-    /// Of this process.
-    permissions: Option<[bool; 5]>,
     /// Where the runner is in another process, if at all.
     follower: Option<Mutex<Follower>>,
 }
@@ -69,7 +67,6 @@ impl Observer {
             not_shown: AtomicU64::new(0),
             facts: Mutex::default(),
             sample: Mutex::default(),
-            permissions: None,
             follower,
         }
     }
@@ -121,7 +118,7 @@ impl Observer {
         });
         let mut totals = sum.total();
         totals.notification_failures[1] += self.not_shown.load(Ordering::Relaxed);
-        let permissions = runner.as_ref().and_then(|facts| facts.permissions).or(self.permissions);
+        let permissions = sum.permissions();
         Snapshot { runner, totals, permissions, collected, ..snapshot }
     }
 

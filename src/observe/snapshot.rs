@@ -60,7 +60,7 @@ pub struct Snapshot {
     pub runner: Option<RunnerFacts>,
     /// What this and earlier runners of whoever looks have counted themselves.
     pub totals: Totals,
-    /// Which permissions the runner, or whoever looks, has.
+    /// Which permissions the runner has, or the last one had; `None`: none has told.
     pub permissions: Option<[bool; 5]>,
     /// How long the parts of this took.
     pub collected: Vec<Collected>,

@@ -21,7 +21,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::engine::state::RunState;
-use crate::ledger::place::StateDir;
+use crate::ledger::place::{SCRATCH, StateDir};
 use crate::observe::Observer;
 
 use super::command::{Command, Operation, Rejection};
@@ -135,9 +135,39 @@ pub fn serve(state: &StateDir, side: Side, observer: Arc<Observer>, act: Act) ->
             Err(source) => failed = failed.or(Some(WebError::Control { path, source })),
         }
     }
-    let nowhere =
-        || WebError::Control { path: link, source: io::Error::from(io::ErrorKind::InvalidFilename) };
-    Err(failed.unwrap_or_else(nowhere))
+    Err(failed.unwrap_or_else(|| nowhere(link)))
+}
+
+/// Tries whether a runner could make its control socket somewhere, and leaves nothing behind.
+pub fn attempt(state: &StateDir) -> Result<(), WebError> {
+    let mut refused = None;
+    for path in own_places(state, Side::Runner) {
+        let directory = if path == state.control() { state.nearest() } else { path.parent() };
+        match attempt_in(directory.unwrap_or(&path)) {
+            Ok(()) => return Ok(()),
+            // As in `serve`, the best place's reason is told.
+            Err(source) => refused = refused.or(Some(WebError::Control { path, source })),
+        }
+    }
+    Err(refused.unwrap_or_else(|| nowhere(state.control())))
+}
+
+/// A directory that is missing is tried as one with another name: a runner may be making it at this moment.
+fn attempt_in(directory: &Path) -> io::Result<()> {
+    let name = format!("{SCRATCH}{}", std::process::id());
+    if directory.is_dir() {
+        let socket = directory.join(name);
+        return UnixListener::bind(&socket).and_then(|_| fs::remove_file(&socket));
+    }
+    let scratch = directory.parent().unwrap_or(directory).join(name);
+    fs::create_dir(&scratch)?;
+    let bound = UnixListener::bind(scratch.join("s")).map(drop);
+    fs::remove_dir_all(&scratch).and(bound)
+}
+
+/// No path is short enough.
+fn nowhere(path: PathBuf) -> WebError {
+    WebError::Control { path, source: io::Error::from(io::ErrorKind::InvalidFilename) }
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

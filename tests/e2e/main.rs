@@ -18,6 +18,8 @@ mod commanding;
 #[cfg(test)]
 mod confining;
 #[cfg(test)]
+mod doctoring;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod environment;

@@ -49,7 +49,7 @@ pub(crate) fn as_nobody(space: &Space) -> Command {
 }
 
 /// The same where no user namespace is permitted, as the kernel permits none to who is in a chroot.
-fn of_nobody_without_namespaces(kiln: &Command) -> Command {
+pub(crate) fn of_nobody_without_namespaces(kiln: &Command) -> Command {
     let mut by = Command::new("unshare");
     by.args(["--mount", "sh", "-c"])
         .arg(
@@ -59,7 +59,7 @@ fn of_nobody_without_namespaces(kiln: &Command) -> Command {
     started_by(by, kiln)
 }
 
-fn of_nobody(kiln: &Command) -> Command {
+pub(crate) fn of_nobody(kiln: &Command) -> Command {
     let mut by = Command::new("setpriv");
     by.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     started_by(by, kiln)
@@ -194,7 +194,7 @@ fn a_build_user_that_the_host_does_not_know_ends_the_run_before_it_begins() {
     let space = Space::with("package: a\nversion: 1\ntasks: {build: 'true'}\n");
     let mut command = space.command(&RUN);
     command.env("KILN_SET_BUILD_USER", "nobody_here");
-    space.start_command(command).wait().exits(1).says("nobody_here");
+    space.start_command(command).wait().exits(5).says("nobody_here");
 }
 
 #[test]

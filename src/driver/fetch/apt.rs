@@ -248,6 +248,43 @@ impl Apt {
     }
 }
 
+/// Whether apt's programs are here.
+pub(crate) fn programs() -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &&str| {
+        std::env::split_paths(&path).map(|dir| dir.join(program)).any(|path| {
+            let may_run = rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok();
+            may_run && path.is_file()
+        })
+    };
+    // A path with a root is itself, wherever it is looked for.
+    match ["apt-get", "apt-cache", HELPER].iter().find(|program| !is_there(program)) {
+        Some(missing) => Err(format!("`{missing}` is not installed here")),
+        None => Ok(()),
+    }
+}
+
+/// Whether apt reads the private configuration with the system's entries, tried in `dir`. Asks no server.
+pub(crate) fn attempt(dir: &Path, helpers: Helpers) -> Result<(), String> {
+    programs()?;
+    let apt = Apt::new(dir, Duration::from_secs(10), helpers);
+    if Entries::of_system(&apt.system) == Entries::default() {
+        return Err(format!("`{}` names no sources", apt.system.display()));
+    }
+    let ended = apt.make_dirs().map_err(Stop::from).and_then(|()| {
+        apt.configure()?;
+        let mut list = apt.command("apt-get");
+        list.arg("indextargets");
+        apt.helpers.run(&list, &apt.dir, &AtomicBool::new(false), &mut || {})
+    });
+    match ended {
+        Ok(ended) if ended.succeeded() => Ok(()),
+        Ok(ended) => Err(format!("apt-get: {}", ended.complaint())),
+        Err(Stop::Mirror(reason)) => Err(reason.to_string()),
+        Err(Stop::Fetch(error)) => Err(error.to_string()),
+    }
+}
+
 /// What a failed download says of the mirror.
 fn failure(ended: &Ended) -> Reason {
     let text = ended.complaint();

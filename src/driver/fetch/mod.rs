@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-mod apt;
+pub(crate) mod apt;
 mod cache;
 mod child;
 mod error;

@@ -339,7 +339,7 @@ fn key(directory: &Path, file: &str, key: &str) -> Option<u64> {
 }
 
 /// The kernel's log from now on. Not everybody may read it.
-fn kernel_log() -> io::Result<File> {
+pub(crate) fn kernel_log() -> io::Result<File> {
     use std::io::Seek as _;
     let mut log = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
     log.seek(io::SeekFrom::End(0))?;
