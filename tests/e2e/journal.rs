@@ -343,6 +343,7 @@ fn a_journald_that_goes_on_is_told_once_how_much_it_has_missed() {
     gates[0].open();
     let all = format!("kiln_packages{{phase=\"main\",state=\"skipped\"}} {CROWD}\n");
     while !get(address).contains(&all) {}
+    while get(address).contains("\nkiln_log_messages_dropped_total 0\n") {}
     journald.signal(Signal::CONT);
     let dropped = || place.entries(&format!("-t kiln MESSAGE_ID={MESSAGES_DROPPED}"));
     while dropped().is_empty() {}
