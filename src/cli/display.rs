@@ -124,6 +124,7 @@ pub(super) fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
         Some(rest) => {
             total.push_str(&format!("  {} to {} left", human::duration(rest.p50), human::duration(rest.p90)));
         }
+        None if run.paused.is_some() => {}
         None => total.push_str("  time left not known yet"),
     }
     if packages.failed + packages.skipped > 0 {
@@ -131,7 +132,7 @@ pub(super) fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
     }
     out.push(total);
     out.extend(snapshot.phases.iter().map(phase));
-    if let Some(why) = snapshot.blocked() {
+    if let Some(why) = snapshot.blocked().or(run.paused.as_deref()) {
         out.push(format!("  \x1b[31m! paused\x1b[0m: {}", human::plain(why)));
     }
     for gate in &snapshot.gates {

@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::target::{self, StateTarget};
 use super::{Exit, output, serve};
-use crate::observe::observer;
 use crate::observe::status::BuildStatus;
 use crate::observe::updates::Update;
+use crate::observe::{human, observer};
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -38,6 +38,9 @@ impl StatusCommand {
             let runner = if snapshot.alive { "" } else { " (no runner)" };
             output::answer(&format!("{} {}{runner}\n", status.build_id, status.status.name()));
             output::answer(&format!("{}\n", Update::of(&snapshot, &observer.sample())));
+            if let Some(why) = snapshot.blocked().or(snapshot.run.paused.as_deref()) {
+                output::answer(&format!("paused: {}\n", human::plain(why)));
+            }
             for gate in &snapshot.gates {
                 let about = gate.package.as_ref().unwrap_or(&gate.phase);
                 let more = self.target.command("gates", &[]);

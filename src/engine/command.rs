@@ -70,7 +70,7 @@ impl Engine {
     /// A person wants nothing more to be started.
     pub(super) fn hold(&mut self, now: Time, said: &Said, out: &mut Vec<Effect>) {
         if self.closing.is_none() && !self.state.held {
-            let reason = format!("paused {}", said.words()).into();
+            let reason = said.words().into();
             self.record(now, Record::RunPaused { reason, held: true }, out);
         }
     }
@@ -78,7 +78,7 @@ impl Engine {
     /// A person wants a paused run to go on.
     pub(super) fn resume(&mut self, now: Time, said: &Said, out: &mut Vec<Effect>) {
         if self.closing.is_none() && self.state.held {
-            let reason = Some(format!("resumed {}", said.words()).into());
+            let reason = Some(said.words().into());
             self.go_on(now, reason, false, out);
         }
     }

@@ -69,6 +69,8 @@ pub(super) struct Run {
     pub(super) started: Option<i64>,
     pub(super) last_progress: Option<i64>,
     pub(super) ended: Option<i64>,
+    /// Why it is paused.
+    pub(super) paused: Option<Arc<str>>,
     /// The phase that started last.
     pub(super) phase: Option<Arc<str>>,
     pub(super) phases: BTreeMap<Arc<str>, PhaseTimes>,
@@ -281,6 +283,7 @@ impl Progress {
                 self.forget_flying();
             }
             Record::RunResumed { afresh, .. } => {
+                self.run.paused = None;
                 self.outlook.invalidate();
                 if *afresh {
                     self.run.phases.clear();
@@ -426,7 +429,10 @@ impl Progress {
                 self.ready.remove(package);
             }
             Record::PackageKept { .. } => self.run.completed += 1,
-            Record::RunPaused { .. } => self.outlook.invalidate(),
+            Record::RunPaused { reason, .. } => {
+                self.run.paused = Some(Arc::clone(reason));
+                self.outlook.invalidate();
+            }
             Record::RunEnded { state, missing } => {
                 match state {
                     RunEnd::Completed => self.counters.runs_completed += 1,
@@ -434,6 +440,7 @@ impl Progress {
                 }
                 self.run.failures.end_gates(wall);
                 self.run.ended = Some(wall);
+                self.run.paused = None;
                 self.run.missing.clone_from(missing);
                 self.outlook.invalidate();
             }
@@ -459,6 +466,7 @@ impl Progress {
                 run.completed = packages.len() as u64;
                 (run.failed, run.skipped, run.unwanted) = (0, 0, 0);
                 run.ended = None;
+                run.paused = None;
                 run.missing.clear();
                 run.mending.clear();
                 run.phases.clear();

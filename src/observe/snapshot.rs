@@ -94,6 +94,8 @@ pub struct RunView {
     pub last_progress: Option<i64>,
     /// When it ended.
     pub ended: Option<i64>,
+    /// Why it is paused, if it is.
+    pub paused: Option<Arc<str>>,
     /// The phase that started last; the first one before that.
     pub phase: Arc<str>,
     /// Part of the wanted work that is done, 0 to 1.
@@ -212,6 +214,7 @@ impl Progress {
             started: self.run.started,
             last_progress: self.run.last_progress,
             ended: self.run.ended,
+            paused: self.run.paused.clone(),
             phase: self.run.phase.clone().unwrap_or_else(first_phase),
             // What another definition's run did cannot be weighed; its packages can be counted.
             ratio: if self.is_foreign() { self.counted_ratio() } else { ratio },

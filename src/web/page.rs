@@ -63,6 +63,9 @@ fn write(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
                 Text(why)
             )?;
         }
+        if let Some(why) = &snapshot.run.paused {
+            writeln!(out, "<p>Nothing more is started: {}</p>", Text(why))?;
+        }
         summary(out, snapshot)?;
         gates(out, snapshot)?;
         phases(out, snapshot)?;

@@ -32,10 +32,10 @@ fn a_paused_run_starts_nothing_and_what_runs_goes_on_to_its_end() {
          0 > start zlib.build#1 j2 fresh
          0 + task_started odd.build#1
          0 > start odd.build#1 j1 fresh
-         1 + run_paused paused by ann: the disk is being replaced held
+         1 + run_paused by ann: the disk is being replaced held
          2 + task_finished zlib.build#1
          3 + task_failed odd.build#1 compilation_failure retry_at=8s
-         20 + run_resumed resumed by ann
+         20 + run_resumed by ann
          20 + task_started zlib.install#1
          20 > start zlib.install#1 j2
          20 + task_started odd.build#2
@@ -77,16 +77,16 @@ fn a_paused_run_does_not_end_when_its_last_task_does_nor_begins_a_phase() {
         "0 + run_started b1
          0 + decided reused= archived= skipped=
          0 > measure base
-         0 + run_paused paused by ann held
-         1 + run_resumed resumed by ann
+         0 + run_paused by ann held
+         1 + run_resumed by ann
          1 > measure base
          1 + phase_started base
          1 + task_started zlib.build#1
          1 > start zlib.build#1 j1 fresh
-         2 + run_paused paused by ann held
+         2 + run_paused by ann held
          3 + task_finished zlib.build#1
          3 + package_completed zlib
-         9 + run_resumed resumed by ann
+         9 + run_resumed by ann
          9 + phase_finished base Completed
          9 > measure more
          9 + phase_started more
@@ -115,7 +115,7 @@ fn a_pause_outlives_a_kill_and_not_an_end_that_was_asked_for() {
          0 + phase_started base
          0 + task_started zlib.build#1
          0 > start zlib.build#1 j1 fresh
-         1 + run_paused paused by ann held
+         1 + run_paused by ann held
          3 + run_resumed
          3 + run_paused it was paused when kiln ended held
          3 + task_interrupted zlib.build#1
@@ -148,11 +148,11 @@ fn a_gate_of_a_paused_run_can_be_answered_and_the_pause_stays() {
          0 + phase_started base
          0 + task_started zlib.build#1
          0 > start zlib.build#1 j1 fresh
-         1 + run_paused paused by ann held
+         1 + run_paused by ann held
          2 + task_failed zlib.build#1 compilation_failure
          2 + gate 1 opened critical_build_failure zlib
          3 + gate 1 answered retry
-         4 + run_resumed resumed by ann
+         4 + run_resumed by ann
          4 + task_started zlib.build#2
          4 > start zlib.build#2 j1 fresh
          5 + task_finished zlib.build#2
@@ -186,9 +186,9 @@ fn recovery_waits_for_the_end_of_a_pause() {
          0 > start zlib.build#1 j1 fresh
          1 + task_failed zlib.build#1 compilation_failure retry_at=1s
          1 > act zlib check_resources
-         2 + run_paused paused by ann held
+         2 + run_paused by ann held
          3 + action zlib check_resources done
-         4 + run_resumed resumed by ann
+         4 + run_resumed by ann
          4 > act zlib reset_build_environment",
     );
 }
@@ -217,7 +217,7 @@ fn a_checkpoint_is_taken_when_a_person_wants_one_even_while_the_run_is_paused() 
          1 + package_completed zlib
          1 + task_started curl.build#1
          1 > start curl.build#1 j1 fresh
-         2 + run_paused paused by ann held
+         2 + run_paused by ann held
          3 > checkpoint 1 full zlib
          4 + checkpoint 1 taken full zlib",
     );
