@@ -20,8 +20,8 @@
 //! | [`driver`] | the loop around the engine; processes, files, sources, the sysroot |
 //! | [`doctor`] | which permissions kiln has here, how it is granted what it lacks, what phases require |
 //! | [`ledger`] | records on disk: their chain, when they are there for good, what is saved of damaged ones; the runner's lock, where everything of a state directory is |
-//! | [`observe`] | what records mean to those who watch: progress, metrics, documents, estimates |
-//! | [`web`] | the server in front of that; the control socket, through which a person answers |
+//! | [`observe`] | what records mean to those who watch: progress, metrics, documents, estimates, messages; the ledger of a runner elsewhere, followed |
+//! | [`web`] | the server in front of that; the control socket, through which a person or a program says what to do; Alertmanager, both ways |
 //! | [`cli`] | the command line |
 //! | [`host`] | cores, memory and disk of this machine |
 //! | `parallel` | the same work on many items, on all cores |
@@ -39,15 +39,19 @@
 //!    never talk back.
 //! 5. A failed attempt is explained (`failure`), its recovery procedure is gone through (`engine::recovery` decides,
 //!    `driver::recover` acts), and what only a person can decide opens a gate (`engine::gate`). An answer comes through
-//!    `web::control` to the loop or, where there is no runner, through `driver::answer` into the ledger.
+//!    `web::control` to the loop or, where there is no runner, through `driver::answer` into the ledger; so do pause, resume, stop
+//!    and the rest of the Command System (`web::command` reads it, `engine::command` does it).
 //! 6. Now and then, and at each phase's end, a checkpoint is taken beside the build (`engine::checkpoint` decides,
 //!    `driver::checkpoint` writes and reads back); `driver::look` says at the next start what is trusted, and `driver::restore` goes
 //!    back to one.
+//! 7. Who watches from another process (`cli::serve`, the sidecar; `kiln status`) folds the same records (`observe::follow`) and asks
+//!    the runner, through its control socket, for what is in none (`observe::facts`). Messages wait in a queue (`cli::logging`).
 //!
 //! # Invariants
 //!
 //! - **Imports run one way**: config → graph → plan → engine → driver. `observe` imports plan, engine state and
-//!   ledger, never the driver: what it shows can be shown by another process that reads the same ledger. `doctor` tries what
+//!   ledger, never the driver: what it shows can be shown by another process that reads the same ledger. (The driver names
+//!   `MESSAGE_ID`s, which are all in `observe::events`.) `doctor` tries what
 //!   `driver` and `web` would do, and stands above both.
 //! - **Nothing is done before the record that says so is written**, and nothing is recorded as complete before
 //!   its files are on disk.
