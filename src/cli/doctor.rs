@@ -123,13 +123,13 @@ fn verdict(report: &Report, needed: usize, others: usize) -> String {
         said.push("all that is needed is granted".to_owned());
     }
     if needed > 0 {
-        said.push(format!("{} failed of what a run needs", count(needed, "check")));
+        said.push(format!("{} missing", count(needed, "needed check")));
     }
     if unmet > 0 {
         said.push(format!("{} not met", count(unmet, "requirement")));
     }
     if others > 0 {
-        said.push(format!("{} failed of what a run does without", count(others, "check")));
+        said.push(format!("{} missing that a run does without", count(others, "check")));
     }
     said.join("; ")
 }
