@@ -1,7 +1,8 @@
 //! The live display of a run on a terminal.
 //!
 //! Owns: what is drawn and where; messages go above it. On a pipe there is nothing to draw, and messages are
-//! plain lines. Does not know: what happens (`watch` says when to draw which snapshot).
+//! plain lines. Only the thread that writes messages calls it: a terminal may take its time. Does not know: what happens
+//! (`watch` says when to draw which snapshot).
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,6 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use unicode_width::UnicodeWidthChar as _;
 
-use super::logging::Above;
 use super::output;
 use crate::engine::message::PhaseOutcome;
 use crate::engine::state::PhaseState;
@@ -44,26 +44,16 @@ impl Display {
         self.terminal
     }
 
-    /// For messages.
-    pub(super) fn writer(&self) -> Above {
-        Above { display: self.clone() }
-    }
-
     /// Prints above the display.
-    pub(super) fn print(&self, bytes: &[u8]) {
-        self.bars.suspend(|| {
-            // Nobody is left to be told.
-            let _ = io::stderr().lock().write_all(bytes);
-        });
+    pub(super) fn print(&self, text: &str) -> io::Result<()> {
+        let print = || io::stderr().lock().write_all(text.as_bytes());
+        if self.terminal { self.bars.suspend(print) } else { print() }
     }
 
-    /// Draws a run.
-    pub(super) fn draw(&self, snapshot: &Snapshot, address: Option<&str>) {
-        if !self.terminal {
-            return;
-        }
+    /// Draws these lines, and takes away all others.
+    pub(super) fn draw(&self, frame: &[String]) {
         let width = console_width();
-        let texts = lines(snapshot, address).into_iter().map(|line| cut(&line, width));
+        let texts = frame.iter().map(|line| cut(line, width));
         let mut bars = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut used = 0;
         for text in texts {
@@ -80,13 +70,6 @@ impl Display {
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }
-    }
-
-    /// Takes everything off the screen.
-    pub(super) fn clear(&self) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        // A terminal that is gone needs no clearing.
-        let _ = self.bars.clear();
     }
 }
 
@@ -118,7 +101,7 @@ fn cut(line: &str, columns: usize) -> String {
 }
 
 /// What is drawn, top to bottom.
-fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
+pub(super) fn lines(snapshot: &Snapshot, address: Option<&str>) -> Vec<String> {
     let run = &snapshot.run;
     let mut out = vec![String::new()];
     let mut head = format!("\x1b[1m{}\x1b[0m {}", run.definition, run.build_id);

@@ -17,12 +17,14 @@ use crate::observe::human::{self, plain};
 use crate::observe::observer;
 use crate::observe::snapshot::GateView;
 use crate::plan::TaskKind;
+use crate::web::alertmanager::{Acknowledged, Alertmanager};
+use crate::web::control;
 
 /// Arguments.
 #[derive(Debug, Args)]
 pub(super) struct Gates {
     #[command(subcommand)]
-    shell: Option<Which>,
+    which: Option<Which>,
     #[command(flatten)]
     target: StateTarget,
     /// Answer in JSON: `[{"gate_id", "reason", "phase", "package", "task", "category", "evidence", "opened_at", "answers"}]`
@@ -36,6 +38,25 @@ enum Which {
     ///
     /// `sh -e -c "$KILN_SCRIPT"` runs its script. What the shell changes there is gone with the next attempt.
     Shell(Shell),
+    /// Say that somebody is on it: a silence in Alertmanager, so that nobody is told again
+    ///
+    /// Needs the setting `alertmanager_url`. The gate stays open; `kiln gates` shows who is on it.
+    Ack(Ack),
+}
+
+/// Arguments of `kiln gates ack`.
+#[derive(Debug, Args)]
+struct Ack {
+    /// The gate's number, or the package or phase that it is about
+    gate: String,
+    #[command(flatten)]
+    target: StateTarget,
+    /// For how long
+    #[arg(long = "for", value_name = "TIME", default_value = "8h")]
+    span: String,
+    /// What is being done
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    note: String,
 }
 
 /// Arguments of `kiln gates shell`.
@@ -58,12 +79,16 @@ struct Shown<'a> {
     evidence: Option<Evidence>,
     opened_at: String,
     answers: [Answer; 3],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<Acknowledged>,
 }
 
 impl Gates {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        if let Some(Which::Shell(shell)) = self.shell {
-            return shell.run();
+        match self.which {
+            Some(Which::Shell(shell)) => return shell.run(),
+            Some(Which::Ack(ack)) => return ack.run(),
+            None => {}
         }
         let (job, _) = match self.target.job(Vec::new()) {
             Ok(job) => job,
@@ -71,15 +96,24 @@ impl Gates {
         };
         let progress = target::progress(&job)?;
         let snapshot = progress.snapshot(observer::now(), false);
+        let definition = &snapshot.run.definition;
+        let mut who = vec![None; snapshot.gates.len()];
+        if let Some(url) = job.settings.alertmanager_url.as_ref().filter(|_| !snapshot.gates.is_empty()) {
+            match Alertmanager::new(url).acknowledged(definition, &snapshot.gates) {
+                Ok(acknowledged) => who = acknowledged,
+                Err(error) => output::say(&format!("kiln: who is on what is not known: {error}")),
+            }
+        }
+        let gates = snapshot.gates.iter().zip(who);
         if self.json {
-            let shown: Vec<Shown<'_>> =
-                snapshot.gates.iter().map(|gate| Shown::of(gate, &progress)).collect();
+            let shown: Vec<Shown<'_>> = gates.map(|(gate, who)| Shown::of(gate, &progress, who)).collect();
             output::answer_json(&shown)?;
         } else if snapshot.gates.is_empty() {
             output::answer("no gate is open\n");
         } else {
-            let texts: Vec<String> =
-                snapshot.gates.iter().map(|gate| text(gate, snapshot.now, &progress, &self.target)).collect();
+            let texts: Vec<String> = gates
+                .map(|(gate, who)| text(gate, who.as_ref(), snapshot.now, &progress, &self.target))
+                .collect();
             output::answer(&texts.join("\n"));
         }
         Ok(Exit::Completed)
@@ -92,7 +126,7 @@ fn failure<'a>(gate: &GateView, progress: &'a Progress) -> Option<&'a Failure> {
 }
 
 impl<'a> Shown<'a> {
-    fn of(gate: &'a GateView, progress: &Progress) -> Self {
+    fn of(gate: &'a GateView, progress: &Progress, acknowledged: Option<Acknowledged>) -> Self {
         let failure = failure(gate, progress);
         Self {
             gate_id: gate.number.to_string(),
@@ -107,12 +141,19 @@ impl<'a> Shown<'a> {
             }),
             opened_at: human::timestamp(gate.opened),
             answers: ANSWERS,
+            acknowledged,
         }
     }
 }
 
 /// What a person has to know to answer, and how to.
-fn text(gate: &GateView, now: i64, progress: &Progress, target: &StateTarget) -> String {
+fn text(
+    gate: &GateView,
+    who: Option<&Acknowledged>,
+    now: i64,
+    progress: &Progress,
+    target: &StateTarget,
+) -> String {
     let plan = progress.plan();
     let number = gate.number.to_string();
     let since = human::duration(human::between(gate.opened, now));
@@ -128,6 +169,10 @@ fn text(gate: &GateView, now: i64, progress: &Progress, target: &StateTarget) ->
             text.push_str(&format!("  hint: {}\n", plain(hint)));
         }
     }
+    if let Some(Acknowledged { by, until, comment }) = who {
+        let comment = if comment.is_empty() { String::new() } else { format!(": {}", plain(comment)) };
+        text.push_str(&format!("  acknowledged by {} until {}{comment}\n", plain(by), plain(until)));
+    }
     if let Some(why) = &gate.why {
         text.push_str(&format!("  {}\n", plain(why)));
     }
@@ -141,6 +186,48 @@ fn text(gate: &GateView, now: i64, progress: &Progress, target: &StateTarget) ->
     let answer = target.command("resolve", &[&number, Answer::Retry.name()]);
     text.push_str(&format!("  answer: {answer} (or skip, abort)\n"));
     text
+}
+
+impl Ack {
+    fn run(self) -> anyhow::Result<Exit> {
+        let span = match self.span.parse::<jiff::SignedDuration>().map(std::time::Duration::try_from) {
+            Ok(Ok(span)) if !span.is_zero() => span,
+            Ok(_) | Err(_) => {
+                output::say(&format!("kiln: --for `{}` is no time: write `30m` or `8h`", self.span));
+                return Ok(Exit::Usage);
+            }
+        };
+        let (job, _) = match self.target.job(Vec::new()) {
+            Ok(job) => job,
+            Err(exit) => return Ok(exit),
+        };
+        let progress = target::progress(&job)?;
+        let snapshot = progress.snapshot(observer::now(), false);
+        let number = match progress.state().gate(Some(&self.gate)) {
+            Ok(number) => number,
+            Err(refusal) => {
+                output::say(&format!("kiln: {refusal}"));
+                return Ok(Exit::Usage);
+            }
+        };
+        let Some(url) = &job.settings.alertmanager_url else {
+            output::say(
+                "kiln: which Alertmanager is not known: set `alertmanager_url` in /etc/kiln/kiln.yaml, or KILN_SET_ALERTMANAGER_URL",
+            );
+            return Ok(Exit::Usage);
+        };
+        let Some(gate) = snapshot.gates.iter().find(|gate| gate.number == number) else {
+            return Ok(Exit::Usage); // it has just been found
+        };
+        let by = control::name(rustix::process::getuid().as_raw());
+        let comment = if self.note.is_empty() { format!("gate {number}") } else { self.note };
+        Alertmanager::new(url).acknowledge(&snapshot.run.definition, gate, &by, &comment, span)?;
+        output::answer(&format!(
+            "gate {number}: acknowledged for {}; it stays open\n",
+            human::duration(span)
+        ));
+        Ok(Exit::Completed)
+    }
 }
 
 impl Shell {

@@ -15,7 +15,6 @@ use crate::engine::state::{PACKAGE_STATES, PackageState};
 use crate::graph::export::draw::Drawing;
 use crate::graph::export::{Exported, NodeStatus, dot, mermaid};
 use crate::ledger::lock::RunnerLock;
-use crate::observe::snapshot::is_moving;
 use crate::plan::PackageId;
 
 /// Arguments.
@@ -71,7 +70,7 @@ impl GraphCommand {
             Err(exit) => return Ok(exit),
         };
         let seen = look::look(&job, |_| {})?;
-        let moving = is_moving(seen.state.run, RunnerLock::is_held(&job.state.lock()));
+        let moving = seen.state.has_tasks(RunnerLock::is_held(&job.state.lock()));
         let status: Vec<_> = job.plan.package_ids().map(|id| status(&seen, moving, id)).collect();
         let drawing = || Drawing::new(&planned, &part, &status, self.all_edges);
         match if self.json { Format::Json } else { self.format } {

@@ -1,51 +1,148 @@
 //! Where messages go: lines for people, JSON, or the journal.
 //!
-//! Owns: the choice, and the shape of a line of text. Does not know: what is said.
+//! Owns: the choice, and when it is over. Does not know: what is said.
+//!
+//! One thread writes. A terminal, a pipe or a journald that takes nothing stops that thread and nobody else: messages
+//! wait in a queue, and those that find no room there are counted. Where there is no journald, people read the same
+//! sentences on standard error.
 
-use std::fmt::{self, Write as _};
-use std::io;
+mod journal;
+mod lines;
+mod queue;
+mod said;
+mod writer;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use super::display::Display;
-use super::output;
+use super::display::{self, Display};
 use crate::config::settings::LogFormat;
+use crate::observe::Snapshot;
+use crate::observe::notices;
+pub(super) use queue::Lost;
+use queue::Queue;
+use said::{Listen, Said};
+use writer::Writer;
+
+/// Target of what only people are to see: the end of an output. Machines get the evidence and the path.
+pub(super) const TAIL: &str = "kiln::tail";
+
+/// Bytes of messages that wait at most: a root cause with all of a distribution's packages behind it skips tens of thousands
+/// at once, faster than journald takes them.
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// How long the end waits for what is still to be written.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The thread that writes.
+const WRITER: &str = "messages";
+
+/// Messages that go where they belong. When it is dropped, what waits is written.
+#[derive(Debug)]
+pub(super) struct Messages {
+    queue: Arc<Queue>,
+    format: LogFormat,
+    display: Display,
+}
+
+/// What can be drawn on while messages are written.
+#[derive(Debug, Clone)]
+pub(super) struct Screen {
+    queue: Arc<Queue>,
+}
 
 /// Sends messages where they belong. `KILN_LOG` filters them (`debug` shows every task).
-pub(super) fn set_up(format: Option<LogFormat>, display: &Display) -> anyhow::Result<()> {
+pub(super) fn set_up(format: Option<LogFormat>) -> anyhow::Result<Messages> {
     let format =
         format.unwrap_or_else(|| if journald_listens() { LogFormat::Journald } else { LogFormat::Text });
     let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let writer = display.clone();
-    let layer = match format {
-        LogFormat::Text => tracing_subscriber::fmt::layer()
-            .event_format(Line { colour: output::coloured_stderr() })
-            .with_writer(move || writer.writer())
-            .boxed(),
-        LogFormat::Json => tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_writer(move || writer.writer())
-            .boxed(),
-        LogFormat::Journald => tracing_journald::layer()
-            .context("cannot reach journald: --log-format text or json")?
-            .with_syslog_identifier("kiln".to_owned())
-            .with_field_prefix(None)
-            .boxed(),
-    };
+    let messages = Messages { queue: Arc::new(Queue::new(QUEUE_BYTES)), format, display: Display::new() };
+    let writer = Writer::new(&messages.queue, format, &messages.display);
+    std::thread::Builder::new()
+        .name(WRITER.into())
+        .spawn(move || writer.run())
+        .context("cannot start a thread")?;
+    let queue = Arc::clone(&messages.queue);
+    let listen = Listen(move |said: Said| {
+        if format == LogFormat::Text || said.target() != TAIL {
+            queue.say(said);
+        }
+    });
     tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
+        .with(listen.with_filter(filter))
         .try_init()
-        .context("cannot set up messages")
+        .context("cannot set up messages")?;
+    tell_panics(Arc::clone(&messages.queue));
+    Ok(messages)
+}
+
+impl Messages {
+    /// How many were lost so far.
+    pub(super) fn lost(&self) -> Arc<Lost> {
+        self.queue.counts()
+    }
+
+    /// Where a run can be drawn, if anywhere.
+    pub(super) fn screen(&self) -> Option<Screen> {
+        self.display.is_live().then(|| Screen { queue: Arc::clone(&self.queue) })
+    }
+}
+
+impl Drop for Messages {
+    /// Not for ever: whoever reads may be stuck. If that is journald, what it did not take goes to standard error.
+    fn drop(&mut self) {
+        if self.queue.is_written(PATIENCE) || self.format != LogFormat::Journald {
+            return;
+        }
+        let writer = Writer::new(&self.queue, LogFormat::Text, &self.display);
+        let (done, ended) = mpsc::channel::<()>();
+        let rest = move || {
+            writer.rest();
+            drop(done);
+        };
+        // Without a thread they are lost, as they would be without this.
+        if std::thread::Builder::new().spawn(rest).is_ok() {
+            // Standard error may be stuck, too.
+            let _ = ended.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Screen {
+    /// Draws a run, soon.
+    pub(super) fn draw(&self, snapshot: &Snapshot, address: Option<&str>) {
+        self.queue.draw(display::lines(snapshot, address));
+    }
+
+    /// Takes everything off the screen.
+    pub(super) fn clear(&self) {
+        self.queue.draw(Vec::new());
+    }
+}
+
+/// Panics are told like everything else, except those of the thread that would have to write them.
+fn tell_panics(queue: Arc<Queue>) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        if thread.name() == Some(WRITER) {
+            return before(panic);
+        }
+        let backtrace = Backtrace::capture();
+        let captured = backtrace.status() == BacktraceStatus::Captured;
+        let backtrace = if captured { format!("\n{backtrace}") } else { String::new() };
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let why = panic.payload_as_str().unwrap_or("for no reason that is a text");
+        notices::panicked(thread.name().unwrap_or("without a name"), &place, why, &backtrace);
+        // Whatever comes next may end the process.
+        queue.is_written(PATIENCE);
+    }));
 }
 
 /// Whether standard error is the journal's (systemd.exec(5), `JOURNAL_STREAM`).
@@ -54,78 +151,5 @@ fn journald_listens() -> bool {
     std::fs::metadata("/proc/self/fd/2").is_ok_and(|meta| stream == format!("{}:{}", meta.dev(), meta.ino()))
 }
 
-/// `12:03:04 zlib: completed in 5s`
-struct Line {
-    colour: bool,
-}
-
-impl<S, N> FormatEvent<S, N> for Line
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut message = Message::default();
-        event.record(&mut message);
-        let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-        let (word, code) = match *event.metadata().level() {
-            Level::ERROR => ("error: ", "\x1b[31m"),
-            Level::WARN => ("warning: ", "\x1b[33m"),
-            Level::INFO => ("", ""),
-            Level::DEBUG | Level::TRACE => ("", "\x1b[2m"),
-        };
-        let package = message.package.map(|name| format!("{name}: ")).unwrap_or_default();
-        if self.colour && !code.is_empty() {
-            writeln!(writer, "\x1b[2m{time}\x1b[0m {code}{word}{package}{}\x1b[0m", message.text)
-        } else if self.colour {
-            writeln!(writer, "\x1b[2m{time}\x1b[0m {package}{}", message.text)
-        } else {
-            writeln!(writer, "{time} {word}{package}{}", message.text)
-        }
-    }
-}
-
-/// What a line shows of an event. Events about records name their package in the text.
-#[derive(Default)]
-struct Message {
-    text: String,
-    package: Option<String>,
-}
-
-impl Visit for Message {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => self.text.push_str(value),
-            "package" => self.package = Some(value.to_owned()),
-            _ => {}
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            // A String takes whatever is written.
-            let _ = write!(self.text, "{value:?}");
-        }
-    }
-}
-
-/// A writer that leaves the display alone.
-pub(super) struct Above {
-    pub(super) display: Display,
-}
-
-impl io::Write for Above {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.display.print(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Owns: arguments, what is printed where, exit codes. The answer goes to standard output, progress and
 //! diagnostics to standard error. Does not know: how anything is done. One file a subcommand.
 
+mod beside;
 mod brief;
 mod check;
 mod checkpoint;
@@ -18,11 +19,15 @@ mod history;
 mod log;
 mod logging;
 mod output;
+mod own;
+mod pause;
 mod plan;
 mod resolve;
 mod restore;
 mod run;
+mod serve;
 mod signals;
+mod speak;
 mod status;
 mod tame;
 mod target;
@@ -30,6 +35,8 @@ mod watch;
 mod why;
 
 use clap::{Parser, Subcommand};
+
+use crate::web::command::Operation;
 
 pub use exit::Exit;
 
@@ -53,6 +60,11 @@ enum Command {
     Fetch(fetch::Fetch),
     /// Build
     Run(run::Run),
+    /// Serve /metrics and the API for runners in other processes, and after their end
+    ///
+    /// The sidecar follows the ledger of the state directory: metrics stay when a runner ends, and say so when it has
+    /// died. One a state directory.
+    Serve(serve::Serve),
     /// Say how far the run is
     Status(status::StatusCommand),
     /// Show what tasks printed
@@ -62,6 +74,14 @@ enum Command {
     Log(log::Log),
     /// Say why a package is built or not, and who needs it
     Why(why::Why),
+    /// Start nothing more; what runs goes on to its end
+    ///
+    /// The run stays alive, and paused: until `kiln resume`, or until it is ended.
+    Pause(pause::Live),
+    /// Let a paused run go on
+    Resume(pause::Live),
+    /// End the run in good order, as Ctrl-C does; `kiln run` goes on with it
+    Stop(pause::Live),
     /// Show what only a person can decide
     #[command(args_conflicts_with_subcommands = true)]
     Gates(gates::Gates),
@@ -105,9 +125,13 @@ pub fn main() -> Exit {
         Command::Graph(command) => command.run(),
         Command::Fetch(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Serve(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Why(command) => command.run(),
+        Command::Pause(command) => command.run(Operation::Pause),
+        Command::Resume(command) => command.run(Operation::Resume),
+        Command::Stop(command) => command.run(Operation::Stop),
         Command::Gates(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::History(command) => command.run(),

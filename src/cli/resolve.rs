@@ -1,27 +1,21 @@
 //! `kiln resolve`: answers a gate, through the runner's control socket or, where there is no runner, in the ledger.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 
+use super::speak::{Spoken, speak};
 use super::target::StateTarget;
 use super::{Exit, output};
 use crate::driver::{DriverError, answer};
 use crate::engine::gate;
 use crate::engine::message::Answer;
 use crate::ledger::lock::LockError;
-use crate::web::control::{self, COMMAND, COMPONENT, Command};
+use crate::observe::status::Status;
+use crate::web::command::{Command, Operation};
+use crate::web::control;
 
-/// How long a runner may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long something may stand between an answer and the run.
+/// How long others may hold the lock one after another.
 const BETWEEN: Duration = Duration::from_secs(10);
 
 /// Arguments.
@@ -72,50 +66,48 @@ impl Resolve {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        // A runner that has just begun has no socket yet, one that is about to end none any more, and another answer takes a
-        // moment.
+        // Whoever holds the lock at this moment may be another answer, or a runner that is about to end.
         let until = Instant::now() + BETWEEN;
-        let request = self.request();
         loop {
-            let held = match answer::answer(&job, request.clone()) {
+            let held = match answer::answer(&job, self.request()) {
                 Ok(reply) => return Ok(self.at_rest(reply)),
                 Err(DriverError::Lock(held @ LockError::Held { .. })) => held,
                 Err(error) => return Err(error.into()),
             };
-            let mut failed = None;
-            for socket in control::places(&job.state).into_iter().filter(|path| path.exists()) {
-                match self.ask(&socket) {
-                    Ok(Some(exit)) => return Ok(exit),
-                    Ok(None) => {}
-                    Err(error) => failed = failed.or(Some(error)),
+            match speak(&job, &self.command())? {
+                Spoken::Done(outcome) => return Ok(self.done(&outcome)),
+                Spoken::Refused(why) => {
+                    output::say(&format!("kiln: {why}"));
+                    return Ok(Exit::Usage);
                 }
+                Spoken::Nobody if Instant::now() > until => return Err(held.into()),
+                Spoken::Nobody => {}
             }
-            if Instant::now() > until {
-                let silent = || anyhow::Error::new(held).context("it does not answer");
-                return Err(failed.unwrap_or_else(silent));
-            }
-            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
     fn request(&self) -> gate::Request {
-        gate::Request {
-            gate: Some(self.gate.clone()),
-            answer: self.answer.word(),
+        self.command().answer(self.answer.word(), &control::name(rustix::process::getuid().as_raw()))
+    }
+
+    fn command(&self) -> Command {
+        Command {
+            gate_id: Some(self.gate.clone()),
             jobs: self.jobs,
-            by: control::name(rustix::process::getuid().as_raw()),
-            note: self.note.clone(),
+            note: (!self.note.is_empty()).then(|| self.note.clone()),
+            ..Command::new(Operation::Answer(self.answer.word()))
         }
     }
 
     /// Where no runner was.
-    fn at_rest(&self, reply: Result<u32, gate::Refusal>) -> Exit {
+    fn at_rest(&self, reply: Result<Option<u32>, gate::Refusal>) -> Exit {
         match reply {
             Ok(number) => {
                 let next = match self.answer {
                     Said::Abort => "the run has ended in error".to_owned(),
                     Said::Retry | Said::Skip => format!("`{}` goes on", self.target.command("run", &[])),
                 };
+                let number = number.unwrap_or_default();
                 output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
                 Exit::Completed
             }
@@ -126,51 +118,15 @@ impl Resolve {
         }
     }
 
-    /// Through the runner. `None`: it is about to end.
-    fn ask(&self, socket: &Path) -> anyhow::Result<Option<Exit>> {
-        let command = Command {
-            component: COMPONENT.into(),
-            operation: self.answer.word().name().into(),
-            gate_id: Some(self.gate.clone()),
-            jobs: self.jobs,
-            note: (!self.note.is_empty()).then(|| self.note.clone()),
-            ..Command::default()
+    /// Through the runner.
+    fn done(&self, outcome: &Command) -> Exit {
+        let number = outcome.gate_id.as_deref().unwrap_or_default();
+        let next = match self.answer {
+            Said::Abort => "the run ends in error",
+            Said::Retry | Said::Skip if outcome.status == Status::Paused.name() => "the run is still paused",
+            Said::Retry | Said::Skip => "the run goes on",
         };
-        let (status, outcome) = post(socket, &command)
-            .with_context(|| format!("the runner does not answer at `{}`", socket.display()))?;
-        if status == StatusCode::OK {
-            let number = outcome.gate_id.unwrap_or_default();
-            let next = match self.answer {
-                Said::Abort => "the run ends in error",
-                Said::Retry | Said::Skip => "the run goes on",
-            };
-            output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
-            return Ok(Some(Exit::Completed));
-        }
-        if outcome.error.as_deref() == Some(gate::ENDING) {
-            return Ok(None);
-        }
-        output::say(&format!("kiln: {}", outcome.error.unwrap_or_else(|| status.to_string())));
-        Ok(Some(Exit::Usage))
+        output::answer(&format!("gate {number}: {}; {next}\n", self.answer.word().name()));
+        Exit::Completed
     }
-}
-
-fn post(socket: &Path, command: &Command) -> anyhow::Result<(StatusCode, Command)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async {
-        let stream = tokio::net::UnixStream::connect(socket).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(COMMAND)
-            .header("host", "kiln")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(serde_json::to_vec(command)?)))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&body)?))
-    };
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
 }

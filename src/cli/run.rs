@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::display::Display;
+use super::own::Own;
 use super::target::{self, StateTarget};
 use super::watch::Watch;
 use super::{Exit, logging, output, signals};
@@ -23,13 +23,14 @@ use crate::driver::run::Driver;
 use crate::driver::spawn;
 use crate::engine::message::Ending;
 use crate::failure::Category;
-use crate::observe::events::names;
+use crate::observe::events::{TEXTFILE_FAILED, names};
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
-use crate::observe::observer::{self, Observer, Runner};
+use crate::observe::observer::{self, Observer};
 use crate::observe::snapshot::GateView;
 use crate::observe::{Progress, Snapshot};
 use crate::plan::PackageId;
+use crate::web::control::Side;
 use crate::web::{self, Bound, ServerHandle};
 use crate::words::count;
 
@@ -89,13 +90,8 @@ impl Run {
         if let Err(exit) = self.select(&mut job) {
             return Ok(exit);
         }
-        if let Some(file) = job.settings.web_config_file.as_ref().filter(|_| !self.no_listen) {
-            // Who wants users and TLS must not get a server that is open to all.
-            output::say(&format!(
-                "kiln: `web_config_file: {}`, but this kiln has neither TLS nor users yet: unset it, or say --no-listen",
-                file.display()
-            ));
-            return Ok(Exit::Requirements);
+        if let Some(exit) = refuse_web_config(&job, ", or say --no-listen").filter(|_| !self.no_listen) {
+            return Ok(exit);
         }
         if let Some(file) = self.textfile.as_ref().filter(|file| !directory_of(file).is_dir()) {
             output::say(&format!("kiln: --textfile `{}`: there is no such directory", file.display()));
@@ -107,8 +103,7 @@ impl Run {
             output::say("kiln: the state directory must not be the definition's own: say --state DIR");
             return Ok(Exit::Usage);
         }
-        let display = Display::new();
-        logging::set_up(job.settings.log_format, &display)?;
+        let messages = logging::set_up(job.settings.log_format)?;
         let server = self.bind(&job);
         let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
         let listening = match &server {
@@ -117,7 +112,7 @@ impl Run {
             Ok(None) => Listening::Would { address, explicit: false },
             Err(_) => Listening::Would { address, explicit: true },
         };
-        let permissions = Permissions::before_a_run(&job, listening);
+        let permissions = Arc::new(Permissions::before_a_run(&job, listening));
         if let Some(refusal) = permissions.refusal(None) {
             output::say(&format!(
                 "kiln: this run has not the permissions that it needs (`kiln doctor` shows all)\n{refusal}"
@@ -134,8 +129,11 @@ impl Run {
             job.forced.iter().map(|id| job.plan.package(*id).name.to_string()).collect();
         let (sender, entries) = mpsc::channel();
         // A watcher that is gone has panicked; the build goes on without.
-        let observe = move |durable| drop(sender.send(durable));
-        let driver = Driver::open(job, |entry| progress.fold(entry), observe)?;
+        let observe = move || {
+            let sender = sender.clone();
+            move |durable| drop(sender.send(durable))
+        };
+        let mut driver = Driver::open(job.clone(), |entry| progress.fold(entry), observe())?;
         for gate in
             progress.state().gates.iter().filter(|(_, gate)| forced.contains(&gate.about().to_owned()))
         {
@@ -148,11 +146,14 @@ impl Run {
         }
         let expected = progress.expected();
         let memory = progress.expected_memory();
-        let observer = Observer::new(progress, state.clone(), Runner::Here(driver.health()));
+        let own = Arc::new(Own::new(&driver, progress.limits(), messages.lost(), Arc::clone(&permissions)));
+        let asked = Arc::clone(&own);
+        let observer =
+            Observer::here(progress, state.clone(), Box::new(move |running| Some(asked.facts(running))));
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
+        let signalled = Arc::clone(&own);
         let ground = driver.ground();
-        let remote = driver.remote();
         // Who wants an end does not want to wait for scrapes either, whenever that was said.
         let patience = server.as_ref().map(ServerHandle::patience);
         let asked = AtomicBool::new(false);
@@ -162,7 +163,7 @@ impl Run {
                 // Said before the end that it brings.
                 tracing::warn!("{name}: killing the running tasks");
             }
-            if remote.stop() && !again {
+            if signalled.stop() && !again {
                 tracing::warn!("{name}: ending the running tasks; once more kills them at once");
             }
             if let Some(patience) = &patience {
@@ -171,11 +172,12 @@ impl Run {
         })?;
 
         // Without it nobody can answer while the run is alive; it builds all the same.
-        let answering = driver.remote();
+        let (commanded, seen) = (Arc::clone(&own), Arc::clone(&observer));
         let control = web::control::serve(
             &state,
+            Side::Runner,
             Arc::clone(&observer),
-            Box::new(move |request| answering.answer(request)),
+            Box::new(move |command, operation, by| commanded.act(&seen, command, operation, by)),
         );
         let control = control.inspect_err(|error| {
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
@@ -184,12 +186,23 @@ impl Run {
         });
         // Nobody could answer.
         let wait = self.wait && control.is_ok();
-        let watch = Watch::new(Arc::clone(&observer), state.clone(), display, address);
+        let watch = Watch::new(Arc::clone(&observer), state.clone(), messages.screen(), address);
         let watcher = std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || watch.until_the_end(&entries))
             .context("cannot start a thread")?;
-        let ending = driver.run(&expected, memory, wait);
+        let mut ending = driver.run(&expected, memory, wait);
+        while matches!(ending, Ok(Ending::Completed))
+            && let Some(next) = own.next(&job)
+        {
+            job = next;
+            driver = Driver::open(job.clone(), |_| (), observe())?;
+            own.is_now(&driver);
+            let (expected, memory) =
+                observer.with(|progress| (progress.expected(), progress.expected_memory()));
+            ending = driver.run(&expected, memory, wait);
+        }
+        drop(observe);
         if watcher.join().is_err() {
             output::say("kiln: the display has failed; the run was not touched by that");
         }
@@ -202,6 +215,8 @@ impl Run {
         })?;
         let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
         self.leave(&observer, server, linger);
+        // What was said before the end is read before it.
+        drop(messages);
         // Last: a reader that has gone away must not change what the run comes to.
         output::answer_if_heard(&summary);
         Ok(match ending {
@@ -273,7 +288,7 @@ impl Run {
             let written =
                 text.map_err(anyhow::Error::from).and_then(|text| Ok(write_atomically(file, &text)?));
             if let Err(error) = written {
-                tracing::error!("cannot write `{}`: {error}", file.display());
+                tracing::error!(MESSAGE_ID = TEXTFILE_FAILED, "cannot write `{}`: {error}", file.display());
             }
         }
         if let Some(server) = server {
@@ -283,6 +298,15 @@ impl Run {
             server.shutdown();
         }
     }
+}
+
+/// Who wants users and TLS must not get a server that is open to all.
+pub(super) fn refuse_web_config(job: &Job, or: &str) -> Option<Exit> {
+    let file = job.settings.web_config_file.as_ref()?.display();
+    output::say(&format!(
+        "kiln: `web_config_file: {file}`, but this kiln has neither TLS nor users yet: unset it{or}"
+    ));
+    Some(Exit::Requirements)
 }
 
 /// Where a file will be written at the end of hours, its directory had better be there at the beginning.

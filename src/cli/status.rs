@@ -3,9 +3,8 @@
 use clap::Args;
 
 use super::target::{self, StateTarget};
-use super::{Exit, output};
-use crate::engine::state::RunState;
-use crate::observe::observer::{self, Observer, Runner};
+use super::{Exit, output, serve};
+use crate::observe::observer;
 use crate::observe::status::BuildStatus;
 use crate::observe::updates::Update;
 
@@ -25,12 +24,9 @@ impl StatusCommand {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let progress = target::progress(&job)?;
-        if progress.state().run == RunState::Idle {
-            output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
-            return Ok(Exit::Usage);
-        }
-        let observer = Observer::new(progress, job.state.clone(), Runner::Elsewhere);
+        // What is wrong with the ledger ends this; it does not end who serves.
+        target::progress(&job)?;
+        let observer = serve::observer(&job, self.target.clone());
         let snapshot = observer.snapshot(observer::now());
         let Some(status) = BuildStatus::of(&snapshot) else {
             output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));

@@ -75,11 +75,7 @@ impl Target {
         match plan(&definition) {
             Ok(planned) => {
                 warnings.extend(planned.warnings.iter().cloned());
-                let definition = Arc::new(definition);
-                // They live as long as the process: to free what a distribution has, piece by piece, would take as long
-                // as to plan a small one.
-                std::mem::forget((Arc::clone(&definition), Arc::clone(&planned.plan)));
-                Ok(Sound { definition, planned, warnings })
+                Ok(Sound { definition: Arc::new(definition), planned, warnings })
             }
             Err(problems) => {
                 warnings.extend(problems);
@@ -93,6 +89,9 @@ impl Target {
         match self.load() {
             Ok(sound) => {
                 show(&sound.definition.files, &sound.warnings);
+                // They live as long as the process: to free what a distribution has, piece by piece, would take as long
+                // as to plan a small one.
+                std::mem::forget((Arc::clone(&sound.definition), Arc::clone(&sound.planned.plan)));
                 Ok(sound)
             }
             Err(problems) => {

@@ -1,19 +1,20 @@
 //! Watches a run for the person in front of it: messages, status updates, the display.
 //!
-//! Owns: a thread's loop over committed records. It never talks back: a slow terminal does not slow the build.
+//! Owns: a thread's loop over committed records. It never talks back, and waits for no terminal: what it says and draws is
+//! written by another thread (`logging`).
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::display::Display;
+use super::logging::{self, Screen};
 use crate::engine::message::Record;
 use crate::ledger::Entry;
 use crate::ledger::place::StateDir;
-use crate::observe::events;
+use crate::observe::events::{self, Told};
 use crate::observe::observer::{Observer, now};
 use crate::observe::updates::{Schedule, Update};
 
@@ -28,7 +29,7 @@ const TAIL_BYTES: u64 = 16 * 1024;
 pub(super) struct Watch {
     observer: Arc<Observer>,
     state: StateDir,
-    display: Display,
+    screen: Option<Screen>,
     address: Option<String>,
 }
 
@@ -36,10 +37,10 @@ impl Watch {
     pub(super) fn new(
         observer: Arc<Observer>,
         state: StateDir,
-        display: Display,
+        screen: Option<Screen>,
         address: Option<String>,
     ) -> Self {
-        Self { observer, state, display, address }
+        Self { observer, state, screen, address }
     }
 
     /// Until nothing more comes.
@@ -49,7 +50,7 @@ impl Watch {
         }
         let frequency = self.observer.with(|p| p.plan().document.progress_tracking.status_updates.frequency);
         let mut updates = Schedule::new(frequency, now());
-        let live = self.display.is_live();
+        let live = self.screen.is_some();
         let mut drawn = 0;
         loop {
             let wait = updates.wait(now());
@@ -68,31 +69,40 @@ impl Watch {
                 if due {
                     Update::of(&snapshot, &self.observer.sample()).emit();
                 }
-                self.display.draw(&snapshot, self.address.as_deref());
+                if let Some(screen) = &self.screen {
+                    screen.draw(&snapshot, self.address.as_deref());
+                }
                 drawn = at;
             }
         }
-        self.display.clear();
+        if let Some(screen) = &self.screen {
+            screen.clear();
+        }
     }
 
     fn take(&self, committed: Vec<Entry>) {
         for entry in committed {
             let told = self.observer.with(|progress| {
-                let told = events::is_told(&entry.record).then(|| events::tell(&entry, progress));
+                let told = events::is_told(&entry.record, progress).then(|| events::tell(&entry, progress));
                 progress.fold(&entry);
                 told
             });
-            if let Some(told) = told {
-                told.emit();
-            }
-            if let Record::TaskFailed { package, task, attempt, retry_at: None, tolerated: false, .. } =
-                &entry.record
+            let Some(mut told) = told else { continue };
+            told.output = self.output(&told);
+            told.emit();
+            if let (Record::TaskFailed { retry_at: None, tolerated: false, .. }, Some(output)) =
+                (&entry.record, &told.output)
             {
-                let build_id = self.observer.with(|progress| Arc::clone(&progress.state().build_id));
-                let log = self.state.log(&build_id, package, *task, *attempt);
-                show_tail(&log);
+                show_tail(output);
             }
         }
+    }
+
+    /// Where to look for why it failed, if that is what is told.
+    fn output(&self, told: &Told) -> Option<PathBuf> {
+        told.category?;
+        let output = self.state.log(&told.build_id, told.package.as_ref()?, told.task?, told.attempt?);
+        output.exists().then_some(output)
     }
 }
 
@@ -106,7 +116,7 @@ fn tail(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The end of what a failed task printed, for people only: logs for machines have the evidence.
+/// The end of what a failed task printed, for people only.
 fn show_tail(log: &Path) {
     let Ok(text) = tail(log) else { return };
     let lines: Vec<&str> = text.lines().collect();
@@ -120,7 +130,7 @@ fn show_tail(log: &Path) {
         tail.push('\n');
     }
     tail.push_str(&format!("    the whole output: {}\n", log.display()));
-    tracing::info!(target: "kiln::tail", "the end of its output:\n{}", tail.trim_end());
+    tracing::info!(target: logging::TAIL, "the end of its output:\n{}", tail.trim_end());
 }
 
 #[cfg(test)]

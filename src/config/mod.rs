@@ -15,6 +15,7 @@ pub mod load;
 pub mod map;
 pub mod name;
 mod parse;
+pub mod permission;
 pub mod place;
 mod read;
 pub mod recipe;

@@ -108,7 +108,7 @@ fn somebody_elses_directory_is_not_touched() {
 #[test]
 fn what_tasks_run_on_is_told_as_the_spawner_found_it() {
     let refused = || "not permitted".to_owned();
-    let ground = |confinement, control, isolation| Ground { confinement, control, isolation };
+    let ground = |confinement, control, isolation| Ground { confinement, control, memory: None, isolation };
     let done = |ground: &Ground| {
         use super::ground as of;
         [of::control_groups, of::pid_namespace, of::private_proc, of::landlock, of::network_namespace]

@@ -21,7 +21,7 @@ use super::{DriverError, Job};
 pub fn answer(job: &Job, request: Request) -> Result<Reply, DriverError> {
     let state = &job.state;
     if !state.ledger().exists() {
-        return Ok(State::new(&job.plan).take(request).map(|answered| answered.gate));
+        return Ok(State::new(&job.plan).take(request).map(|answered| Some(answered.gate)));
     }
     let _lock = RunnerLock::take(state.root(), &state.lock())?;
     let mut ledger = Ledger::open(&state.ledger())?;
@@ -34,7 +34,7 @@ pub fn answer(job: &Job, request: Request) -> Result<Reply, DriverError> {
     let records = past.state.answer_at_rest(&job.plan, answered);
     ledger.append(past.last, wall_now(), &records)?;
     ledger.sync()?;
-    Ok(Ok(gate))
+    Ok(Ok(Some(gate)))
 }
 
 /// Where and how a task runs.

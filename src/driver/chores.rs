@@ -12,6 +12,7 @@ use crate::config::recipe::{Mirror, Recipe, SourceFile};
 use crate::engine::message::{Damaged, Findings, Outcome, Start, Usage};
 use crate::failure::Failure;
 use crate::ledger::place::StateDir;
+use crate::observe::events::SYSROOT_LEFT;
 use crate::plan::{PackageId, Plan, TaskKind, key};
 use crate::words::count;
 
@@ -19,6 +20,7 @@ use super::fetch::{self, FROM_CACHE, Fetched, Fetcher};
 use super::identity::wall_now;
 use super::spawn::User;
 use super::stage::manifest::Identity;
+use super::stage::plan::MergeError;
 use super::stage::rules::{Accounts, StagingRules};
 use super::stage::tree::Snapshot;
 use super::stage::verify::Directories;
@@ -35,6 +37,7 @@ pub(super) struct Chores {
     pub(super) fetcher: Fetcher,
     pub(super) store: Mutex<Store>,
     pub(super) user: Option<User>,
+    pub(super) build_id: Arc<str>,
 }
 
 impl Chores {
@@ -51,7 +54,7 @@ impl Chores {
     pub(super) fn perform(&self, start: &Start, cancel: &AtomicBool) -> (Outcome, Usage) {
         let mut usage = Usage::default();
         let result = match start.kind {
-            TaskKind::Fetch => self.fetch(self.recipe(start), cancel, &mut usage),
+            TaskKind::Fetch => self.fetch(start, cancel, &mut usage),
             TaskKind::Unpack => self.unpack(start, cancel, &mut usage),
             TaskKind::Merge => self.merge(start),
             TaskKind::Configure | TaskKind::Build | TaskKind::Check | TaskKind::Install => Ok(()),
@@ -60,24 +63,35 @@ impl Chores {
     }
 
     /// Gets all sources of a recipe into the cache.
-    pub(super) fn fetch(
-        &self,
-        recipe: &Recipe,
-        cancel: &AtomicBool,
-        usage: &mut Usage,
-    ) -> Result<(), Failure> {
-        for source in &recipe.sources {
+    fn fetch(&self, start: &Start, cancel: &AtomicBool, usage: &mut Usage) -> Result<(), Failure> {
+        let package = self.plan.package(start.package);
+        let phase = &self.plan.phase(package.phase).key;
+        for source in &self.recipe(start).sources {
             usage.cache_requests += 1;
             let fetched = self.get(source, cancel, usage)?;
             if fetched.from == FROM_CACHE {
                 usage.cache_hits += 1;
             } else {
                 for refused in &fetched.refused {
-                    tracing::warn!(package = &*recipe.package, "source `{}`: {refused}", source.file);
+                    tracing::warn!(
+                        BUILD_ID = &*self.build_id,
+                        PHASE = &**phase,
+                        PACKAGE = &*package.name,
+                        TASK = start.kind.name(),
+                        ATTEMPT = start.attempt,
+                        "{}: source `{}`: {refused}",
+                        package.name,
+                        source.file
+                    );
                 }
                 tracing::info!(
-                    package = &*recipe.package,
-                    "source `{}` came from {} ({} over the network)",
+                    BUILD_ID = &*self.build_id,
+                    PHASE = &**phase,
+                    PACKAGE = &*package.name,
+                    TASK = start.kind.name(),
+                    ATTEMPT = start.attempt,
+                    "{}: source `{}` came from {} ({} over the network)",
+                    package.name,
                     source.file,
                     fetched.from,
                     count(fetched.bytes_fetched, "byte")
@@ -183,7 +197,35 @@ impl Chores {
             return self.store().put_right(&package.name).map_err(|error| verdict::merge(&error));
         }
         let key = key::stored(&package.key, start.degraded);
-        self.store().merge(&package.name, &key).map_err(|error| verdict::merge(&error))
+        self.store().merge(&package.name, &key).map_err(|unmerged| {
+            if let Some(left) = unmerged.left {
+                self.say_left(start, &left);
+            }
+            verdict::merge(&unmerged.error)
+        })
+    }
+
+    /// Takes back what a direct install has done to the sysroot, where there is another failure to report; if that fails,
+    /// the next start tries again.
+    pub(super) fn undo_or_say(&self, start: &Start) {
+        let undone = self.store().undo(&self.plan.package(start.package).name, None);
+        if let Err(error) = undone {
+            self.say_left(start, &error);
+        }
+    }
+
+    fn say_left(&self, start: &Start, error: &MergeError) {
+        let package = self.plan.package(start.package);
+        tracing::error!(
+            MESSAGE_ID = SYSROOT_LEFT,
+            BUILD_ID = &*self.build_id,
+            PHASE = &*self.plan.phase(package.phase).key,
+            PACKAGE = &*package.name,
+            TASK = start.kind.name(),
+            ATTEMPT = start.attempt,
+            "{}: cannot take back what it left in the sysroot: {error}",
+            package.name
+        );
     }
 }
 

@@ -478,11 +478,11 @@ mod tests {
     }
 
     fn resumed(boot: &str) -> Record {
-        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into() }
+        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into(), reason: None }
     }
 
     fn paused() -> Record {
-        Record::RunPaused { reason: "stopped".into() }
+        Record::RunPaused { reason: "stopped".into(), held: false }
     }
 
     fn completed(package: &str) -> Record {

@@ -42,7 +42,6 @@ const PRESSED: f32 = 50.0;
 pub(super) struct Recoverer {
     pub(super) chores: Arc<Chores>,
     pub(super) helpers: Helpers,
-    pub(super) build_id: String,
     /// When the ledger was last written, nanoseconds since 1970.
     pub(super) last: i64,
 }
@@ -316,12 +315,23 @@ impl Recoverer {
             .env("KILN_TASK", act.task.name())
             .env("KILN_ATTEMPT", act.attempt.to_string())
             .env("KILN_CATEGORY", act.category.name())
-            .env("KILN_BUILD_ID", &self.build_id)
-            .env("KILN_LOG", state.log(&self.build_id, &recipe.package, act.task, act.attempt))
+            .env("KILN_BUILD_ID", &*self.chores.build_id)
+            .env("KILN_LOG", state.log(&self.chores.build_id, &recipe.package, act.task, act.attempt))
             .env("KILN_STATE", state.root())
             .env("SYSROOT", state.sysroot())
             .env("SRC", self.work(act).src());
-        tracing::info!(package = &*recipe.package, "{}: its script runs", act.action);
+        let plan = &self.chores.plan;
+        tracing::info!(
+            BUILD_ID = &*self.chores.build_id,
+            PHASE = &*plan.phase(plan.package(act.package).phase).key,
+            PACKAGE = &*recipe.package,
+            TASK = act.task.name(),
+            ATTEMPT = act.attempt,
+            ACTION = act.action.as_str(),
+            "{}: {}: its script runs",
+            recipe.package,
+            act.action
+        );
         let began = Instant::now();
         let mut watch = || {
             if began.elapsed() > SCRIPT_MOST {

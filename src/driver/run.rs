@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use crate::config::scalar::Switch;
 use crate::config::settings::Sandbox;
-use crate::engine::gate::{Refusal, Request};
+use crate::engine::command::Command;
+use crate::engine::gate::Refusal;
 use crate::engine::message::{
     Acted, Covered, Effect, Ending, Event, Findings, Outcome, Record, Resources, Start, Time, Usage,
 };
@@ -58,13 +59,23 @@ enum Message {
     Verified { task: TaskId, findings: Result<Findings, Failure> },
     Acted { package: PackageId, acted: Acted },
     Checkpointed { number: u32, result: Result<Covered, Arc<str>> },
-    Answer { request: Request, reply: Sender<Reply> },
+    Command { command: Command, reply: Sender<Reply> },
     Lost(LedgerError),
     Stop,
 }
 
-/// The number of the gate that was answered; or why none was.
-pub type Reply = Result<u32, Refusal>;
+/// The number of the gate that was answered, if that was what was said; or why it was not done.
+pub type Reply = Result<Option<u32>, Refusal>;
+
+/// What shows that a command has been done.
+enum Sign {
+    /// This gate is answered.
+    Answered(u32),
+    /// The run is paused by a person, or not any more.
+    Held(bool),
+    /// Nothing has to: it has begun.
+    None,
+}
 
 /// Reaches a running driver from another thread.
 #[derive(Debug, Clone)]
@@ -76,10 +87,10 @@ impl Remote {
         self.0.send(Message::Stop).is_ok()
     }
 
-    /// Answers a gate. `None`: the run is over.
-    pub fn answer(&self, request: Request) -> Option<Reply> {
+    /// Says something to the run, and what came of it once that is on disk. `None`: the run is over.
+    pub fn say(&self, command: Command) -> Option<Reply> {
         let (reply, answer) = mpsc::channel();
-        self.0.send(Message::Answer { request, reply }).ok()?;
+        self.0.send(Message::Command { command, reply }).ok()?;
         answer.recv().ok()
     }
 }
@@ -251,14 +262,10 @@ impl Driver {
             fetcher,
             store: Mutex::new(store),
             user: user.clone(),
+            build_id: build_id.as_str().into(),
         };
         let chores = Arc::new(chores);
-        let recoverer = Recoverer {
-            chores: Arc::clone(&chores),
-            helpers,
-            build_id: build_id.clone(),
-            last: self.past.wall,
-        };
+        let recoverer = Recoverer { chores: Arc::clone(&chores), helpers, last: self.past.wall };
         let scripts = Scripts { state: self.job.state.clone(), build_id, user };
         let spares = Spares::new(self.job.state.work());
         let space = Space::watch(self.job.state.work()).map_err(prepare("start a thread"))?;
@@ -305,8 +312,8 @@ struct Shift<'a> {
     /// Recovery actions under way, and what ends them.
     acting: BTreeMap<PackageId, Arc<AtomicBool>>,
     space: Space,
-    /// What is said to those who answered gates, once that is committed.
-    replies: Vec<(Sender<Reply>, Reply)>,
+    /// Who said something, and what shows that it is done; or why it cannot be.
+    replies: Vec<(Sender<Reply>, Result<Sign, Refusal>)>,
     /// What came while nothing could be recorded.
     held: Vec<Message>,
     /// Somebody wants the run to end. The engine hears nothing of that once it has ended, but its last records may have to wait.
@@ -355,13 +362,14 @@ impl Shift<'_> {
             }
             for (reply, said) in self.replies.drain(..) {
                 // Another answer to it may have come in the same moment, or the end of the run.
-                let unheard = |gate: u32| self.engine.state().gate(Some(&gate.to_string())).err();
-                let said = said.and_then(|gate| {
-                    if answered.remove(&gate) {
-                        Ok(gate)
-                    } else {
-                        Err(unheard(gate).unwrap_or(Refusal::Ending))
+                let state = self.engine.state();
+                let said = said.and_then(|sign| match sign {
+                    Sign::Answered(gate) if answered.remove(&gate) => Ok(Some(gate)),
+                    Sign::Answered(gate) => {
+                        Err(state.gate(Some(&gate.to_string())).err().unwrap_or(Refusal::Ending))
                     }
+                    Sign::Held(held) if held != state.held => Err(Refusal::Ending),
+                    Sign::Held(_) | Sign::None => Ok(None),
                 });
                 // Who does not wait for the reply has been heard all the same.
                 let _ = reply.send(said);

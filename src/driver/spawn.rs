@@ -40,6 +40,7 @@ use rustix::fs::Mode;
 
 use super::sys;
 
+pub use cgroup::MemoryGauge;
 pub(crate) use cgroup::kernel_log;
 pub use namespace::{INIT_ARGUMENT, init_main};
 pub use user_namespace::{PROBE_ARGUMENT, enter_user_namespace, probe_main};
@@ -216,6 +217,8 @@ pub struct Ground {
     pub confinement: Confinement,
     /// Which control groups they get.
     pub control: Control,
+    /// How much memory they use, where they have control groups.
+    pub memory: Option<MemoryGauge>,
     /// What keeps confined ones in.
     pub isolation: Isolation,
 }
@@ -362,6 +365,11 @@ impl Spawner {
     /// What ends the tasks when kiln is killed.
     pub fn confinement(&self) -> &Confinement {
         &self.ground.confinement
+    }
+
+    /// How much memory jobs use, where they have control groups.
+    pub fn memory(&self) -> Option<&MemoryGauge> {
+        self.ground.memory.as_ref()
     }
 
     /// Which control groups jobs get.

@@ -280,6 +280,20 @@ pub(super) struct Staged<'a> {
     pub(super) epoch: u64,
 }
 
+/// A merge that failed.
+#[derive(Debug)]
+pub(super) struct Unmerged {
+    pub(super) error: MergeError,
+    /// Why what it has done could not be taken back; the next start tries again.
+    pub(super) left: Option<MergeError>,
+}
+
+impl From<MergeError> for Unmerged {
+    fn from(error: MergeError) -> Self {
+        Self { error, left: None }
+    }
+}
+
 impl Store {
     /// With everything that is in the sysroot according to `installed`. A package whose manifest cannot be
     /// read is as good as not merged; it is left out, and named.
@@ -475,20 +489,19 @@ impl Store {
     }
 
     /// Merges an archive. When that fails, nothing of it is left in the sysroot.
-    pub(super) fn merge(&mut self, package: &str, key: &str) -> Result<(), MergeError> {
+    pub(super) fn merge(&mut self, package: &str, key: &str) -> Result<(), Unmerged> {
         let manifest = Arc::new(self.load(package, key)?);
         let todo = plan::check(&self.ownership, &manifest, &|owner| self.against(package, owner))?;
         let archive = self.state.archive(package, key);
         if let Err(error) = merge::apply(&mut self.sysroot, &todo, &archive, &mut to_the_end) {
-            self.undo_or_say(package, Some(key));
-            return Err(error);
+            return Err(Unmerged { error, left: self.undo(package, Some(key)).err() });
         }
         let pending = &self.pending;
         let above = self.replaces.above(package);
         self.ownership.record(&manifest, above.into_iter().filter(|replacer| !pending.contains(*replacer)));
         self.manifests.insert(package.to_owned(), manifest);
         self.pending.remove(package);
-        self.repair(&todo.exposed)
+        Ok(self.repair(&todo.exposed)?)
     }
 
     /// Takes back what a merge of the archive with this key, or a direct install, has done to the sysroot without
@@ -498,13 +511,6 @@ impl Store {
         let archive = |m: &Manifest| self.state.archive(&m.identity.package, &m.identity.key);
         let merged: Vec<_> = self.manifests.values().map(|m| (Arc::clone(m), archive(m))).collect();
         undo::undo(&mut self.sysroot, &self.ownership, left.as_ref(), &merged)
-    }
-
-    /// The same, where there is another failure to report; the next start tries again.
-    pub(super) fn undo_or_say(&mut self, package: &str, key: Option<&str>) {
-        if let Err(error) = self.undo(package, key) {
-            tracing::error!(package, "cannot take back what it left in the sysroot: {error}");
-        }
     }
 
     /// Takes out of the sysroot whatever no package owns: after a power cut not even the record of a merge that had begun

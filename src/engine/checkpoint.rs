@@ -135,6 +135,17 @@ impl Engine {
         if !self.checkpoints.due || !self.checkpoints.are_idle() || self.state.run != RunState::Running {
             return;
         }
+        self.begin_checkpoint(now, out);
+    }
+
+    /// A person wants one, whether or not the run is paused.
+    pub(super) fn ask_for_checkpoint(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if self.checkpoints.are_idle() && self.closing.is_none() {
+            self.begin_checkpoint(now, out);
+        }
+    }
+
+    fn begin_checkpoint(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.checkpoints.due = false;
         let phase = self.checkpoints.phase.take();
         if !self.has_uncovered() {
@@ -176,7 +187,7 @@ impl Engine {
     }
 
     /// Whether there is something to cover that has not been tried in vain.
-    fn has_uncovered(&self) -> bool {
+    pub(super) fn has_uncovered(&self) -> bool {
         let complete = |name: &Arc<str>| self.plan.find(name).is_some_and(|id| self.is_complete(id));
         // Who only estimates takes none: nobody waits for it, but for the last.
         self.verifies && !self.checkpoints.tried && self.state.coverage.uncovered.iter().any(complete)

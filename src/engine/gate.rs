@@ -52,10 +52,10 @@ pub struct Request {
     pub note: String,
 }
 
-/// What is said to whoever answers a run that is being ended.
-pub const ENDING: &str = "the run is ending: answer once it has";
+/// What is said to whoever speaks to a run that is being ended.
+pub const ENDING: &str = "the run is ending: say it once it has";
 
-/// Why an answer is not taken.
+/// Why what a person says is not done.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// There is no such gate.
@@ -69,6 +69,21 @@ pub enum Refusal {
     /// The run is being ended.
     #[error("{ENDING}")]
     Ending,
+    /// It cannot be paused twice.
+    #[error("the run is paused already")]
+    Paused,
+    /// Nobody has paused it.
+    #[error("the run is not paused")]
+    NotPaused,
+    /// It waits for answers.
+    #[error("nobody has paused the run: it waits for an answer to a gate")]
+    Asks,
+    /// One checkpoint at a time.
+    #[error("a checkpoint is being taken")]
+    Taking,
+    /// There is nothing that a checkpoint would cover.
+    #[error("no package has been completed that the last checkpoint does not cover")]
+    Covered,
     /// It was not said which, and not exactly one is open.
     #[error("{}", which(.open))]
     Which {
@@ -219,23 +234,13 @@ impl Engine {
         self.plan.document.error_recovery.manual_intervention.required_for.contains(&reason)
     }
 
-    /// Which gate a request answers, if it can be answered now.
-    pub fn take(&self, request: Request) -> Result<Answered, Refusal> {
-        if self.closing.is_some() || self.ended {
-            return Err(Refusal::Ending);
-        }
-        self.state.take(request)
-    }
-
     /// A person has answered.
     pub(super) fn answered(&mut self, now: Time, answered: Answered, out: &mut Vec<Effect>) {
         if !self.state.gates.contains_key(&answered.gate) || self.closing.is_some() {
             return;
         }
-        if self.state.run == RunState::Paused {
-            let digest = Arc::clone(&self.plan.digest);
-            let boot = Arc::clone(&self.info.boot);
-            self.record(now, Record::RunResumed { digest, afresh: false, boot }, out);
+        if self.state.run == RunState::Paused && !self.state.held {
+            self.go_on(now, None, false, out);
         }
         self.record(now, record(answered), out);
     }
@@ -280,7 +285,7 @@ impl Engine {
         if self.state.run != RunState::Running || !self.waits_for_a_person() {
             return;
         }
-        self.record(now, Record::RunPaused { reason: "a person is needed".into() }, out);
+        self.record(now, Record::RunPaused { reason: "a person is needed".into(), held: false }, out);
         if !self.waits {
             out.push(Effect::End(Ending::Gates));
             self.ended = true;

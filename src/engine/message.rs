@@ -11,6 +11,7 @@ use crate::config::document::{CheckpointType, RecoveryAction};
 use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 
+pub use super::command::Said;
 pub use super::record::{Aside, Kept, PhaseOutcome, Record, Requirement, RunEnd};
 
 /// Nanoseconds since the run started; time in which no kiln ran is not counted.
@@ -73,8 +74,14 @@ pub enum Event {
         /// How it ended.
         result: Result<Covered, Arc<str>>,
     },
-    /// A person answers a gate. What `Engine::take` refuses must not come here.
+    /// A person answers a gate. What `Engine::hear` refuses must not come here; nor in the next three.
     Answered(Answered),
+    /// A person pauses the run.
+    Pause(Said),
+    /// A person lets it go on.
+    Resume(Said),
+    /// A person wants a checkpoint.
+    TakeCheckpoint,
     /// A person or the system wants the run to end; the second time, at once.
     Stop,
 }

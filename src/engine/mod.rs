@@ -13,6 +13,7 @@
 //! Reading order: `message`, `record`, `state`, `schedule`, `verify`, `recovery`, `gate`, `checkpoint`, `memory`, then `estimate`.
 
 pub mod checkpoint;
+pub mod command;
 pub mod estimate;
 pub mod gate;
 mod life;
@@ -177,6 +178,9 @@ impl Engine {
             Event::Acted { package, acted } => self.acted(now, package, acted, &mut out),
             Event::Checkpointed { number, result } => self.checkpointed(now, number, result, &mut out),
             Event::Answered(answered) => self.answered(now, answered, &mut out),
+            Event::Pause(said) => self.hold(now, &said, &mut out),
+            Event::Resume(said) => self.resume(now, &said, &mut out),
+            Event::TakeCheckpoint => self.ask_for_checkpoint(now, &mut out),
             Event::Stop => self.stop(now, &mut out),
         }
         self.advance(now, &mut out);
@@ -232,9 +236,13 @@ impl Engine {
                 let afresh = *self.state.digest() != *self.plan.digest
                     || facts.forced.iter().any(waived)
                     || self.plan.package_ids().any(|id| self.state.is_gone(&self.plan, id, have(id)));
-                let digest = Arc::clone(&self.plan.digest);
-                let boot = Arc::clone(&self.info.boot);
-                self.record(now, Record::RunResumed { digest, afresh, boot }, out);
+                let held = self.state.held;
+                self.go_on(now, None, afresh, out);
+                if held {
+                    // Somebody has killed it, or the power was cut: that does not say that it should go on.
+                    let reason = "it was paused when kiln ended".into();
+                    self.record(now, Record::RunPaused { reason, held }, out);
+                }
                 if afresh {
                     self.close_moot_gates(now, facts, out);
                     self.decide(now, facts, out);
@@ -460,7 +468,8 @@ impl Engine {
             return;
         }
         self.measuring = None;
-        if self.closing.is_some() {
+        // Whoever goes on asks again.
+        if self.closing.is_some() || self.state.run != RunState::Running {
             return;
         }
         let plan = Arc::clone(&self.plan);

@@ -28,7 +28,7 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "str::is_empty")]
         boot: Arc<str>,
     },
-    /// The run goes on after a pause or a crash. `afresh`: its packages are decided again, since the
+    /// The run goes on after a pause or a crash; `reason`: a person has said so. `afresh`: its packages are decided again, since the
     /// definition changed or something that was completed is gone.
     RunResumed {
         digest: Arc<str>,
@@ -36,6 +36,8 @@ pub enum Record {
         afresh: bool,
         #[serde(default, skip_serializing_if = "str::is_empty")]
         boot: Arc<str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Arc<str>>,
     },
     /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
     /// `degraded` were built without something optional: built again if that can be had now, else kept. Of all these
@@ -202,8 +204,12 @@ pub enum Record {
     PackageSkipped { package: Arc<str>, because: Arc<str> },
     /// A package that was built without something optional stays as it is: that is still missing.
     PackageKept { package: Arc<str> },
-    /// The run is over for now.
-    RunPaused { reason: Arc<str> },
+    /// The run is over for now; or, where it is `held`, nothing more is started until a person says so.
+    RunPaused {
+        reason: Arc<str>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        held: bool,
+    },
     /// The run is over.
     RunEnded { state: RunEnd, missing: Vec<Arc<str>> },
     /// Between runs: a merge or a direct `install` had not ended well, and nothing of it is left in the sysroot.

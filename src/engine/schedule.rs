@@ -204,7 +204,7 @@ impl Engine {
         if self.closing.is_none() {
             self.take_checkpoint(now, out);
         }
-        if self.closing.is_none() {
+        if self.state.run == RunState::Running && self.closing.is_none() {
             self.recover(now, out);
             for pool in POOLS {
                 self.start_ready(now, pool, out);
@@ -428,7 +428,7 @@ impl Engine {
             return;
         }
         let record = match ending {
-            Ending::Stopped | Ending::Gates => Record::RunPaused { reason: "stopped".into() },
+            Ending::Stopped | Ending::Gates => Record::RunPaused { reason: "stopped".into(), held: false },
             Ending::Completed => {
                 Record::RunEnded { state: RunEnd::Completed, missing: self.state.missing(&self.plan) }
             }

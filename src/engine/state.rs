@@ -91,6 +91,8 @@ pub struct State {
     pub coverage: Coverage,
     /// A person has said so: the run ends.
     pub aborted: bool,
+    /// A person has paused the run.
+    pub held: bool,
     /// Digest of the plan that the records at hand belong to.
     digest: Arc<str>,
     /// By `NodeId`: how many nodes it still waits for.
@@ -121,6 +123,7 @@ impl State {
             gates_opened: 0,
             coverage: Coverage::default(),
             aborted: false,
+            held: false,
             digest: "".into(),
             waits: Vec::new(),
             broken: Vec::new(),
@@ -155,6 +158,11 @@ impl State {
         self.waits.clone_from(&plan.wait_count);
         self.broken = vec![false; plan.wait_count.len()];
         self.degraded = vec![false; plan.wait_count.len()];
+    }
+
+    /// Whether what the records call running does run, if a runner is there: what a person has paused goes on to its end.
+    pub fn has_tasks(&self, runner: bool) -> bool {
+        runner && (self.run == RunState::Running || self.held)
     }
 
     /// Digest of the plan that the last records belong to; empty before the first run.
@@ -306,17 +314,23 @@ impl State {
                 self.gates.clear();
                 self.waived.clear();
                 self.aborted = false;
+                self.held = false;
                 self.reset(plan);
             }
             Record::RunResumed { digest, afresh, .. } => {
                 self.run = RunState::Running;
+                self.held = false;
                 self.digest = Arc::clone(digest);
                 if *afresh {
                     self.reset(plan);
                 }
             }
-            Record::RunPaused { .. } => self.run = RunState::Paused,
+            Record::RunPaused { held, .. } => {
+                self.run = RunState::Paused;
+                self.held = *held;
+            }
             Record::RunEnded { state, .. } => {
+                self.held = false;
                 self.gates.clear(); // nobody waits for an answer any more
                 self.run = match state {
                     RunEnd::Completed => RunState::Completed,

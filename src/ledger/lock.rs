@@ -20,9 +20,11 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another runner has it.
-    #[error("another runner{} holds the state directory `{}`", .pid.map(|p| format!(" (pid {p})")).unwrap_or_default(), .path.display())]
+    /// Another has it.
+    #[error("another {who}{} holds the state directory `{}`", .pid.map(|p| format!(" (pid {p})")).unwrap_or_default(), .path.display())]
     Held {
+        /// What it is.
+        who: &'static str,
         /// The state directory.
         path: PathBuf,
         /// Its process id.
@@ -45,8 +47,13 @@ pub struct RunnerLock {
 }
 
 impl RunnerLock {
-    /// Takes the lock, or says who has it.
+    /// Takes the runner's lock, or says who has it.
     pub fn take(state: &Path, file: &Path) -> Result<Self, LockError> {
+        Self::take_for("runner", state, file)
+    }
+
+    /// Takes a lock, or says who has it.
+    pub fn take_for(who: &'static str, state: &Path, file: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: file.to_owned(), source };
         let mut open = OpenOptions::new();
         let mut handle =
@@ -60,7 +67,7 @@ impl RunnerLock {
                     handle.rewind().map_err(io)?;
                     let pid = handle.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
                     if pid.is_none_or(is_alive) || Instant::now() > until {
-                        return Err(LockError::Held { path: state.to_owned(), pid });
+                        return Err(LockError::Held { who, path: state.to_owned(), pid });
                     }
                     std::thread::sleep(AGAIN);
                 }

@@ -79,7 +79,8 @@ impl StateDir {
             let name = entry?.file_name();
             // What an empty filesystem has, and what `create` and `kiln clean --all` can leave alone.
             let name = name.to_string_lossy();
-            if name != "lost+found" && name != "lock" && !name.starts_with(SCRATCH) {
+            if name != "lost+found" && name != "lock" && name != "sidecar.lock" && !name.starts_with(SCRATCH)
+            {
                 return Ok(true);
             }
         }
@@ -106,6 +107,11 @@ impl StateDir {
         self.root.join("lock")
     }
 
+    /// The sidecar's lock.
+    pub fn sidecar_lock(&self) -> PathBuf {
+        self.root.join("sidecar.lock")
+    }
+
     /// Whether it is this directory itself.
     pub fn is_at(&self, dir: &Path) -> bool {
         let real = |path: &Path| std::fs::canonicalize(path).ok();
@@ -117,7 +123,7 @@ impl StateDir {
     pub fn everything(&self) -> Vec<PathBuf> {
         let mut all = vec![self.work(), self.checkpoints(), self.packages(), self.sysroot()];
         all.extend([self.aside(), self.logs(), self.sources(), self.ledger().with_extension("new")]);
-        all.extend([self.control(), self.id()]);
+        all.extend([self.control(), self.sidecar_control(), self.id()]);
         all.extend(super::FILES.iter().rev().map(|end| self.ledger().with_extension(end)));
         all
     }
@@ -130,6 +136,11 @@ impl StateDir {
     /// The runner's control socket, where there is no better place for it.
     pub fn control(&self) -> PathBuf {
         self.root.join("control.sock")
+    }
+
+    /// The sidecar's control socket, where there is no better place for it.
+    pub fn sidecar_control(&self) -> PathBuf {
+        self.root.join("sidecar.sock")
     }
 
     /// The source cache.

@@ -52,7 +52,10 @@ fn what_was_appended_is_replayed_in_order_by_whoever_opens_it_next() {
     let path = dir.path().join("ledger.sqlite");
     let mut ledger = Ledger::open(&path).unwrap();
     assert_eq!(ledger.append(Time(5), 100, &[record("a"), record("b")]).unwrap(), 2);
-    assert_eq!(ledger.append(Time(6), 101, &[Record::RunPaused { reason: "stop".into() }]).unwrap(), 3);
+    assert_eq!(
+        ledger.append(Time(6), 101, &[Record::RunPaused { reason: "stop".into(), held: false }]).unwrap(),
+        3
+    );
     let seen = all(&mut reader(&path, Extent::Everything));
     drop(ledger);
     let mut ledger = Ledger::open(&path).unwrap();

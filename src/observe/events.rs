@@ -4,9 +4,12 @@
 //! (the command line sets that up), what a record changes (see `progress`).
 //!
 //! What happens to packages, phases and the run is told at info, what tasks do at debug, failures at warning
-//! and, when attempts are spent, at error.
+//! and, when attempts are spent or a person is needed, at error.
+//!
+//! `packaging/kiln.catalog` explains each `MESSAGE_ID`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +26,26 @@ use super::failures::FailedPackage;
 use super::human::{self, plain};
 use super::progress::Progress;
 
-/// `MESSAGE_ID` of a status update, which is no record.
+// `MESSAGE_ID` of what is no record.
+
+/// A status update.
 pub const STATUS_UPDATE: &str = "6f72b090c3934e49acb5f330f6fd06d1";
+/// The ledger cannot be written: the run is paused.
+pub const LEDGER_UNWRITABLE: &str = "9bf0d2d0e1b54cc8a072e6b67aeef64c";
+/// The ledger can be written again: the run goes on.
+pub const LEDGER_WRITABLE: &str = "dde3e21d7ade40eda50d5b6cc22c5540";
+/// The sysroot has something in it that should not be there, and that could not be taken out.
+pub const SYSROOT_LEFT: &str = "aef5510217324aed9e1bc2b4692f346f";
+/// The file for node_exporter could not be written.
+pub const TEXTFILE_FAILED: &str = "f0e30377992c40c8bee6112affefd696";
+/// An alert that Alertmanager told of.
+pub const ALERT: &str = "9fab361099fa4532ab6452de36a355ac";
+/// Messages that found no room.
+pub const MESSAGES_DROPPED: &str = "d7cfa6c745844bb396af2941b760ecae";
+/// A fault of kiln's.
+pub const PANICKED: &str = "69fc802e5a09475e8b3ea33d621bcad0";
+/// A task that had failed has succeeded. That is also the record of a finished task.
+pub const RECOVERED: &str = "ede431597d6d46e09b8c581ebbd7c948";
 
 /// Target of events about records.
 pub const TARGET: &str = "kiln::run";
@@ -57,6 +78,8 @@ pub struct Told {
     pub action: Option<RecoveryAction>,
     /// The gate that it is about.
     pub gate: Option<u32>,
+    /// Where the output is of what failed. `tell` does not know.
+    pub output: Option<PathBuf>,
 }
 
 /// One fixed id per kind of record.
@@ -94,8 +117,13 @@ pub fn message_id(record: &Record) -> &'static str {
     }
 }
 
-/// Whether anybody listens to records of this kind: details are told at debug only, and telling costs.
-pub fn is_told(record: &Record) -> bool {
+/// Whether anybody listens to this: details are told at debug only, and telling costs.
+pub fn is_told(record: &Record, before: &Progress) -> bool {
+    if let Record::TaskFinished { package, task, .. } = record
+        && recovered(package, *task, before).is_some()
+    {
+        return true;
+    }
     !is_detail(record) || tracing::enabled!(target: TARGET, Level::DEBUG)
 }
 
@@ -148,6 +176,7 @@ pub fn tell(entry: &Entry, before: &Progress) -> Told {
         category: None,
         action: None,
         gate: None,
+        output: None,
     };
     told.fill(entry, before);
     told
@@ -162,7 +191,7 @@ impl Told {
                     target: TARGET,
                     $level,
                     MESSAGE_ID = self.message_id,
-                    BUILD_ID = &*self.build_id,
+                    BUILD_ID = Some(&*self.build_id).filter(|id| !id.is_empty()),
                     PHASE = self.phase.as_deref(),
                     PACKAGE = self.package.as_deref(),
                     TASK = self.task.map(TaskKind::name),
@@ -170,6 +199,7 @@ impl Told {
                     CATEGORY = self.category.map(Category::name),
                     ACTION = self.action.map(RecoveryAction::as_str),
                     GATE_ID = self.gate,
+                    OUTPUT = self.output.as_ref().map(|path| tracing::field::display(path.display())),
                     "{}",
                     self.text
                 )
@@ -194,9 +224,10 @@ impl Told {
                 let packages = count(before.plan().packages.len(), "package");
                 self.text = format!("run {build_id} of {definition} starts: {packages}");
             }
-            Record::RunResumed { afresh, .. } => {
+            Record::RunResumed { afresh, reason, .. } => {
+                let who = reason.as_ref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
                 let why = if *afresh { "; its packages are decided again" } else { "" };
-                self.text = format!("run {} goes on{why}", self.build_id);
+                self.text = format!("run {} goes on{who}{why}", self.build_id);
             }
             Record::Decided { reused, archived, skipped, degraded, .. } => {
                 let packages = before.state().packages.len();
@@ -246,6 +277,12 @@ impl Told {
                 self.about(package, *task, *attempt, before);
                 let took = took(package, *task, entry.at, before);
                 self.text = format!("{package}: {} is done{took}", task.name());
+                if let Some(failed) = recovered(package, *task, before) {
+                    self.message_id = RECOVERED;
+                    self.level = Level::INFO;
+                    // Writing to a string cannot fail.
+                    let _ = write!(self.text, "; {} had failed", count(failed.failures, "attempt"));
+                }
             }
             Record::TaskFailed { package, task, attempt, failure, retry_at, tolerated, .. } => {
                 self.about(package, *task, *attempt, before);
@@ -323,12 +360,7 @@ impl Told {
                 self.text = format!("gate {gate} ({reason}): {about}; `kiln gates` says how to answer");
             }
             Record::GateAnswered { gate, answer, jobs, by, note } => {
-                self.gate = Some(*gate);
-                if let Some(open) = before.state().gates.get(gate) {
-                    self.phase = Some(Arc::clone(&open.phase));
-                    self.package.clone_from(&open.package);
-                    self.task = open.task;
-                }
+                self.open_gate(*gate, before);
                 if *answer == Answer::Abort {
                     self.level = Level::WARN;
                 }
@@ -342,7 +374,7 @@ impl Told {
                 );
             }
             Record::GateClosed { gate } => {
-                self.gate = Some(*gate);
+                self.open_gate(*gate, before);
                 self.text =
                     format!("gate {gate}: closed, since the definition has changed or another run begins");
             }
@@ -370,7 +402,8 @@ impl Told {
                 let covers = count(packages.len(), "package");
                 self.text = format!("checkpoint {checkpoint}{kind}{at}: covers {covers}{read}, in {took}");
             }
-            Record::Restored { checkpoint, packages, aside, by, .. } => {
+            Record::Restored { checkpoint, build_id, packages, aside, by, .. } => {
+                self.build_id = Arc::clone(build_id);
                 self.level = Level::WARN;
                 let there = count(packages.len(), "package");
                 let aside = count(aside.len(), "younger archive");
@@ -395,7 +428,7 @@ impl Told {
                 self.package(package, before);
                 self.text = format!("{package}: stays as it is, something optional is still missing");
             }
-            Record::RunPaused { reason } => {
+            Record::RunPaused { reason, .. } => {
                 self.text = format!("run {} is paused: {}", self.build_id, plain(reason));
             }
             Record::RunEnded { state, missing } => self.run_ended(*state, missing),
@@ -424,6 +457,15 @@ impl Told {
         let plan = before.plan();
         self.phase = plan.find(package).map(|id| Arc::clone(&plan.phase(plan.package(id).phase).key));
         self.package = Some(Arc::clone(package));
+    }
+
+    fn open_gate(&mut self, gate: u32, before: &Progress) {
+        self.gate = Some(gate);
+        if let Some(open) = before.state().gates.get(&gate) {
+            self.phase = Some(Arc::clone(&open.phase));
+            self.package.clone_from(&open.package);
+            self.task = open.task;
+        }
     }
 
     fn package_failed(&mut self, package: &Arc<str>, task: TaskKind, before: &Progress) {
@@ -473,6 +515,11 @@ fn evidence(failure: &Failure) -> String {
     let line = failure.evidence.line.map(|line| format!(" (line {line})")).unwrap_or_default();
     let hint = failure.hint.as_ref().map(|hint| format!("; {}", plain(hint))).unwrap_or_default();
     format!("{}{line}{hint}", plain(&failure.evidence.text))
+}
+
+/// What had failed, if it is this task that has succeeded now.
+fn recovered<'a>(package: &str, task: TaskKind, before: &'a Progress) -> Option<&'a FailedPackage> {
+    before.failures().find(package).filter(|failed| failed.level > 0 && failed.task == task)
 }
 
 fn took(package: &Arc<str>, task: TaskKind, at: Time, before: &Progress) -> String {

@@ -90,7 +90,10 @@ impl Sample {
             collectors: [
                 (filesystem_cost, filesystems.iter().all(Option::is_some)),
                 (memory_cost, memory_available.is_some()),
-                (pressure_cost, pressure.iter().all(Option::is_some)),
+                (
+                    pressure_cost,
+                    pressure.iter().all(Option::is_some) || !Path::new("/proc/pressure").exists(),
+                ),
                 (process_cost, process.is_some()),
             ],
         }

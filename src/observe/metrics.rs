@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
@@ -18,11 +19,13 @@ use prometheus::{Encoder as _, TextEncoder};
 
 use crate::config::document::NotificationChannel;
 use crate::config::document::{GATE_REASONS, RECOVERY_ACTIONS};
+use crate::config::permission::PERMISSIONS;
 use crate::engine::state::{PACKAGE_STATES, RunState, TASK_STATES};
 use crate::failure::CATEGORIES;
 use crate::plan::TASK_KINDS;
 
 use super::counters::{ByTask, PhaseCounters};
+use super::facts::COUNTED_CHANNELS;
 use super::families::{FAMILIES, Family, FamilyInfo};
 use super::histogram::Histogram;
 use super::human::seconds;
@@ -92,6 +95,7 @@ impl Collector for Exposition {
         out.run(&self.snapshot);
         out.phases(&self.snapshot);
         out.counters(&self.snapshot);
+        out.runner(&self.snapshot);
         out.failures(&self.snapshot);
         out.gates(&self.snapshot);
         out.active(&self.snapshot);
@@ -252,7 +256,7 @@ impl Sheet {
             self.counter(Family::RecoveryActions, &[action.as_str()], ended as f64);
             self.counter(Family::RecoveryFailures, &[action.as_str()], failed as f64);
         }
-        for (channel, count) in ["system_log", "dashboard"].into_iter().zip(counters.notifications) {
+        for (channel, count) in COUNTED_CHANNELS.into_iter().zip(counters.notifications) {
             self.counter(Family::Notifications, &[channel], count as f64);
         }
         self.counter(Family::Checkpoints, &[], counters.checkpoints as f64);
@@ -264,10 +268,34 @@ impl Sheet {
         self.counter(Family::CacheRequests, &[], counters.cache_requests as f64);
         self.counter(Family::CacheHits, &[], counters.cache_hits as f64);
         self.counter(Family::LedgerWrites, &[], counters.records as f64);
-        if let Some(ledger) = &snapshot.ledger {
-            self.counter(Family::LedgerFailures, &[], ledger.failures as f64);
-            self.time(Family::LedgerDurable, &[], Some(ledger.durable));
+    }
+
+    /// What is in no record.
+    fn runner(&mut self, snapshot: &Snapshot) {
+        let totals = &snapshot.totals;
+        self.counter(Family::LedgerFailures, &[], totals.ledger_failures as f64);
+        self.counter(Family::LogDropped, &[], totals.messages_dropped as f64);
+        for (channel, count) in COUNTED_CHANNELS.into_iter().zip(totals.notification_failures) {
+            self.counter(Family::NotificationFailures, &[channel], count as f64);
         }
+        for (permission, granted) in PERMISSIONS.iter().zip(snapshot.permissions.into_iter().flatten()) {
+            self.gauge(Family::Permission, &[permission.name()], f64::from(u8::from(granted)));
+        }
+        for part in &snapshot.collected {
+            self.collector(part.name, part.took, part.worked);
+        }
+        let Some(runner) = &snapshot.runner else { return };
+        self.time(Family::LedgerDurable, &[], Some(runner.durable));
+        let Some(memory) = &runner.memory else { return };
+        for phase in &snapshot.phases {
+            let bytes = memory.get(&*phase.key).copied().unwrap_or(0);
+            self.gauge(Family::TasksMemory, &[&phase.key], bytes as f64);
+        }
+    }
+
+    fn collector(&mut self, name: &str, took: Duration, worked: bool) {
+        self.gauge(Family::CollectorDuration, &[name], took.as_secs_f64());
+        self.gauge(Family::CollectorSuccess, &[name], f64::from(u8::from(worked)));
     }
 
     fn by_task(&mut self, family: Family, phase: &str, counts: &ByTask<u64>) {
@@ -324,8 +352,7 @@ impl Sheet {
             self.gauge(Family::Pressure, &[resource, "full"], pressure.full);
         }
         for (name, (took, worked)) in COLLECTORS.iter().zip(sample.collectors) {
-            self.gauge(Family::CollectorDuration, &[name], took.as_secs_f64());
-            self.gauge(Family::CollectorSuccess, &[name], f64::from(u8::from(worked)));
+            self.collector(name, took, worked);
         }
     }
 

@@ -12,20 +12,23 @@
 pub mod counters;
 pub mod durations;
 pub mod events;
+pub mod facts;
 pub mod failures;
 pub mod families;
+pub mod follow;
 pub mod forecast;
 pub mod histogram;
 pub mod human;
 pub mod live;
 pub mod metrics;
+pub mod notices;
 pub mod observer;
 pub mod progress;
 pub mod snapshot;
 pub mod status;
 pub mod updates;
 
-pub use observer::{Observer, Runner};
+pub use observer::Observer;
 pub use progress::Progress;
 pub use snapshot::Snapshot;
 

@@ -3,86 +3,178 @@
 //! Owns: the lock, and how little is done under it: folding, copying a snapshot. Looking ahead and drawing
 //! happen outside, so that nobody who looks slows the build. Does not know: who looks.
 
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ledger::Entry;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
-use crate::ledger::writer::Health;
 
+use super::facts::{RunnerFacts, Sum};
+use super::follow::{Followed, Follower};
 use super::live::Sample;
 use super::progress::Progress;
-use super::snapshot::{LedgerView, Snapshot};
+use super::snapshot::{Collected, RunningTask, Snapshot};
 
-/// Where the runner is whose records are folded.
-#[derive(Debug, Clone)]
-pub enum Runner {
-    /// In this process, with a ledger that fares like this.
-    Here(Arc<Health>),
-    /// In another, if at all: the lock of the state directory tells.
-    Elsewhere,
-}
+/// Asks the runner what it says of itself; these tasks run. `None`: it does not answer.
+pub type Ask = Box<dyn Fn(&[RunningTask]) -> Option<RunnerFacts> + Send + Sync>;
+
+/// What is found out at most this often, however many ask: sixteen clients at once cost little more than one.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// What was found out last, and when.
+type Memo<T> = Mutex<Option<(Instant, T)>>;
 
 /// Progress that can be shared between threads.
-#[derive(Debug)]
 pub struct Observer {
     progress: Mutex<Progress>,
     place: StateDir,
-    runner: Runner,
+    ask: Ask,
+    sum: Mutex<Sum>,
+    /// Expositions that could not be had.
+    not_shown: AtomicU64,
+    facts: Memo<Option<RunnerFacts>>,
+    sample: Memo<Sample>,
+    /// Where the runner is in another process, if at all.
+    follower: Option<Mutex<Follower>>,
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 impl Observer {
-    /// Over what has been folded so far.
-    pub fn new(progress: Progress, place: StateDir, runner: Runner) -> Arc<Self> {
-        Arc::new(Self { progress: Mutex::new(progress), place, runner })
+    /// Of a runner in this process, over what has been folded so far; the rest comes by `fold`.
+    pub fn here(progress: Progress, place: StateDir, ask: Ask) -> Arc<Self> {
+        Arc::new(Self::new(progress, place, ask, None))
+    }
+
+    /// Of a runner in another process, if at all: the state directory's lock tells. `progress` has folded nothing.
+    pub fn elsewhere(progress: Progress, place: StateDir, follower: Follower, ask: Ask) -> Arc<Self> {
+        Arc::new(Self::new(progress, place, ask, Some(Mutex::new(follower))))
+    }
+
+    fn new(progress: Progress, place: StateDir, ask: Ask, follower: Option<Mutex<Follower>>) -> Self {
+        Self {
+            progress: Mutex::new(progress),
+            place,
+            ask,
+            sum: Mutex::default(),
+            not_shown: AtomicU64::new(0),
+            facts: Mutex::default(),
+            sample: Mutex::default(),
+            follower,
+        }
     }
 
     /// More records.
     pub fn fold(&self, entries: &[Entry]) {
-        let mut progress = self.lock();
+        let mut progress = lock(&self.progress);
         for entry in entries {
             progress.fold(entry);
         }
     }
 
-    /// Looks at the progress. Whoever looks long stops the build.
+    /// Looks at the progress. Whoever looks long stops those who fold.
     pub fn with<T>(&self, look: impl FnOnce(&mut Progress) -> T) -> T {
-        look(&mut self.lock())
+        look(&mut lock(&self.progress))
     }
 
     /// The run at `now`, nanoseconds since 1970, with an estimate that is as fresh as it may be.
     pub fn snapshot(&self, now: i64) -> Snapshot {
-        let alive = self.alive();
-        let forecast = self.lock().take_forecast(now);
-        if let Some(forecast) = forecast {
-            let view = forecast.compute();
-            self.lock().keep(view);
+        let mut collected = Vec::new();
+        if let Some(follower) = &self.follower {
+            let began = Instant::now();
+            let worked = self.follow(&mut lock(follower));
+            collected.push(Collected { name: "ledger", took: began.elapsed(), worked });
         }
-        let ledger = match &self.runner {
-            Runner::Here(health) => Some(LedgerView::of(health, now)),
-            Runner::Elsewhere => None,
-        };
-        Snapshot { ledger, ..self.lock().snapshot(now, alive) }
+        let alive = self.alive();
+        let mut took = Duration::ZERO;
+        let forecast = lock(&self.progress).take_forecast(now);
+        if let Some(forecast) = forecast {
+            let began = Instant::now();
+            let view = forecast.compute();
+            took = began.elapsed();
+            lock(&self.progress).keep(view);
+        }
+        collected.push(Collected { name: "forecast", took, worked: true });
+        let mut snapshot = lock(&self.progress).snapshot(now, alive);
+        let began = Instant::now();
+        let runner = alive.then(|| fresh(&self.facts, || (self.ask)(&snapshot.running))).flatten();
+        let mut sum = lock(&self.sum);
+        if let Some(facts) = &runner {
+            sum.hear(facts);
+            snapshot.slots = facts.jobs;
+            lock(&self.progress).limit(facts.jobs, facts.fetches);
+        }
+        collected.push(Collected {
+            name: "runner",
+            took: began.elapsed(),
+            worked: runner.is_some() || !alive,
+        });
+        let mut totals = sum.total();
+        totals.notification_failures[1] += self.not_shown.load(Ordering::Relaxed);
+        let permissions = sum.permissions();
+        Snapshot { runner, totals, permissions, collected, ..snapshot }
+    }
+
+    /// Folds what has come into the ledger. False: it could not be read; what was seen before stays.
+    fn follow(&self, follower: &mut Follower) -> bool {
+        loop {
+            let (plan, limits, foreign) = self.with(|progress| {
+                let foreign = progress.is_foreign().then(|| progress.state().digest().into());
+                (Arc::clone(progress.plan()), progress.limits(), foreign)
+            });
+            match follower.follow(&plan, limits, foreign) {
+                Some(Followed::More(entries)) if entries.is_empty() => return true,
+                // They may be of a run of another definition.
+                Some(Followed::More(entries)) => self.fold(&entries),
+                Some(Followed::Anew(progress)) => *lock(&self.progress) = *progress,
+                None => return false,
+            }
+        }
+    }
+
+    /// Somebody wanted to see the metrics, and could not.
+    pub fn not_shown(&self) {
+        self.not_shown.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the runner says of itself.
+    pub fn facts(&self) -> Option<RunnerFacts> {
+        let running = self.with(|progress| progress.running_now());
+        (self.ask)(&running)
     }
 
     /// Live facts about the host.
     pub fn sample(&self) -> Sample {
-        Sample::take(&self.place)
+        fresh(&self.sample, || Sample::take(&self.place))
     }
 
     /// Whether a runner is there.
     pub fn alive(&self) -> bool {
-        match &self.runner {
-            Runner::Here(_) => true,
-            Runner::Elsewhere => RunnerLock::is_held(&self.place.lock()),
-        }
+        self.follower.is_none() || RunnerLock::is_held(&self.place.lock())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        // Whoever panicked did so while folding; what is there is at worst one record short.
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+/// What was found out a moment ago, or is now. Others wait meanwhile, and then need not.
+fn fresh<T: Clone>(memo: &Memo<T>, find: impl FnOnce() -> T) -> T {
+    let mut memo = lock(memo);
+    if let Some((_, found)) = memo.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
+        return found.clone();
     }
+    let found = find();
+    *memo = Some((Instant::now(), found.clone()));
+    found
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked did so while folding; what is there is at worst one record short.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Now, nanoseconds since 1970.

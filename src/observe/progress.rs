@@ -166,6 +166,16 @@ impl Progress {
         &self.plan
     }
 
+    /// What the host allows, as far as estimates are concerned.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// So many tasks and fetches may run at once.
+    pub fn limit(&mut self, jobs: u32, fetches: u32) {
+        self.limits = Limits { jobs, fetches, ..self.limits };
+    }
+
     /// The state of the run, as the plan at hand sees it.
     pub fn state(&self) -> &State {
         &self.state

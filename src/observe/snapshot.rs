@@ -9,10 +9,10 @@ use crate::config::document::{GateReason, NotificationChannel, ProgressTracking}
 use crate::engine::gate::Gate;
 use crate::engine::message::{PhaseOutcome, Time};
 use crate::engine::state::{Counts, PackageState, PhaseState, RunState, TaskState};
-use crate::ledger::writer::Health;
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::counters::Counters;
+use super::facts::{RunnerFacts, Totals};
 use super::failures::FailedPackage;
 use super::forecast::Estimate;
 use super::human;
@@ -56,26 +56,25 @@ pub struct Snapshot {
     pub channels: Vec<NotificationChannel>,
     /// What a status update says.
     pub tracking: ProgressTracking,
-    /// How the ledger fares, where its writer is in this process.
-    pub ledger: Option<LedgerView>,
+    /// What the runner says of itself, if it is there and answers.
+    pub runner: Option<RunnerFacts>,
+    /// What this and earlier runners of whoever looks have counted themselves.
+    pub totals: Totals,
+    /// Which permissions the runner has, or the last one had; `None`: none has told.
+    pub permissions: Option<[bool; 5]>,
+    /// How long the parts of this took.
+    pub collected: Vec<Collected>,
 }
 
-/// How the ledger fares that is being written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerView {
-    /// Failed tries to write or sync.
-    pub failures: u64,
-    /// Everything recorded until then is on disk, nanoseconds since 1970.
-    pub durable: i64,
-    /// Why nothing can be recorded, and so nothing is started.
-    pub blocked: Option<String>,
-}
-
-impl LedgerView {
-    /// At `now`, nanoseconds since 1970.
-    pub fn of(health: &Health, now: i64) -> Self {
-        Self { failures: health.failures(), durable: health.durable(now), blocked: health.blocked() }
-    }
+/// How long it took to find something out, and whether it could be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collected {
+    /// What.
+    pub name: &'static str,
+    /// How long.
+    pub took: Duration,
+    /// Whether.
+    pub worked: bool,
 }
 
 /// The current run, or the last.
@@ -171,6 +170,8 @@ pub struct GateView {
 /// A running task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningTask {
+    /// Which; `None` if the plan at hand does not have it.
+    pub id: Option<TaskId>,
     /// Its phase.
     pub phase: Arc<str>,
     /// Its package.
@@ -192,12 +193,10 @@ impl Progress {
     pub fn snapshot(&self, now: i64, alive: bool) -> Snapshot {
         // Where no runner is, time stands still at its last record.
         let clock = if alive { now } else { self.last.wall };
-        let moving = is_moving(self.state.run, alive);
+        let moving = self.state.has_tasks(alive);
         let running = self.running_tasks(moving);
-        let elapsed: Vec<(TaskId, Duration)> = running
-            .iter()
-            .filter_map(|task| Some((self.task_id(task)?, human::between(task.since, clock))))
-            .collect();
+        let elapsed: Vec<(TaskId, Duration)> =
+            running.iter().filter_map(|task| Some((task.id?, human::between(task.since, clock)))).collect();
         let ratio = self.outlook.ratio(&elapsed).unwrap_or(0.0);
         let slots_in_use = running.iter().filter(|task| self.takes_slot(task)).count();
         let first_phase = || self.plan.phases.first().map_or_else(|| "".into(), |p| Arc::clone(&p.key));
@@ -248,7 +247,10 @@ impl Progress {
             slots_in_use: u32::try_from(slots_in_use).unwrap_or(u32::MAX),
             channels: manual.notification_channels.clone(),
             tracking: self.plan.document.progress_tracking.clone(),
-            ledger: None,
+            runner: None,
+            totals: Totals::default(),
+            permissions: None,
+            collected: Vec::new(),
         }
     }
 
@@ -269,12 +271,18 @@ impl Progress {
         self.state.gates.iter().map(view).collect()
     }
 
+    /// Tasks that run, if a runner is there.
+    pub(super) fn running_now(&self) -> Vec<RunningTask> {
+        self.running_tasks(self.state.has_tasks(true))
+    }
+
     fn running_tasks(&self, moving: bool) -> Vec<RunningTask> {
         let mut running: Vec<RunningTask> = self
             .open
             .iter()
             .filter(|_| moving)
             .map(|((package, task), open)| RunningTask {
+                id: self.plan.find(package).and_then(|id| self.plan.task(id, *task)),
                 phase: Arc::clone(&open.phase),
                 package: Arc::clone(package),
                 task: *task,
@@ -285,15 +293,10 @@ impl Progress {
             })
             .collect();
         for task in &mut running {
-            let id = self.task_id(task);
-            task.expected = self.outlook.expectations().zip(id).and_then(|(all, id)| all.time(id));
+            task.expected = self.outlook.expectations().zip(task.id).and_then(|(all, id)| all.time(id));
         }
         running.sort_by_key(|task| task.since); // stable: then by name
         running
-    }
-
-    fn task_id(&self, task: &RunningTask) -> Option<TaskId> {
-        self.plan.task(self.plan.find(&task.package)?, task.task)
     }
 
     /// Fetches and what writes the sysroot do not compete for job slots.
@@ -327,11 +330,6 @@ impl Progress {
     }
 }
 
-/// Whether a run goes on: its records say so, and a runner is there.
-pub fn is_moving(run: RunState, alive: bool) -> bool {
-    alive && run == RunState::Running
-}
-
 /// What was running when the run stopped waits to be run again.
 fn at_rest(mut counts: Counts) -> Counts {
     let packages = &mut counts.packages;
@@ -357,7 +355,7 @@ impl Snapshot {
         if let Some(ended) = self.run.ended {
             return Some((ended, ended));
         }
-        let moving = is_moving(self.run.state, self.alive);
+        let moving = self.alive && self.run.state == RunState::Running;
         let remaining = self.run.remaining.filter(|_| moving)?;
         let at = |span: Duration| self.now.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
         Some((at(remaining.p50), at(remaining.p90)))
@@ -365,7 +363,7 @@ impl Snapshot {
 
     /// Why nothing can be recorded, and so nothing is started.
     pub fn blocked(&self) -> Option<&str> {
-        self.ledger.as_ref()?.blocked.as_deref().filter(|_| self.run.state == RunState::Running)
+        self.runner.as_ref()?.blocked.as_deref().filter(|_| self.run.state == RunState::Running)
     }
 
     /// The state of the run in one word; a run that should go on, but has no runner or no ledger that can be written, is

@@ -7,6 +7,7 @@
 //! expected end, `high` also attempts and resources.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::{DetailLevel, ProgressMetric};
@@ -19,6 +20,7 @@ use super::snapshot::{PHASE_STATES, RunningTask, Snapshot, phase_state_index};
 /// One update: fields in the order in which they are shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Update {
+    build_id: Arc<str>,
     fields: Vec<(&'static str, String)>,
 }
 
@@ -59,7 +61,7 @@ impl Schedule {
 impl Update {
     /// Of a run, with the fields and the level that its definition asks for.
     pub fn of(snapshot: &Snapshot, sample: &Sample) -> Self {
-        let mut update = Self::default();
+        let mut update = Self { build_id: Arc::clone(&snapshot.run.build_id), fields: Vec::new() };
         for metric in &snapshot.tracking.metrics {
             update.metric(*metric, snapshot);
         }
@@ -84,6 +86,7 @@ impl Update {
         tracing::info!(
             target: "kiln::status",
             MESSAGE_ID = super::events::STATUS_UPDATE,
+            BUILD_ID = Some(&*self.build_id).filter(|id| !id.is_empty()),
             packages_completed = self.get("packages_completed"),
             current_phase = self.get("current_phase"),
             estimated_remaining = self.get("estimated_remaining"),

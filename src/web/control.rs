@@ -1,10 +1,11 @@
 //! The control socket: what changes a run that is alive.
 //!
 //! Owns: where the socket is, the Command System document over it, who may speak (whoever the socket's mode lets in; the
-//! kernel says who that is, and it is recorded). Does not know: what an answer means (`engine::gate`).
+//! kernel says who that is, and it is recorded). Does not know: what a command does (`engine::command`).
 //!
-//! `POST /api/v1/command` takes the framework's document, with `gate_id`, `jobs` and `note` added; the same document comes
-//! back with the outcome, a refused one with `"status": "REJECTED"` and an `error` (400: not understood, 409: not now).
+//! `POST /api/v1/command` takes the framework's document (`command`), with `gate_id`, `jobs` and `note` added; the same document
+//! comes back with the outcome, a refused one with `"status": "REJECTED"` and an `error` (400: not understood, 409: not now).
+//! `GET /api/v1/runner` says what is in no record (`observe::facts`).
 
 use std::fs;
 use std::io;
@@ -18,65 +19,33 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use serde::{Deserialize, Serialize};
-use tokio::net::unix::UCred;
 
-use crate::engine::gate::{self, Refusal};
-use crate::engine::message::{ANSWERS, Answer as Word};
+use crate::engine::state::RunState;
 use crate::ledger::place::{SCRATCH, StateDir};
 use crate::observe::Observer;
-use crate::observe::observer::now;
-use crate::observe::status::BuildStatus;
 
+use super::command::{Command, Operation, Rejection};
 use super::routes::{Answer, in_time, respond};
-use super::server::{Answers, Server};
+use super::server::{Answers, Peer, Server};
 use super::{Bounds, Thread, WebError};
 
 /// Path of the one thing that can be asked for.
 pub const COMMAND: &str = "/api/v1/command";
-/// The framework's name of what is spoken to.
-pub const COMPONENT: &str = "BUILD_PROCESS";
-/// What a refused command comes back with.
-const REJECTED: &str = "REJECTED";
+/// Path of what the runner says of itself (`observe::facts`), for the sidecar.
+pub const RUNNER: &str = "/api/v1/runner";
+/// Header with which a sidecar says for whom it speaks.
+pub(super) const BY: &str = "x-kiln-by";
 
 /// Bytes of a command.
 const COMMAND_BYTES_MOST: usize = 64 * 1024;
 /// A longer path is none that a socket can have, its last zero included.
 const PATH_BYTES_MOST: usize = 107;
 
-/// The framework's Command System document.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Command {
-    /// Always `BUILD_PROCESS`.
-    pub component: String,
-    /// `retry`, `skip`, `abort` or `status`.
-    pub operation: String,
-    /// The phase that the gate is in.
-    #[serde(default)]
-    pub phase: String,
-    /// Of the run.
-    #[serde(default)]
-    pub status: String,
-    /// Part of the wanted work that is done.
-    #[serde(default)]
-    pub progress: f64,
-    /// Ours: which gate; where there is one only it may be left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate_id: Option<String>,
-    /// Ours: with how many jobs it is tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jobs: Option<u32>,
-    /// Ours: why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    /// Ours: why it was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
+/// Does what a command asks for, which is not `status`, on behalf of somebody; the number of the gate that was answered.
+pub type Act = Box<dyn Fn(&Command, Operation, &str) -> Result<Option<u32>, Rejection> + Send + Sync>;
 
-/// Takes an answer to the run, and says what became of it; `None`: the run is over.
-pub type Answering = Box<dyn Fn(gate::Request) -> Option<Result<u32, Refusal>> + Send + Sync>;
+/// The gate that was answered, and its phase.
+type Gate = Option<(u32, Arc<str>)>;
 
 /// A control socket that is served.
 #[derive(Debug)]
@@ -91,60 +60,88 @@ pub struct Control {
 
 struct Routes {
     observer: Arc<Observer>,
-    answering: Answering,
+    act: Act,
     limits: Bounds,
 }
 
-/// Where the control socket of a state directory may be, the best place first: where its runner says that it is, the
-/// system's or the user's directory for such things, else the state directory itself, if its path is short enough.
-pub fn places(state: &StateDir) -> Vec<PathBuf> {
-    let told = fs::read_link(state.control()).ok();
-    told.into_iter().chain(own_places(state)).collect()
+/// Whose control socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The runner's.
+    Runner,
+    /// The sidecar's, which passes on what it is told to the runner, and does what can be done without one.
+    Sidecar,
 }
 
-/// Where a runner may make it. A copied state directory has the id of its original, but not its lock.
-fn own_places(state: &StateDir) -> Vec<PathBuf> {
+impl Side {
+    /// The socket where there is no better place for it, else a link to it.
+    fn link(self, state: &StateDir) -> PathBuf {
+        match self {
+            Self::Runner => state.control(),
+            Self::Sidecar => state.sidecar_control(),
+        }
+    }
+
+    /// Who holds this may make the socket.
+    fn lock(self, state: &StateDir) -> PathBuf {
+        match self {
+            Self::Runner => state.lock(),
+            Self::Sidecar => state.sidecar_lock(),
+        }
+    }
+}
+
+/// Where the control socket of a state directory may be, the best place first: where its owner says that it is, the
+/// system's or the user's directory for such things, else the state directory itself, if its path is short enough.
+pub fn places(state: &StateDir, side: Side) -> Vec<PathBuf> {
+    let told = fs::read_link(side.link(state)).ok();
+    told.into_iter().chain(own_places(state, side)).collect()
+}
+
+/// Where its owner may make it. A copied state directory has the id of its original, but not its lock.
+fn own_places(state: &StateDir, side: Side) -> Vec<PathBuf> {
     let id = fs::read_to_string(state.id()).unwrap_or_default();
-    let lock = fs::metadata(state.lock()).map_or(0, |meta| meta.ino() ^ meta.dev().rotate_left(32));
+    let lock = fs::metadata(side.lock(state)).map_or(0, |meta| meta.ino() ^ meta.dev().rotate_left(32));
     let name = format!("{}-{lock:x}.sock", id.trim());
     let system = Some(PathBuf::from("/run/kiln"));
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("kiln"));
-    let places = system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([state.control()]);
+    let places = system.into_iter().chain(user).map(|dir| dir.join(&name)).chain([side.link(state)]);
     places.filter(|path| path.is_absolute() && path.as_os_str().len() <= PATH_BYTES_MOST).collect()
 }
 
-/// Serves the control socket of a run at the best place that can be had. The runner's lock must be held: what is there
-/// already is of a runner that is gone.
-pub fn serve(state: &StateDir, observer: Arc<Observer>, answering: Answering) -> Result<Control, WebError> {
+/// Serves a control socket at the best place that can be had. The lock must be held: what is there already is of somebody who is
+/// gone.
+pub fn serve(state: &StateDir, side: Side, observer: Arc<Observer>, act: Act) -> Result<Control, WebError> {
     let mut failed = None;
-    // It may be where a dead runner's was, or say where.
-    let _ = fs::remove_file(state.control());
-    for path in own_places(state) {
+    let link = side.link(state);
+    // It may be where a dead one's was, or say where.
+    let _ = fs::remove_file(&link);
+    for path in own_places(state, side) {
         match bind(&path) {
             Ok(listener) => {
-                if path != state.control() {
+                if path != link {
                     // Whoever is of another user, or has another environment, finds it there.
-                    let _ = std::os::unix::fs::symlink(&path, state.control());
+                    let _ = std::os::unix::fs::symlink(&path, &link);
                 }
                 // Whoever says nothing is not waited for: somebody may want to answer.
                 let bounds = Bounds { read: Duration::from_secs(5), ..Bounds::default() };
-                let routes = Arc::new(Routes { observer, answering, limits: bounds });
+                let routes = Arc::new(Routes { observer, act, limits: bounds });
                 let server: Server<tokio::net::UnixListener, Routes> =
                     Server::new(listener, routes, bounds).map_err(WebError::Start)?;
                 let thread = Thread::start("control", |stopped| server.run(stopped))?;
                 let ino = fs::symlink_metadata(&path).map_or(0, |meta| meta.ino());
-                return Ok(Control { path, ino, link: state.control(), _thread: thread });
+                return Ok(Control { path, ino, link, _thread: thread });
             }
             Err(source) => failed = failed.or(Some(WebError::Control { path, source })),
         }
     }
-    Err(failed.unwrap_or_else(|| nowhere(state)))
+    Err(failed.unwrap_or_else(|| nowhere(link)))
 }
 
 /// Tries whether a runner could make its control socket somewhere, and leaves nothing behind.
 pub fn attempt(state: &StateDir) -> Result<(), WebError> {
     let mut refused = None;
-    for path in own_places(state) {
+    for path in own_places(state, Side::Runner) {
         let directory = if path == state.control() { state.nearest() } else { path.parent() };
         match attempt_in(directory.unwrap_or(&path)) {
             Ok(()) => return Ok(()),
@@ -152,7 +149,7 @@ pub fn attempt(state: &StateDir) -> Result<(), WebError> {
             Err(source) => refused = refused.or(Some(WebError::Control { path, source })),
         }
     }
-    Err(refused.unwrap_or_else(|| nowhere(state)))
+    Err(refused.unwrap_or_else(|| nowhere(state.control())))
 }
 
 /// A directory that is missing is tried as one with another name: a runner may be making it at this moment.
@@ -169,8 +166,8 @@ fn attempt_in(directory: &Path) -> io::Result<()> {
 }
 
 /// No path is short enough.
-fn nowhere(state: &StateDir) -> WebError {
-    WebError::Control { path: state.control(), source: io::Error::from(io::ErrorKind::InvalidFilename) }
+fn nowhere(path: PathBuf) -> WebError {
+    WebError::Control { path, source: io::Error::from(io::ErrorKind::InvalidFilename) }
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -200,11 +197,11 @@ impl Drop for Control {
 }
 
 impl Answers for Routes {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        peer: Option<UCred>,
-    ) -> Response<Full<Bytes>> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+        if request.uri().path() == RUNNER && request.method() == Method::GET {
+            let limit = self.limits.answer;
+            return respond(in_time(limit, move || self.runner()).await);
+        }
         if request.uri().path() != COMMAND {
             return respond(Answer::text(StatusCode::NOT_FOUND, "not found\n"));
         }
@@ -213,92 +210,81 @@ impl Answers for Routes {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             return response;
         }
+        let by = request.headers().get(BY).and_then(|by| by.to_str().ok()).map(str::to_owned);
         let body = Limited::new(request.into_body(), COMMAND_BYTES_MOST).collect();
         let body = match tokio::time::timeout(self.limits.read, body).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => return respond(refused(Command::default(), &error.to_string())),
+            Ok(Err(error)) => {
+                return respond(rejected(Command::default(), &Rejection::Wrong(error.to_string())));
+            }
             Err(_) => return respond(Answer::text(StatusCode::REQUEST_TIMEOUT, "took too long\n")),
         };
         let limit = self.limits.answer;
-        respond(in_time(limit, move || self.command(&body, peer)).await)
+        respond(in_time(limit, move || self.command(&body, by.as_deref(), peer)).await)
     }
 }
 
-fn rejected(status: StatusCode, command: Command, error: &str) -> Answer {
-    let command = Command { status: REJECTED.into(), error: Some(error.to_owned()), ..command };
+fn rejected(command: Command, rejection: &Rejection) -> Answer {
+    let (status, command) = command.rejected(rejection);
     Answer::json(status, &command)
 }
 
-/// It is not understood.
-fn refused(command: Command, error: &str) -> Answer {
-    rejected(StatusCode::BAD_REQUEST, command, error)
-}
-
-/// Not now.
-fn conflict(command: Command, error: &str) -> Answer {
-    rejected(StatusCode::CONFLICT, command, error)
-}
-
 impl Routes {
-    fn command(&self, body: &[u8], peer: Option<UCred>) -> Answer {
-        let command: Command = match serde_json::from_slice(body) {
-            Ok(command) => command,
-            Err(error) => {
-                return refused(Command::default(), &format!("no Command System document: {error}"));
-            }
-        };
-        if command.component != COMPONENT {
-            let error = format!("component `{}` is not here: this is {COMPONENT}", command.component);
-            return refused(command, &error);
-        }
-        if command.operation == "status" {
-            return self.status(command);
-        }
-        let Some(answer) = ANSWERS.into_iter().find(|answer| answer.name() == command.operation) else {
-            let error = format!("operation `{}` is none of retry, skip, abort, status", command.operation);
-            return refused(command, &error);
-        };
-        if command.jobs == Some(0) || command.jobs.is_some() && answer != Word::Retry {
-            return refused(command, "`jobs` is at least 1, and goes with `retry`");
-        }
-        // Where that is none, the run itself says so.
-        let meant = self.observer.with(|progress| {
-            let state = progress.state();
-            let number = state.gate(command.gate_id.as_deref()).ok()?;
-            Some((number, Arc::clone(&state.gates.get(&number)?.phase)))
-        });
-        if let Some((number, phase)) =
-            meant.as_ref().filter(|(_, phase)| !command.phase.is_empty() && **phase != *command.phase)
-        {
-            let error = format!("gate {number} is of phase `{phase}`");
-            return conflict(command, &error);
-        }
-        let request = gate::Request {
-            gate: command.gate_id.clone(),
-            answer,
-            jobs: command.jobs,
-            by: peer.map_or_else(|| "somebody".to_owned(), |peer| name(peer.uid())),
-            note: command.note.clone().unwrap_or_default(),
-        };
-        match (self.answering)(request).unwrap_or(Err(Refusal::Ending)) {
-            Ok(number) => {
-                let status = if answer == Word::Abort { "ERROR" } else { "RUNNING" }.to_owned();
-                let phase = meant.map_or_else(String::new, |(_, phase)| phase.to_string());
-                let progress = self.observer.snapshot(now()).run.ratio;
-                let gate_id = Some(number.to_string());
-                Answer::json(StatusCode::OK, &Command { phase, status, progress, gate_id, ..command })
-            }
-            Err(refusal) => conflict(command, &refusal.to_string()),
+    fn runner(&self) -> Answer {
+        match self.observer.facts() {
+            Some(facts) => Answer::json(StatusCode::OK, &facts),
+            None => Answer::text(StatusCode::NOT_FOUND, "there is no runner\n"),
         }
     }
 
-    fn status(&self, command: Command) -> Answer {
-        let snapshot = self.observer.snapshot(now());
-        let Some(status) = BuildStatus::of(&snapshot) else {
-            return conflict(command, "there has been no run yet");
+    fn command(&self, body: &[u8], by: Option<&str>, peer: Peer) -> Answer {
+        let command = match Command::read(body) {
+            Ok(command) => command,
+            Err(rejection) => return rejected(Command::default(), &rejection),
         };
-        let (phase, status) = (status.phase, status.status.name().to_owned());
-        Answer::json(StatusCode::OK, &Command { phase, status, progress: snapshot.run.ratio, ..command })
+        match self.perform(&command, by, peer) {
+            Ok((operation, gate)) => {
+                Answer::json(StatusCode::OK, &command.done(operation, &self.observer, gate))
+            }
+            Err(rejection) => rejected(command, &rejection),
+        }
+    }
+
+    fn perform(
+        &self,
+        command: &Command,
+        by: Option<&str>,
+        peer: Peer,
+    ) -> Result<(Operation, Gate), Rejection> {
+        let operation = command.operation()?;
+        if operation == Operation::Status {
+            let idle = self.observer.with(|progress| progress.state().run == RunState::Idle);
+            let none = || Rejection::NotNow("there has been no run yet".to_owned());
+            return if idle { Err(none()) } else { Ok((operation, None)) };
+        }
+        // Where that is none, the run itself says so.
+        let meant = match operation {
+            Operation::Answer(_) => self.observer.with(|progress| command.gate(progress))?,
+            Operation::BuildPhase
+            | Operation::Pause
+            | Operation::Resume
+            | Operation::Stop
+            | Operation::Checkpoint
+            | Operation::Status => None,
+        };
+        let answered = (self.act)(command, operation, &speaker(by, peer))?;
+        Ok((operation, answered.map(|number| (number, meant.map_or_else(|| "".into(), |(_, phase)| phase)))))
+    }
+}
+
+/// Who speaks: the kernel knows; or, for a sidecar that passes on what it was told, what that says.
+fn speaker(by: Option<&str>, peer: Peer) -> String {
+    match peer {
+        Peer::Local(peer) => {
+            let trusted = peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw();
+            by.filter(|_| trusted).map_or_else(|| name(peer.uid()), str::to_owned)
+        }
+        Peer::Remote(address) => format!("somebody at {address}"),
     }
 }
 

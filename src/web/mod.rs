@@ -11,9 +11,14 @@
 //! | `/-/ready` | 200 if a snapshot can be taken in time |
 //! | `/api/v1/status` | the Build Status document; 404 before the first run |
 //! | `/api/v1/monitoring` | the Monitoring Integration document |
+//! | `POST /api/v1/alerts` | takes what Alertmanager's webhook sends, from this host only, into the journal |
 //!
-//! All of it is read-only. What changes a run goes through the control socket (`control`).
+//! All else is read-only. What changes a run goes through the control socket (`control`).
 
+pub mod alertmanager;
+mod alerts;
+pub mod client;
+pub mod command;
 pub mod control;
 mod page;
 mod patient;
@@ -34,6 +39,8 @@ use tokio::sync::oneshot;
 
 use crate::observe::Observer;
 use crate::observe::metrics::BuildInfo;
+
+use alerts::Alerts;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +132,8 @@ impl Bound {
             observer: Arc::clone(&observer),
             build,
             scrapes: Arc::clone(&scrapes),
-            limit: bounds.answer,
+            alerts: Alerts::default(),
+            bounds,
         };
         type Server = server::Server<tokio::net::TcpListener, routes::Routes>;
         let server = Server::new(self.listener, Arc::new(routes), bounds).map_err(WebError::Start)?;

@@ -4,24 +4,24 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use tokio::net::unix::UCred;
 
 use crate::observe::metrics::{self, BuildInfo};
 use crate::observe::observer::now;
 use crate::observe::status::{BuildStatus, Monitoring};
 use crate::observe::{Observer, Snapshot};
 
-use super::server::Answers;
-use super::{Scrapes, page};
+use super::alerts::{self, Alerts, Refused};
+use super::server::{Answers, Peer};
+use super::{Bounds, Scrapes, page};
 
 /// Answers below this many bytes are not worth compressing.
 const COMPRESS_FROM: usize = 1024;
@@ -32,8 +32,8 @@ pub(super) struct Routes {
     pub(super) observer: Arc<Observer>,
     pub(super) build: BuildInfo,
     pub(super) scrapes: Arc<Scrapes>,
-    /// From a request to its answer.
-    pub(super) limit: Duration,
+    pub(super) alerts: Alerts,
+    pub(super) bounds: Bounds,
 }
 
 /// A path that exists.
@@ -45,6 +45,7 @@ enum Route {
     Ready,
     Status,
     Monitoring,
+    Alerts,
 }
 
 /// An answer before it is on the wire.
@@ -64,32 +65,47 @@ impl Route {
             "/-/ready" => Some(Self::Ready),
             "/api/v1/status" => Some(Self::Status),
             "/api/v1/monitoring" => Some(Self::Monitoring),
+            "/api/v1/alerts" => Some(Self::Alerts),
             _ => None,
         }
     }
 }
 
 impl Answers for Routes {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Option<UCred>) -> Response<Full<Bytes>> {
-        let limit = self.limit;
-        answer(self, request, limit).await
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+        answer(self, request, peer).await
     }
 }
 
-async fn answer(routes: Arc<Routes>, request: Request<Incoming>, limit: Duration) -> Response<Full<Bytes>> {
+async fn answer(routes: Arc<Routes>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
     let Some(route) = Route::of(request.uri().path()) else {
         return respond(Answer::text(StatusCode::NOT_FOUND, "not found\n"));
     };
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    let (allowed, allow): (&[Method], _) = match route {
+        Route::Alerts => (&[Method::POST], "POST"),
+        Route::Page | Route::Metrics | Route::Healthy | Route::Ready | Route::Status | Route::Monitoring => {
+            (&[Method::GET, Method::HEAD], "GET, HEAD")
+        }
+    };
+    if !allowed.contains(request.method()) {
         let mut response = respond(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"));
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
         return response;
+    }
+    if route == Route::Alerts {
+        return respond(routes.alerts(request, peer).await);
     }
     if route == Route::Healthy {
         return respond(Answer::text(StatusCode::OK, "healthy\n"));
     }
     let gzip = route == Route::Metrics && takes_gzip(request.headers());
-    respond(in_time(limit, move || routes.make(route, gzip)).await)
+    let limit = routes.bounds.answer;
+    let observer = Arc::clone(&routes.observer);
+    let answer = in_time(limit, move || routes.make(route, gzip)).await;
+    if route == Route::Metrics && !answer.status.is_success() {
+        observer.not_shown();
+    }
+    respond(answer)
 }
 
 /// What is made beside the thread that serves, unless it takes too long.
@@ -97,7 +113,8 @@ pub(super) async fn in_time(limit: Duration, make: impl FnOnce() -> Answer + Sen
     match tokio::time::timeout(limit, tokio::task::spawn_blocking(make)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
-            tracing::error!("cannot answer a request: {error}");
+            // A panic, which has been told as what it is.
+            tracing::warn!("cannot answer a request: {error}");
             Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot answer\n")
         }
         Err(_) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "took too long\n"),
@@ -120,6 +137,31 @@ impl Routes {
                 ),
             },
             Route::Monitoring => Answer::json(StatusCode::OK, &Monitoring::of(&snapshot)),
+            Route::Alerts => Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
+        }
+    }
+
+    /// Whoever is elsewhere is none of ours: it would write into the journal.
+    async fn alerts(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        if let Peer::Remote(address) = peer
+            && !address.ip().to_canonical().is_loopback()
+        {
+            return Answer::text(StatusCode::FORBIDDEN, "alerts are taken from this host only\n");
+        }
+        let body = Limited::new(request.into_body(), alerts::BYTES_MOST).collect();
+        let body = match tokio::time::timeout(self.bounds.read, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "at most 64 KiB\n"),
+            Err(_) => return Answer::text(StatusCode::REQUEST_TIMEOUT, "took too long\n"),
+        };
+        match self.alerts.take(&body, Instant::now()) {
+            Ok(_) => Answer::text(StatusCode::OK, "ok\n"),
+            Err(refused @ Refused::Wrong(_)) => {
+                Answer::text(StatusCode::BAD_REQUEST, &format!("{refused}\n"))
+            }
+            Err(refused @ Refused::TooMany) => {
+                Answer::text(StatusCode::TOO_MANY_REQUESTS, &format!("{refused}\n"))
+            }
         }
     }
 

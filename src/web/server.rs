@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,15 @@ use super::patient::Patient;
 /// How long a server that ends waits for answers under way.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// Who a client is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Peer {
+    /// A process of this host, which the kernel knows.
+    Local(UCred),
+    /// Whoever is at this address.
+    Remote(SocketAddr),
+}
+
 /// Where clients come in.
 pub(super) trait Door: Sized + Send + 'static {
     /// Before there is a runtime.
@@ -35,8 +45,8 @@ pub(super) trait Door: Sized + Send + 'static {
 
     fn open(socket: Self::Socket) -> io::Result<Self>;
 
-    /// The next client, and who that is, where the kernel tells.
-    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<UCred>)>> + Send;
+    /// The next client, and who that is.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 impl Door for tokio::net::TcpListener {
@@ -47,8 +57,9 @@ impl Door for tokio::net::TcpListener {
         Self::from_std(socket)
     }
 
-    async fn next(&self) -> io::Result<(Self::Stream, Option<UCred>)> {
-        Ok((self.accept().await?.0, None))
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
+        let (stream, address) = self.accept().await?;
+        Ok((stream, Peer::Remote(address)))
     }
 }
 
@@ -60,10 +71,10 @@ impl Door for tokio::net::UnixListener {
         Self::from_std(socket)
     }
 
-    async fn next(&self) -> io::Result<(Self::Stream, Option<UCred>)> {
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
         let (stream, _) = self.accept().await?;
         let peer = stream.peer_cred()?;
-        Ok((stream, Some(peer)))
+        Ok((stream, Peer::Local(peer)))
     }
 }
 
@@ -72,7 +83,7 @@ pub(super) trait Answers: Send + Sync + 'static {
     fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: Option<UCred>,
+        peer: Peer,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
@@ -147,7 +158,7 @@ async fn accept<D: Door, A: Answers>(
 
 fn serve<A: Answers>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Option<UCred>,
+    peer: Peer,
     permit: OwnedSemaphorePermit,
     answers: &Arc<A>,
     bounds: Bounds,

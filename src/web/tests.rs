@@ -6,16 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ledger::place::StateDir;
+use crate::observe::facts::RunnerFacts;
 use crate::observe::metrics::BuildInfo;
 use crate::observe::tests::story::{Play, Story, quick};
-use crate::observe::{Observer, Runner};
+use crate::observe::{Observer, Progress};
 
 use super::{Bounds, ServerHandle, bind};
 
 const WORDS: &str = "phase base\n zlib: build install\n bash: build < zlib";
 
+fn over(progress: Progress) -> Arc<Observer> {
+    let place = StateDir::new(std::env::temp_dir());
+    Observer::here(progress, place, Box::new(|_| Some(RunnerFacts::default())))
+}
+
 fn observer(story: &Story) -> Arc<Observer> {
-    Observer::new(story.progress(), StateDir::new(std::env::temp_dir()), Runner::Here(Arc::default()))
+    over(story.progress())
 }
 
 fn serve_within(story: &Story, bounds: Bounds) -> ServerHandle {
@@ -155,8 +161,7 @@ fn scrapes_of_the_final_state_are_counted_and_no_others() {
 fn scrapes_of_the_run_before_are_none_of_this_ones_end() {
     let mut story = Story::new(WORDS);
     story.run(quick);
-    let observer =
-        Observer::new(story.progress(), StateDir::new(std::env::temp_dir()), Runner::Here(Arc::default()));
+    let observer = observer(&story);
     let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let server = bound.serve(Arc::clone(&observer), BuildInfo::default()).unwrap();
     get(&server, "/metrics");
@@ -173,16 +178,31 @@ fn scrapes_of_the_run_before_are_none_of_this_ones_end() {
 #[test]
 fn what_is_folded_later_is_seen_later() {
     let story = finished();
-    let observer = Observer::new(
-        story.progress_after(2),
-        StateDir::new(std::env::temp_dir()),
-        Runner::Here(Arc::default()),
-    );
+    let observer = over(story.progress_after(2));
     let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let server = bound.serve(Arc::clone(&observer), BuildInfo::default()).unwrap();
     assert!(get(&server, "/metrics").1.contains("kiln_run_state{state=\"running\"} 1\n"));
     observer.fold(&story.entries);
     assert!(get(&server, "/metrics").1.contains("kiln_run_state{state=\"completed\"} 1\n"));
+}
+
+fn post(addr: SocketAddr, body: &str) -> String {
+    let head = format!(
+        "POST /api/v1/alerts HTTP/1.1\r\nHost: kiln\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    String::from_utf8(send(addr, &(head + body))).unwrap().lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn alerts_are_taken_by_post_and_within_bounds() {
+    let server = serve(&finished());
+    let alert = r#"{"alerts": [{"status": "firing", "labels": {"alertname": "A"}, "annotations": {}}]}"#;
+    assert_eq!(post(server.addr(), alert), "HTTP/1.1 200 OK");
+    assert_eq!(post(server.addr(), "{}"), "HTTP/1.1 400 Bad Request");
+    assert_eq!(post(server.addr(), &" ".repeat(70_000)), "HTTP/1.1 413 Payload Too Large");
+    let (head, _) = get(&server, "/api/v1/alerts");
+    assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("allow: POST"), "{head}");
 }
 
 #[test]

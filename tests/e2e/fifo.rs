@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use super::process::Running;
 
 /// After this a test is stuck. Nothing depends on how long anything takes.
-const STUCK: Duration = Duration::from_mins(2);
+pub(crate) const STUCK: Duration = Duration::from_mins(2);
 
 /// Scripts ring it with `echo > PATH`, which never blocks them.
 pub(crate) struct Bell {
@@ -161,6 +161,17 @@ impl Changes {
     /// Blocks until there has been one since the last time.
     pub(crate) fn wait(&self) {
         wait(&[self.0.as_fd()], PollFlags::IN);
+        self.take();
+    }
+
+    /// Blocks until there has been one since the last time, or `other` is readable: whether there has.
+    pub(crate) fn wait_or(&self, other: BorrowedFd<'_>) -> bool {
+        let changed = wait(&[self.0.as_fd(), other], PollFlags::IN) == 0;
+        self.take();
+        changed
+    }
+
+    fn take(&self) {
         while rustix::io::read(&self.0, &mut [0_u8; 4096]).is_ok() {}
     }
 }

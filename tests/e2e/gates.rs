@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use kiln::ledger::place::StateDir;
-use kiln::web::control;
+use kiln::web::control::{self, Side};
 use serde_json::{Value, json};
 
 use super::fifo::{Bell, Gate};
@@ -251,15 +251,21 @@ fn what_is_no_command_is_refused_and_says_why() {
     let (code, error) = refused(r#"{"component": "KITCHEN", "operation": "retry"}"#);
     assert_eq!((code, error.as_str()), (400, "component `KITCHEN` is not here: this is BUILD_PROCESS"));
     let (code, error) = refused(&command(&json!({"operation": "burn"})));
-    assert_eq!((code, error.as_str()), (400, "operation `burn` is none of retry, skip, abort, status"));
+    assert_eq!(
+        (code, error.as_str()),
+        (
+            400,
+            "operation `burn` is none of build_phase, pause, resume, stop, retry, skip, abort, checkpoint, status"
+        )
+    );
     assert_eq!(refused(&command(&json!({"operation": "skip", "jobs": 2}))).0, 400);
     assert_eq!(refused(&command(&json!({"operation": "retry", "colour": "red"}))).0, 400);
     assert_eq!(refused(&" ".repeat(70_000)).0, 400);
     assert_eq!(ask(&space, "GET", "").0, 405);
-    assert_eq!(std::fs::metadata(socket(&space)).unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(std::fs::metadata(socket(&space, Side::Runner)).unwrap().permissions().mode() & 0o777, 0o660);
     go.open();
     kiln.wait().exits(4);
-    assert!(!socket(&space).exists(), "nobody listens there any more");
+    assert!(!socket(&space, Side::Runner).exists(), "nobody listens there any more");
 }
 
 #[test]
@@ -290,20 +296,25 @@ fn why_tells_the_story_of_the_attempts() {
     assert_eq!(why["history"].as_array().unwrap().len(), 2, "{why}");
 }
 
-fn command(more: &Value) -> String {
+pub(crate) fn command(more: &Value) -> String {
     let mut document = json!({"component": "BUILD_PROCESS"});
     document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     document.to_string()
 }
 
-fn socket(space: &Space) -> std::path::PathBuf {
-    let places = control::places(&StateDir::new(space.state()));
+fn socket(space: &Space, side: Side) -> std::path::PathBuf {
+    let places = control::places(&StateDir::new(space.state()), side);
     places.iter().find(|path| path.exists()).unwrap_or(&places[0]).clone()
 }
 
-/// What the control socket answers.
-fn ask(space: &Space, method: &str, body: &str) -> (u16, Value) {
-    let mut stream = UnixStream::connect(socket(space)).unwrap();
+/// What the runner's control socket answers.
+pub(crate) fn ask(space: &Space, method: &str, body: &str) -> (u16, Value) {
+    ask_at(space, Side::Runner, method, body)
+}
+
+/// What a control socket answers.
+pub(crate) fn ask_at(space: &Space, side: Side, method: &str, body: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(socket(space, side)).unwrap();
     let length = body.len();
     let head = format!(
         "{method} {} HTTP/1.1\r\nhost: kiln\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n",

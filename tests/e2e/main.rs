@@ -14,6 +14,8 @@ mod checkpoints;
 #[cfg(test)]
 mod classifying;
 #[cfg(test)]
+mod commanding;
+#[cfg(test)]
 mod confining;
 #[cfg(test)]
 mod doctoring;
@@ -38,6 +40,10 @@ mod http;
 #[cfg(test)]
 mod injecting;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod journald;
+#[cfg(test)]
 mod killing;
 #[cfg(test)]
 mod ledger;
@@ -53,6 +59,8 @@ mod resolving;
 mod restoring;
 #[cfg(test)]
 mod selecting;
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]

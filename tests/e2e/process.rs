@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use super::fifo;
+use super::fifo::{self, Changes};
 
 /// What a kiln left.
 #[derive(Debug)]
@@ -47,6 +47,20 @@ impl Running {
     /// What it has said so far.
     pub(crate) fn said(&self) -> String {
         self.output.each_ref().map(|path| fs::read_to_string(path).unwrap()).concat()
+    }
+
+    /// Blocks until it has said this to standard error, and returns the rest of that line.
+    #[track_caller]
+    pub(crate) fn says(&self, words: &str) -> String {
+        let changes = Changes::of(&self.output[1]);
+        loop {
+            let said = fs::read_to_string(&self.output[1]).unwrap();
+            let line = said.lines().find_map(|line| line.split_once(words));
+            if let Some((_, rest)) = line.filter(|_| said.ends_with('\n')) {
+                return rest.to_owned();
+            }
+            assert!(changes.wait_or(self.end()), "kiln has ended:\n{}", self.said());
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

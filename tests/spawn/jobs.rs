@@ -151,7 +151,7 @@ fn term_reaches_the_whole_group_even_when_it_is_stopped() {
 }
 
 /// Its shell dies of TERM at once; what that runs reads a line from `go` first, and then says that it has.
-const TIDY: &str = "mkfifo go never; sh -c 'exec 9>hold; trap \"read x <go; : >tidied; exit 1\" TERM; echo up >up; while :; do read x \
+const TIDY: &str = "mkfifo go never; exec 8>shell; sh -c 'exec 8>&- 9>hold; trap \"read x <go; : >tidied; exit 1\" TERM; echo up >up; while :; do read x \
                     <never; done'; :";
 
 #[test]
@@ -165,10 +165,11 @@ fn what_a_terminated_shell_runs_may_tidy_up_without_a_namespace_too() {
 }
 
 fn check_tidying(space: &Space) {
-    let (hold, up) = (space.fifo("hold"), space.fifo("up"));
+    let (hold, up, shell) = (space.fifo("hold"), space.fifo("up"), space.fifo("shell"));
     space.start_script(1, TIDY);
     up.wait_for_line();
     space.spawner.kill(1, Signal::Term);
+    shell.wait_until_free();
     space.output_of(space.job(2, &["/bin/true"]));
     assert!(hold.is_held());
     space.answer("go");
@@ -180,10 +181,11 @@ fn check_tidying(space: &Space) {
 #[test]
 fn what_a_terminated_shell_runs_is_killed_when_time_is_up() {
     let space = Space::new();
-    let (hold, up) = (space.fifo("hold"), space.fifo("up"));
+    let (hold, up, shell) = (space.fifo("hold"), space.fifo("up"), space.fifo("shell"));
     space.start_script(1, TIDY);
     up.wait_for_line();
     space.spawner.kill(1, Signal::Term);
+    shell.wait_until_free();
     space.output_of(space.job(2, &["/bin/true"]));
     assert!(hold.is_held());
     space.spawner.kill(1, Signal::Kill);

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::engine::message::{Facts, Record};
+use crate::observe::events::SYSROOT_LEFT;
 use crate::plan::{PackageId, TaskKind};
 
 use super::super::DriverError;
@@ -33,7 +34,17 @@ impl Driver {
                            result: Result<(), MergeError>,
                            record: fn(Arc<str>) -> Record| match result {
             Ok(()) => records.push(record(Arc::clone(package))),
-            Err(error) => tracing::error!(package = &**package, "cannot put the sysroot right: {error}"),
+            Err(error) => {
+                let plan = &self.job.plan;
+                let phase = plan.find(package).map(|id| &*plan.phase(plan.package(id).phase).key);
+                tracing::error!(
+                    MESSAGE_ID = SYSROOT_LEFT,
+                    BUILD_ID = Some(&*self.past.state.build_id).filter(|id| !id.is_empty()),
+                    PHASE = phase,
+                    PACKAGE = &**package,
+                    "{package}: cannot put the sysroot right: {error}"
+                );
+            }
         };
         let removed = |package| Record::PackageRemoved { package };
         for (package, key) in self.past.installed.unfinished() {
@@ -52,7 +63,10 @@ impl Driver {
             settled(package, store.remove(package), removed);
         }
         if power_was_cut && let Err(error) = store.sweep() {
-            tracing::error!("cannot take out of the sysroot what no package owns: {error}");
+            tracing::error!(
+                MESSAGE_ID = SYSROOT_LEFT,
+                "cannot take out of the sysroot what no package owns: {error}"
+            );
         }
         records
     }

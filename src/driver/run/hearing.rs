@@ -4,13 +4,25 @@
 
 use std::sync::Arc;
 
+use crate::engine::command::Command;
 use crate::engine::message::{Event, Outcome, Usage};
 use crate::plan::{TaskId, TaskKind};
 use crate::words::count;
 
 use super::super::spawn::{self, Ended, Exit, Report};
 use super::super::{DriverError, prepare, verdict};
-use super::{Hands, Message, Shift};
+use super::{Hands, Message, Shift, Sign};
+
+/// What shows that an event has had its effect.
+fn sign(event: &Event) -> Sign {
+    if let Event::Answered(answered) = event {
+        Sign::Answered(answered.gate)
+    } else if let Event::Pause(_) | Event::Resume(_) = event {
+        Sign::Held(matches!(event, Event::Pause(_)))
+    } else {
+        Sign::None
+    }
+}
 
 impl Shift<'_> {
     pub(super) fn take(&mut self, message: Message, events: &mut Vec<Event>) -> Result<(), DriverError> {
@@ -29,11 +41,11 @@ impl Shift<'_> {
             Message::Checkpointed { number, result } => {
                 events.push(Event::Checkpointed { number, result });
             }
-            Message::Answer { request, reply } => {
-                let taken = self.engine.take(request);
-                self.replies
-                    .push((reply, taken.as_ref().map(|answered| answered.gate).map_err(Clone::clone)));
-                events.extend(taken.ok().map(Event::Answered));
+            Message::Command { command, reply } => {
+                self.stopping |= command == Command::Stop;
+                let heard = self.engine.hear(command);
+                self.replies.push((reply, heard.as_ref().map(sign).map_err(Clone::clone)));
+                events.extend(heard);
             }
             Message::Done { task, outcome, usage } => {
                 if let Some(done) = self.in_flight.remove(&task) {
@@ -84,11 +96,16 @@ impl Shift<'_> {
         let start = flying.start;
         let package = &self.engine.plan().package(start.package).name;
         if leftovers > 0 {
+            let plan = self.engine.plan();
             tracing::warn!(
-                package = &**package,
-                task = start.kind.name(),
-                "ended {} that it left behind",
-                count(leftovers, "process")
+                BUILD_ID = &*self.scripts.build_id,
+                PHASE = &*plan.phase(plan.package(start.package).phase).key,
+                PACKAGE = &**package,
+                TASK = start.kind.name(),
+                ATTEMPT = start.attempt,
+                "{package}: ended {} that {} left behind",
+                count(leftovers, "process"),
+                start.kind.name()
             );
         }
         let log = self.scripts.state.log(&self.scripts.build_id, package, start.kind, start.attempt);
@@ -117,8 +134,7 @@ impl Shift<'_> {
                 Outcome::Failure(verdict::script(start.kind, exit, facts, &log, &cell))
             };
             if outcome != Outcome::Success && before.is_some() {
-                let package = &chores.plan.package(start.package).name;
-                chores.store().undo_or_say(package, None);
+                chores.undo_or_say(&start);
             }
             (outcome, Usage::default())
         });

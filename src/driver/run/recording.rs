@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::engine::message::{Record, Time};
 use crate::ledger::writer::{Audience, told};
 use crate::ledger::{Entry, LedgerError};
+use crate::observe::events::{LEDGER_UNWRITABLE, LEDGER_WRITABLE};
 
 use super::super::DriverError;
 use super::super::identity::wall_now;
@@ -27,13 +28,22 @@ impl Shift<'_> {
         loop {
             match self.driver.ledger.append(at, wall_now(), &mut records) {
                 Ok(()) if paused => {
-                    tracing::warn!("the ledger can be written again: the run goes on");
+                    tracing::warn!(
+                        MESSAGE_ID = LEDGER_WRITABLE,
+                        BUILD_ID = &*self.scripts.build_id,
+                        "the ledger can be written again: the run goes on"
+                    );
                     return Ok(());
                 }
                 Ok(()) => return Ok(()),
                 Err(error) if error.may_pass() => {
                     if !paused {
-                        tracing::error!("{}; the run is paused until it can be written", told(&error));
+                        tracing::error!(
+                            MESSAGE_ID = LEDGER_UNWRITABLE,
+                            BUILD_ID = &*self.scripts.build_id,
+                            "{}; the run is paused until it can be written",
+                            told(&error)
+                        );
                         paused = true;
                     }
                     self.hold(error)?;

@@ -37,6 +37,20 @@ enum Base {
 #[derive(Debug)]
 pub(super) struct Group(Base);
 
+/// How much memory the groups of tasks use now.
+#[derive(Debug, Clone)]
+pub struct MemoryGauge {
+    base: PathBuf,
+    file: &'static str,
+}
+
+impl MemoryGauge {
+    /// Bytes, page cache included; `None` of a task that has no group any more.
+    pub fn read(&self, id: u64) -> Option<u64> {
+        number(&self.base.join(id.to_string()), self.file)
+    }
+}
+
 impl Base {
     fn directories(&self) -> Vec<&Path> {
         match self {
@@ -103,6 +117,16 @@ impl Groups {
         match &self.base {
             Base::V2(_) => Control::V2,
             Base::V1 { memory, pids, .. } => Control::V1 { memory: memory.is_some(), pids: pids.is_some() },
+        }
+    }
+
+    /// Says how much memory groups use.
+    pub(super) fn gauge(&self) -> Option<MemoryGauge> {
+        match &self.base {
+            Base::V2(base) => Some(MemoryGauge { base: base.clone(), file: "memory.current" }),
+            Base::V1 { memory, .. } => {
+                Some(MemoryGauge { base: memory.clone()?, file: "memory.usage_in_bytes" })
+            }
         }
     }
 

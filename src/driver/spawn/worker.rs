@@ -156,6 +156,7 @@ impl<F: FnMut(Report)> Worker<F> {
             Ok(groups) => groups.control(),
             Err(reason) => Control::Neither { reason: reason.clone() },
         };
+        let memory = groups.as_ref().ok().and_then(Groups::gauge);
         // And this: inside, the thread cannot start others.
         let (walls, isolation) = if options.isolation {
             Walls::find().map_err(prepare("trying the sandbox"))?
@@ -208,7 +209,7 @@ impl<F: FnMut(Report)> Worker<F> {
             next_slack: 0,
             unusable: None,
         };
-        Ok((Ground { confinement, control, isolation }, worker))
+        Ok((Ground { confinement, control, memory, isolation }, worker))
     }
 
     /// Returns when it is time to end everything.

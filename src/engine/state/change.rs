@@ -79,7 +79,7 @@ impl State {
             self.build_id = Arc::clone(build_id);
         }
         self.gates.clear();
-        self.aborted = false;
+        (self.aborted, self.held) = (false, false);
         if *self.digest != *plan.digest {
             return; // whoever goes on decides anew
         }

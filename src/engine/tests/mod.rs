@@ -7,6 +7,7 @@ mod building;
 mod checkpointing;
 mod failing;
 mod going_on;
+mod pausing;
 mod random;
 mod reckoning;
 mod recovering;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::document::CheckpointType;
 use crate::engine::message::{
     ANSWERS, Acted, ActionResult, Answered, Covered, Damaged, Effect, Event, Facts, Findings, Have, Outcome,
-    Record, Resources, Start, Then, Time, Usage,
+    Record, Resources, Said, Start, Then, Time, Usage,
 };
 use crate::engine::state::State;
 use crate::engine::{Engine, Limits, RunInfo};
@@ -24,7 +24,7 @@ use super::sketch;
 /// Script, a line an event: `SECONDS begin [PACKAGE=HAVE…]`, `ok PACKAGE.TASK`, `fail PACKAGE.TASK [security]`,
 /// `tick`, `memory N`, `measured PHASE [disk N] [memory N] [rotten]`, `verified PACKAGE.TASK [read|damaged|lost PACKAGE…] [unreadable]`,
 /// `output PACKAGE.TASK SECONDS`, `acted PACKAGE done|nothing|failed [pointless|person]`,
-/// `answer GATE retry|skip|abort [JOBS]`, `checkpointed N [failed] [full PACKAGE…] [unread] [damaged|lost PACKAGE…]`, `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
+/// `answer GATE retry|skip|abort [JOBS]`, `checkpointed N [failed] [full PACKAGE…] [unread] [damaged|lost PACKAGE…]`, `pause [WHY]`, `resume`, `take` (a checkpoint), `stop`, `crash` (a new engine from the records so far; `begin` must follow). HAVE with a
 /// `!` behind it: the `check` had failed. Where the sketch says nothing of checkpoints, they are taken at once and not shown.
 /// Trace: `+` records, `>` effects.
 #[track_caller]
@@ -66,6 +66,9 @@ fn run(words: &str, jobs: u32, script: &str) -> String {
             "begin" => Event::Begin(facts(&plan, &words[2..])),
             "tick" => Event::Tick,
             "stop" => Event::Stop,
+            "pause" => Event::Pause(Said { by: "ann".into(), note: words[2..].join(" ").into() }),
+            "resume" => Event::Resume(Said { by: "ann".into(), note: "".into() }),
+            "take" => Event::TakeCheckpoint,
             "ok" => finished(&plan, words[2], Outcome::Success),
             "fail" => {
                 let category = match words.get(3) {
@@ -295,9 +298,11 @@ fn show_record(record: &Record) -> String {
             format!("restored {checkpoint} ({})", packages.len())
         }
         Record::RestoreFinished { checkpoint } => format!("restore_finished {checkpoint}"),
-        Record::RunResumed { afresh, .. } => {
-            format!("run_resumed{}", if *afresh { " afresh" } else { "" })
-        }
+        Record::RunResumed { afresh, reason, .. } => format!(
+            "run_resumed{}{}",
+            if *afresh { " afresh" } else { "" },
+            reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default()
+        ),
         Record::Decided { reused, archived, skipped, degraded, failed_checks, .. } => {
             let mut text = format!(
                 "decided reused={} archived={} skipped={}",
@@ -365,7 +370,9 @@ fn show_record(record: &Record) -> String {
         }
         Record::PackageKept { package } => format!("package_kept {package}"),
         Record::PackageSkipped { package, because } => format!("package_skipped {package} because {because}"),
-        Record::RunPaused { reason } => format!("run_paused {reason}"),
+        Record::RunPaused { reason, held } => {
+            format!("run_paused {reason}{}", if *held { " held" } else { "" })
+        }
         Record::RunEnded { state, missing } => format!("run_ended {state:?} missing={}", list(missing)),
         Record::Undone { package } => format!("undone {package}"),
         Record::PackageRemoved { package } => format!("package_removed {package}"),

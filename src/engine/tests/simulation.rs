@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::Method;
+use crate::engine::command::Command;
 use crate::engine::message::{
-    Act, Covered, Effect, Ending, Event, Facts, Have, Record, Resources, Start, Time, Usage,
+    Act, Covered, Effect, Ending, Event, Facts, Have, Record, Resources, Said, Start, Time, Usage,
 };
 use crate::engine::state::{PackageState, RunState, Skip, State, TaskState};
 use crate::engine::{Engine, Limits, RunInfo};
@@ -185,6 +186,10 @@ impl World {
     /// before anything else is done.
     fn turn(&mut self, event: Event) {
         let effects = self.engine.handle(self.now, event);
+        if self.engine.state().held {
+            let starts = effects.iter().find(|effect| is_start(effect));
+            assert_eq!(starts, None, "something is started while the run is paused");
+        }
         let kill = self.kills_left > 0 && self.random.chance(8);
         if kill && self.random.chance(50) {
             self.trace.push(format!("{} killed before the commit", self.now));
@@ -417,6 +422,10 @@ impl World {
                 self.turn(Event::Answered(answered));
                 continue;
             }
+            if self.random.chance(3) {
+                self.command();
+                continue;
+            }
             let ended = self.acting.iter().find(|(_, (_, end))| *end <= self.now).map(|(id, _)| *id);
             if let Some(package) = ended {
                 self.acting.remove(&package);
@@ -440,6 +449,8 @@ impl World {
                 self.now = self.now.max(end);
             } else if self.checkpoint.is_some() {
                 self.end_checkpoint();
+            } else if self.engine.state().held {
+                self.turn(Event::Resume(Said::default()));
             } else if self.looking.is_none() {
                 let state = self.engine.state();
                 let open = self.plan.package_ids().filter(|id| !state.package(*id).state.is_final());
@@ -457,6 +468,19 @@ impl World {
             }
         }
         panic!("the run does not end");
+    }
+
+    /// Somebody pauses the run, lets it go on or wants a checkpoint, if that can be done.
+    fn command(&mut self) {
+        let said = Said { by: "ann".into(), note: "".into() };
+        let command = match self.random.below(4) {
+            0 => Command::Pause(said),
+            1 => Command::Checkpoint,
+            _ => Command::Resume(said),
+        };
+        if let Ok(event) = self.engine.hear(command) {
+            self.turn(event);
+        }
     }
 
     fn check_end(&self) {
@@ -503,6 +527,16 @@ impl World {
             Some(Ending::Requirements | Ending::Stopped) | None => {}
         }
     }
+}
+
+/// What a paused run does not do. A task that was started before may have waited for a look at what it needs.
+fn is_start(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Act(_)
+            | Effect::Measure { .. }
+            | Effect::Record(Record::TaskStarted { .. } | Record::PhaseStarted { .. })
+    )
 }
 
 fn engine(plan: &Arc<Plan>, limits: Limits, state: State) -> Engine {

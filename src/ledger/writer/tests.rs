@@ -78,7 +78,7 @@ impl Fixture {
     }
 
     fn append(&mut self, wall: i64) -> Result<(), LedgerError> {
-        let mut records = vec![Record::RunPaused { reason: "test".into() }];
+        let mut records = vec![Record::RunPaused { reason: "test".into(), held: false }];
         let written = self.writer.as_mut().unwrap().append(Time(0), wall, &mut records);
         assert_eq!(records.is_empty(), written.is_ok(), "what could not be written is still there");
         written
@@ -160,7 +160,7 @@ fn a_full_disk_leaves_the_records_with_whoever_wanted_to_write_them() {
     let db = &fixture.writer.as_ref().unwrap().ledger.db;
     let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     db.pragma_update(None, "max_page_count", pages).unwrap();
-    let mut records = vec![Record::RunPaused { reason: "x".repeat(100_000).into() }];
+    let mut records = vec![Record::RunPaused { reason: "x".repeat(100_000).into(), held: false }];
     let error = fixture.writer.as_mut().unwrap().append(Time(0), 1, &mut records).unwrap_err();
     assert!(error.may_pass() && records.len() == 1, "{error:?}");
     assert!(fixture.health.blocked().is_some_and(|why| why.contains("full")));
@@ -229,7 +229,7 @@ fn the_log_is_moved_into_the_file_now_and_then_and_grows_no_further() {
     let mut lengths = Vec::new();
     for _ in 0..4 {
         for wall in 0..i64::try_from(MOVE_AFTER).unwrap() {
-            let mut records = vec![Record::RunPaused { reason: "x".repeat(3000).into() }];
+            let mut records = vec![Record::RunPaused { reason: "x".repeat(3000).into(), held: false }];
             writer.append(Time(0), wall, &mut records).unwrap();
         }
         moved.recv().unwrap();

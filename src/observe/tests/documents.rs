@@ -113,7 +113,7 @@ fn a_run_without_a_runner_is_paused_and_down() {
 #[test]
 fn nothing_of_a_paused_run_runs() {
     let (mut story, _) = halfway();
-    let paused = Record::RunPaused { reason: "stopped".into() };
+    let paused = Record::RunPaused { reason: "stopped".into(), held: false };
     let last = story.entries.last().unwrap().clone();
     story.entries.push(Entry { seq: last.seq + 1, record: paused, ..last });
     nothing_runs(&story.progress().snapshot(story.now(), true));

@@ -1,12 +1,15 @@
 //! Records in plain words.
 
-use std::collections::BTreeSet;
+use tracing::Level;
 
+use crate::engine::message::Answer;
 use crate::failure::Category;
 use crate::observe::Progress;
-use crate::observe::events::{STATUS_UPDATE, Told, tell};
+use crate::observe::events::{RECOVERED, Told, tell};
+use crate::observe::notices::Alert;
 use crate::plan::TaskKind;
 
+use super::heard::Heard;
 use super::story::{Play, Story, quick};
 
 fn told(story: &Story) -> Vec<Told> {
@@ -43,7 +46,7 @@ WARN zlib: build failed (compilation_failure, attempt 1 of 2, again in 60 s): ma
 DEBUG zlib: configure starts (attempt 1, again, to restore the work directory)
 DEBUG zlib: configure is done, after 1m05s
 DEBUG zlib: build starts (attempt 2)
-DEBUG zlib: build is done, after 1m05s
+INFO zlib: build is done, after 1m05s; 1 attempt had failed
 INFO zlib 1: completed in 3m20s
 INFO phase base is completed
 INFO phase more starts
@@ -89,62 +92,67 @@ fn a_run_that_was_cut_off_says_so() {
 }
 
 #[test]
-fn every_kind_of_event_has_an_id_of_its_own() {
-    // The ids of one source file: a test that listed the kinds would have to be kept in step with it.
-    let source = include_str!("../events.rs");
-    let words = source.split('"');
-    let ids: Vec<&str> =
-        words.filter(|word| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit())).collect();
-    let different: BTreeSet<&&str> = ids.iter().collect();
-    assert_eq!(ids.len(), 30);
-    assert_eq!(different.len(), ids.len());
-    assert!(ids.contains(&STATUS_UPDATE));
-    assert!(ids.iter().all(|id| id.as_bytes()[12] == b'4'), "random ones");
+fn what_is_said_reaches_tracing_with_its_fields() {
+    let mut story = Story::new("attempts 1\nphase base\n zlib: build");
+    story.run(|_| Play::Fail(5, Category::LinkFailure));
+    let heard = Heard::by(|| told(&story).iter().for_each(Told::emit));
+    let failed = heard.iter().find(|heard| heard.level == Level::ERROR).unwrap();
+    assert_eq!(failed.get("MESSAGE_ID"), Some("1171721583064511af10d0ff98596c76"));
+    assert_eq!((failed.get("BUILD_ID"), failed.get("PHASE")), (Some("run1"), Some("base")));
+    assert_eq!((failed.get("PACKAGE"), failed.get("TASK")), (Some("zlib"), Some("build")));
+    assert_eq!((failed.get("ATTEMPT"), failed.get("CATEGORY")), (Some("1"), Some("link_failure")));
+    assert_eq!(heard[0].get("PACKAGE"), None, "what an event is not about is left out: {:?}", heard[0]);
 }
 
 #[test]
-fn what_is_said_reaches_tracing_with_its_fields() {
-    use std::sync::{Arc, Mutex};
-    use tracing_subscriber::fmt::MakeWriter;
+fn only_what_a_person_should_know_is_an_error() {
+    let mut story = Story::new("attempts 2\ngates\nphase base\n zlib: build\n a: build\n b: build < a");
+    story.run(|task| match task {
+        "zlib.build#1" | "a.build#1" | "a.build#2" => Play::Fail(5, Category::CompilationFailure),
+        _ => Play::Ok(5),
+    });
+    story.answer(1, Answer::Retry);
+    story.run(quick);
+    let told = told(&story);
+    let of = |level: Level| -> Vec<&str> {
+        let words = |told: &Told| told.text.split_once(": ").map_or(0, |(before, _)| before.len());
+        told.iter().filter(|told| told.level == level).map(|told| &told.text[..words(told)]).collect()
+    };
+    assert_eq!(of(Level::ERROR), ["gate 1 (critical_build_failure)"]);
+    assert_eq!(of(Level::WARN), ["zlib", "a", "a"], "failed attempts");
+    let recovered: Vec<&str> =
+        told.iter().filter(|told| told.message_id == RECOVERED).map(|told| &*told.text).collect();
+    assert_eq!(
+        recovered,
+        [
+            "zlib: build is done, after 5s; 1 attempt had failed",
+            "a: build is done, after 1s; 2 attempts had failed"
+        ]
+    );
+    assert!(told.iter().filter(|told| told.message_id == RECOVERED).all(|told| told.level == Level::INFO));
+}
 
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    impl<'a> MakeWriter<'a> for Page {
-        type Writer = Self;
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
-
-    let mut story = Story::new("attempts 1\nphase base\n zlib: build");
-    story.run(|_| Play::Fail(5, Category::LinkFailure));
-    let page = Page::default();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(page.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || told(&story).iter().for_each(Told::emit));
-    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    let failed: serde_json::Value = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .find(|line: &serde_json::Value| line["level"] == "ERROR")
-        .unwrap();
-    let fields = &failed["fields"];
-    assert_eq!(fields["MESSAGE_ID"], "1171721583064511af10d0ff98596c76");
-    assert_eq!((&fields["BUILD_ID"], &fields["PHASE"]), (&"run1".into(), &"base".into()));
-    assert_eq!((&fields["PACKAGE"], &fields["TASK"]), (&"zlib".into(), &"build".into()));
-    assert_eq!((&fields["ATTEMPT"], &fields["CATEGORY"]), (&1.into(), &"link_failure".into()));
-    let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    assert!(first["fields"].get("PACKAGE").is_none(), "what an event is not about is left out: {first}");
+#[test]
+fn an_alert_is_as_grave_as_it_says_while_it_fires() {
+    let alert = Alert {
+        name: "KilnPersonRequired",
+        severity: "critical",
+        firing: true,
+        summary: "glibc needs\na person",
+        phase: Some("toolchain"),
+        package: Some(""),
+    };
+    let heard = Heard::by(|| {
+        alert.emit();
+        Alert { severity: "warning", ..alert }.emit();
+        Alert { severity: "info", ..alert }.emit();
+        Alert { firing: false, ..alert }.emit();
+    });
+    let levels: Vec<Level> = heard.iter().map(|heard| heard.level).collect();
+    assert_eq!(levels, [Level::ERROR, Level::WARN, Level::INFO, Level::INFO]);
+    let first = &heard[0];
+    assert_eq!(first.get("message"), Some("alert KilnPersonRequired (critical) fires: glibc needs a person"));
+    assert_eq!((first.get("ALERT"), first.get("ALERT_STATUS")), (Some("KilnPersonRequired"), Some("firing")));
+    assert_eq!((first.get("PHASE"), first.get("PACKAGE")), (Some("toolchain"), None));
+    assert_eq!(heard[3].get("ALERT_STATUS"), Some("resolved"));
 }

@@ -1,0 +1,127 @@
+"""Failures and escalation: what failed, who is asked, what was done about it."""
+
+from grafana import (
+    COUNT, GREEN, GREY, MINUTES, ORANGE, RED, YELLOW,
+    dashboard, graph, mapping, override, query, stat, steps, table, text, timeline,
+)  # fmt: skip
+from overview import COLORED, FAILED, FAILURES, FOR, LEVEL, LEVELS
+
+COMMANDS = """
+A package **fails**; kiln finds out why, runs the recovery procedure of that category and tries again. That is level 1, and nobody
+is needed. At level 2 it has failed again and again. At level 3 a **gate** is open: a person has to decide, and the build does not
+go on there before.
+
+On the machine of the build (the Instance), with the definition's directory:
+
+| to | |
+| --- | --- |
+| see what is asked | `kiln gates` |
+| see why it failed, what it printed | `kiln why PACKAGE`, `kiln log PACKAGE` |
+| see what was done about it | `kiln history` |
+| look around where it failed | `kiln gates shell GATE` |
+| try again | `kiln resolve GATE retry` |
+| do without it | `kiln resolve GATE skip` |
+| end the run | `kiln resolve GATE abort` |
+
+If `kiln run` has ended meanwhile, run it again: it goes on.
+"""
+
+
+def at_level(level):
+    return f"count(kiln_escalation_level{{@}} == {level}) or vector(0)"
+
+
+def counted(metric, by):
+    """For bars of a minute: how often. $__rate_interval is longer by a scrape, so that nothing is lost between two of them."""
+    return f"sum by ({by}) (increase({metric}{{@}}[$__rate_interval])) > 0"
+
+
+def in_range(metric, by):
+    return f"sum by ({by}) (increase({metric}{{@}}[$__range]))"
+
+
+NOW = [
+    stat("Open gates by reason", "Requests for a person. critical_build_failure: a package of a critical phase has spent "
+         "its attempts; system_resource_exhaustion: recovery could not free what is needed; security_violation: something "
+         "was not what it should be.", 10,
+         query("sum by (reason) (last_over_time(kiln_gates_open{@}[$__range]))", "{{reason}}"),
+         empty="nothing known", color="value", unit="none", thresholds=steps(GREEN, (1, RED))),
+    stat("Packages by escalation level", "Of those in which something failed in this run: recovered (level 0), failed (1), "
+         "failed as often as escalation_threshold says (2), waiting for a person (3).", 8,
+         query(at_level(0), "recovered"), query(at_level(1), "failed"), query(at_level(2), "repeatedly"),
+         query(at_level(3), "person needed"),
+         empty="nothing known", color="value", unit="none", thresholds=steps(GREEN),
+         overrides=[override(name, thresholds=steps(GREEN, (1, color)))
+                    for name, color in (("failed", YELLOW), ("repeatedly", ORANGE), ("person needed", RED))]),
+    stat("Failed attempts", "Attempts that failed in the time that is shown.", 3,
+         query("sum(increase(kiln_task_failures_total{@}[$__range]))", "failed"),
+         empty="nothing known", color="value", unit="none", decimals=0, thresholds=steps(GREEN, (0.5, YELLOW))),
+    stat("Failed part", "Failed attempts, as a part of all attempts in the time that is shown.", 3,
+         query("sum(increase(kiln_task_failures_total{@}[$__range])) / "
+               "sum(increase(kiln_task_attempts_total{@}[$__range]))", "failed"),
+         empty="no attempts", color="value", unit="percentunit", decimals=1, thresholds=steps(GREEN, (0.1, YELLOW), (0.5, RED))),
+]  # fmt: skip
+
+BY = "max by (phase, package, task, category, reason)"
+RECOVERED = "on (job, instance, phase, package) (kiln_escalation_level{@} == 0)"
+PACKAGES = [
+    table("Packages that failed in this run", "Recovered ones, too, up to 100. Task, category and gate are those of the "
+          "last failure.", 15,
+          FAILURES,
+          query(f"{BY} (kiln_escalation_level{{@}} * {FAILED} or kiln_escalation_level{{@}} == 0)"),
+          query(f"{BY} (time() - (kiln_escalation_timestamp_seconds{{@}} * {FAILED} "
+                f"or kiln_escalation_timestamp_seconds{{@}} and {RECOVERED}))"),
+          empty="Nothing has failed in this run (or nothing answers now).", sort="Level", unit="none",
+          overrides=[LEVEL, FOR, override("Phase", custom_width=120), override("Task", noValue="", custom_width=85),
+                     override("Category", noValue=""), override("Gate", noValue="", custom_width=195)]),
+    text("What to do", "How failures are handled, and which commands help.", 9, COMMANDS),
+]  # fmt: skip
+
+HISTORY = [
+    timeline("Escalation level of packages", "A line for each package that failed: how it went from level to level, and to "
+             "0 when it recovered.", 12,
+             query("max by (package) (kiln_escalation_level{@})", "{{package}}"),
+             empty="Nothing has failed in this time.", unit="none", mappings=mapping(LEVELS)),
+    graph("Gates over time", "How many requests for a person were open. What rises here needs an answer before it can fall.", 12,
+          query("sum by (reason) (kiln_gates_open{@})", "{{reason}}"),
+          empty="There was no run in this time.", stepped=True, fill=20, **COUNT),
+]  # fmt: skip
+
+ATTEMPTS = [
+    graph("Failed attempts by category", "How many failed, a minute at a time, by what kiln found to be the cause.", 12,
+          query(counted("kiln_errors_total", "category"), "{{category}}"),
+          empty="No attempt has failed in this time.", **MINUTES),
+    graph("Retries by task", "Attempts after a failed one, a minute at a time.", 12,
+          query(counted("kiln_task_retries_total", "task"), "{{task}}"),
+          empty="Nothing was tried again in this time.", **MINUTES),
+]  # fmt: skip
+
+ACTIONS = in_range("kiln_recovery_actions_total", "action") + " > 0"
+DONE = [
+    table("Recovery actions", "What kiln did after failures, in the time that is shown, and how often an action could not "
+          "do what it should.", 12,
+          {"action": "Action", "A": "Done", "B": "Not possible"},
+          query(ACTIONS), query(f"{in_range('kiln_recovery_action_failures_total', 'action')} and {ACTIONS}"),
+          empty="No recovery was needed in this time.", sort="Done", unit="none", decimals=0,
+          overrides=[override("Not possible", custom_cellOptions=COLORED, thresholds=steps("text", (0.5, ORANGE)))]),
+    table("Notifications", "Who was told of rises of the escalation level, in the time that is shown. Mail is "
+          "Alertmanager's, and counted there.", 12,
+          {"channel": "Channel", "A": "Wanted", "B": "Told", "C": "Could not be told"},
+          query("max by (channel) (kiln_notification_channel_enabled{@})"),
+          query(in_range("kiln_notifications_total", "channel")),
+          query(in_range("kiln_notification_failures_total", "channel")),
+          empty="Nothing answers.", unit="none", decimals=0,
+          overrides=[
+              override("Wanted", mappings=mapping({0: ("no", GREY), 1: ("yes", GREEN)}), custom_cellOptions=COLORED),
+              override("Told", noValue="see Alertmanager"),
+              override("Could not be told", noValue="see Alertmanager", custom_cellOptions=COLORED,
+                       thresholds=steps("text", (0.5, RED))),
+          ]),
+]  # fmt: skip
+
+
+def make():
+    return dashboard(
+        "failures", "Failures and escalation", "What failed, who is asked, what was done about it.",
+        (4, *NOW), (13, *PACKAGES), (8, *HISTORY), (8, *ATTEMPTS), (9, *DONE),
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+//! What a sidecar does with commands: the runner is told, if there is one; else what can be done without.
+//!
+//! Owns: an answer into the ledger, starting a runner for a phase. Does not know: how a command comes in (`web::control`).
+
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+
+use super::target::StateTarget;
+use crate::driver::{Job, answer};
+use crate::engine::message::Answer;
+use crate::ledger::lock::RunnerLock;
+use crate::observe::Observer;
+use crate::web::client;
+use crate::web::command::{Command, Operation, Rejection, is_new};
+use crate::web::control::{self, Side};
+
+/// How long a runner may take to answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long one that is started may take until it holds the state directory, or says why not.
+const START: Duration = Duration::from_secs(8);
+
+/// The sidecar, for those who give it commands.
+pub(super) struct Beside {
+    /// Names the state directory, too.
+    pub(super) target: StateTarget,
+}
+
+impl Beside {
+    pub(super) fn act(
+        &self,
+        observer: &Observer,
+        command: &Command,
+        operation: Operation,
+        by: &str,
+    ) -> Result<Option<u32>, Rejection> {
+        let job = || {
+            let check = self.target.command("check", &[]);
+            let job = self.target.job(Vec::new()).map(|(job, _)| job);
+            job.map_err(|_| Rejection::NotNow(format!("the definition cannot be loaded: `{check}` says why")))
+        };
+        if observer.alive() {
+            return pass_on(&job()?, command, by);
+        }
+        match operation {
+            Operation::Answer(answer) => answer_at_rest(&job()?, command, answer, by),
+            Operation::BuildPhase => {
+                observer.with(|progress| is_new(progress, &command.phase))?;
+                self.start(&job()?, &command.phase, by).map(|()| None)
+            }
+            Operation::Pause
+            | Operation::Resume
+            | Operation::Stop
+            | Operation::Checkpoint
+            | Operation::Status => {
+                let run = self.target.command("run", &[]);
+                Err(Rejection::NotNow(format!("no runner is there: `{run}` starts one")))
+            }
+        }
+    }
+
+    /// Starts a runner, and waits until it has begun.
+    fn start(&self, job: &Job, phase: &str, by: &str) -> Result<(), Rejection> {
+        let failed = |why: String| Rejection::NotNow(format!("`kiln run` cannot be started: {why}"));
+        let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+        let mut process = Process::new(own);
+        process.arg("run").args(&self.target.target.dir).arg("--state").arg(job.state.root());
+        process.args(["--phase", phase, "--no-listen"]).stdin(Stdio::null());
+        let mut runner = process.spawn().map_err(|error| failed(error.to_string()))?;
+        tracing::info!("started a runner (pid {}) for phase {phase}, as {by} wants", runner.id());
+        let until = Instant::now() + START;
+        while !RunnerLock::is_held(&job.state.lock()) {
+            if let Ok(Some(status)) = runner.try_wait() {
+                return if status.success() { Ok(()) } else { Err(failed(status.to_string())) };
+            }
+            if Instant::now() > until {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        reap(runner).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Waits for the end of a runner that goes on, beside whoever started it.
+fn reap(mut runner: Child) -> std::io::Result<()> {
+    let wait = move || match runner.wait() {
+        Ok(status) => tracing::info!("the runner (pid {}) has ended: {status}", runner.id()),
+        Err(error) => tracing::warn!("cannot wait for the runner: {error}"),
+    };
+    std::thread::Builder::new().name("runner".into()).spawn(wait).map(drop)
+}
+
+/// Tells the runner on behalf of somebody.
+fn pass_on(job: &Job, command: &Command, by: &str) -> Result<Option<u32>, Rejection> {
+    let mut failed = "it has no control socket".to_owned();
+    for socket in control::places(&job.state, Side::Runner).into_iter().filter(|path| path.exists()) {
+        let (status, outcome) = match client::command(&socket, command, Some(by), PATIENCE) {
+            Ok(answer) => answer,
+            Err(error) => {
+                failed = error.to_string();
+                continue;
+            }
+        };
+        let why = outcome.error.unwrap_or_else(|| status.to_string());
+        return match status {
+            StatusCode::OK => Ok(outcome.gate_id.and_then(|number| number.parse().ok())),
+            StatusCode::BAD_REQUEST => Err(Rejection::Wrong(why)),
+            _ => Err(Rejection::NotNow(why)),
+        };
+    }
+    Err(Rejection::NotNow(format!("the runner does not answer: {failed}")))
+}
+
+/// An answer to a gate of a run without a runner.
+fn answer_at_rest(job: &Job, command: &Command, word: Answer, by: &str) -> Result<Option<u32>, Rejection> {
+    let answered = answer::answer(job, command.answer(word, by));
+    let answered = answered.map_err(|error| Rejection::NotNow(error.to_string()))?;
+    Ok(answered?)
+}

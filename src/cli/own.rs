@@ -1,0 +1,151 @@
+//! The runner in this process, for those who speak to it or ask how it is.
+//!
+//! Owns: which driver that is at this moment, and phases that are added to what it builds. Does not know: who speaks.
+//!
+//! A run of a part of the definition takes no further part on: what is added is a run of its own, after this one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::logging::Lost;
+use crate::doctor::Permissions;
+use crate::driver::Job;
+use crate::driver::look::with_dependencies;
+use crate::driver::run::{Driver, Remote};
+use crate::driver::spawn::{Ground, MemoryGauge};
+use crate::engine::Limits;
+use crate::engine::gate::Refusal;
+use crate::ledger::writer::Health;
+use crate::observe::Observer;
+use crate::observe::facts::{RunnerFacts, Totals};
+use crate::observe::observer::now;
+use crate::observe::snapshot::RunningTask;
+use crate::plan::PhaseId;
+use crate::web::command::{Command, Operation, Rejection, is_new};
+
+/// The runner in this process.
+pub(super) struct Own {
+    limits: Limits,
+    lost: Arc<Lost>,
+    permissions: Arc<Permissions>,
+    driver: Mutex<Handles>,
+    /// Phases that are to be built next; `None`: it is over.
+    added: Mutex<Option<Vec<PhaseId>>>,
+}
+
+/// What reaches a driver while it runs.
+struct Handles {
+    remote: Remote,
+    health: Arc<Health>,
+    ground: Arc<OnceLock<Ground>>,
+}
+
+impl Handles {
+    fn of(driver: &Driver) -> Self {
+        Self { remote: driver.remote(), health: driver.health(), ground: driver.ground() }
+    }
+}
+
+impl Own {
+    pub(super) fn new(
+        driver: &Driver,
+        limits: Limits,
+        lost: Arc<Lost>,
+        permissions: Arc<Permissions>,
+    ) -> Self {
+        Self {
+            limits,
+            lost,
+            permissions,
+            driver: Mutex::new(Handles::of(driver)),
+            added: Mutex::new(Some(Vec::new())),
+        }
+    }
+
+    /// Another driver goes on.
+    pub(super) fn is_now(&self, driver: &Driver) {
+        *lock(&self.driver) = Handles::of(driver);
+    }
+
+    /// How it is while these tasks run.
+    pub(super) fn facts(&self, running: &[RunningTask]) -> RunnerFacts {
+        let (health, ground) = {
+            let driver = lock(&self.driver);
+            (Arc::clone(&driver.health), Arc::clone(&driver.ground))
+        };
+        let facts = RunnerFacts {
+            pid: std::process::id(),
+            jobs: self.limits.jobs,
+            fetches: self.limits.fetches,
+            permissions: ground.get().map(|ground| self.permissions.granted(Some(ground))),
+            memory: ground.get().and_then(|ground| Some(by_phase(ground.memory.as_ref()?, running))),
+            totals: Totals {
+                messages_dropped: self.lost.messages.load(Ordering::Relaxed),
+                notification_failures: [self.lost.notifications.load(Ordering::Relaxed), 0],
+                ..Totals::default()
+            },
+            ..RunnerFacts::default()
+        };
+        facts.with_ledger(&health, now())
+    }
+
+    /// Ends the run in good order; a second time, at once. False: it is over.
+    pub(super) fn stop(&self) -> bool {
+        lock(&self.added).take();
+        lock(&self.driver).remote.stop()
+    }
+
+    /// Does what a command asks for.
+    pub(super) fn act(
+        &self,
+        observer: &Observer,
+        command: &Command,
+        operation: Operation,
+        by: &str,
+    ) -> Result<Option<u32>, Rejection> {
+        let Some(said) = command.to_engine(operation, by) else {
+            let (new, id) = observer.with(|progress| {
+                (is_new(progress, &command.phase), progress.plan().find_phase(&command.phase))
+            });
+            if new? && let Some(id) = id {
+                lock(&self.added).as_mut().ok_or(Refusal::Ending)?.push(id);
+                tracing::info!("phase {} is built next, as {by} wants", command.phase);
+            }
+            return Ok(None);
+        };
+        if operation == Operation::Stop {
+            lock(&self.added).take();
+        }
+        let remote = lock(&self.driver).remote.clone();
+        remote.say(said).unwrap_or(Err(Refusal::Ending)).map_err(Rejection::from)
+    }
+
+    /// The run that was wanted is completed: what to do next, if something was added. Then nothing more can be.
+    pub(super) fn next(&self, job: &Job) -> Option<Job> {
+        let mut added = lock(&self.added);
+        let phases = added.as_mut().map(std::mem::take).filter(|phases| !phases.is_empty());
+        let Some(phases) = phases else {
+            added.take();
+            return None;
+        };
+        let packages = phases.iter().flat_map(|id| job.plan.phase(*id).packages.iter().copied());
+        let wanted: Vec<_> = job.selection.iter().flatten().copied().chain(packages).collect();
+        let selection = Some(with_dependencies(&job.plan, &wanted));
+        Some(Job { selection, forced: Vec::new(), ..job.clone() })
+    }
+}
+
+fn by_phase(gauge: &MemoryGauge, running: &[RunningTask]) -> BTreeMap<String, u64> {
+    let mut memory = BTreeMap::new();
+    for task in running {
+        // One that has ended meanwhile uses none.
+        let bytes = task.id.and_then(|id| gauge.read(u64::from(id.0))).unwrap_or(0);
+        *memory.entry(task.phase.to_string()).or_default() += bytes;
+    }
+    memory
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,63 @@
+//! Speaks to the runner of a state directory, through its control socket.
+//!
+//! Owns: finding the socket, and waiting for a runner that has none at this moment. Does not know: what is said.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use hyper::StatusCode;
+
+use crate::driver::Job;
+use crate::engine::gate;
+use crate::ledger::lock::RunnerLock;
+use crate::web::client;
+use crate::web::command::Command;
+use crate::web::control::{self, Side};
+
+/// How long a runner may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long something may stand between what is said and the run.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+/// What came back.
+#[derive(Debug)]
+pub(super) enum Spoken {
+    /// It is done.
+    Done(Command),
+    /// It is not, for this reason.
+    Refused(String),
+    /// There is no runner.
+    Nobody,
+}
+
+/// Says a command to the runner.
+pub(super) fn speak(job: &Job, command: &Command) -> anyhow::Result<Spoken> {
+    // A runner that has just begun has no socket yet, one that is about to end none any more, and another answer takes a
+    // moment.
+    let until = Instant::now() + BETWEEN;
+    loop {
+        if !RunnerLock::is_held(&job.state.lock()) {
+            return Ok(Spoken::Nobody);
+        }
+        let mut failed = None;
+        for socket in control::places(&job.state, Side::Runner).into_iter().filter(|path| path.exists()) {
+            let said = client::command(&socket, command, None, PATIENCE)
+                .map_err(anyhow::Error::from_boxed)
+                .with_context(|| format!("the runner does not answer at `{}`", socket.display()));
+            match said {
+                Ok((StatusCode::OK, outcome)) => return Ok(Spoken::Done(outcome)),
+                Ok((status, outcome)) => match outcome.error {
+                    // It is about to end.
+                    Some(error) if error == gate::ENDING => {}
+                    error => return Ok(Spoken::Refused(error.unwrap_or_else(|| status.to_string()))),
+                },
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if Instant::now() > until {
+            return Err(failed.unwrap_or_else(|| anyhow::anyhow!("the runner does not answer")));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
