@@ -21,14 +21,15 @@ JSON:
                \"met\": bool, \"needed\": bool, \"help\"}],
    \"unknown\"}
 
-  The five permissions always, each with the checks that apply to the definition and its settings and
-  could be tried; it is granted when all of them are. A run refuses to start without what is needed;
-  needed_by has the packages because of which, if it is not needed in any case. What is granted has null
-  for why (the system's words), grant (what to do), unit (settings of a systemd unit that do) and without
-  (what kiln does then). A requirement is disk_space, memory or toolchain (which has no bytes), and needed
-  if something of its phase is to be built, and no earlier phase brings it; ok demands those, too.
-  unknown: why the state directory could not be looked at, so that everything is taken to be built; or
-  null.";
+The five permissions are always there, each with the checks that apply to the definition and its settings and could be tried; \
+it is granted when all of them are. Without what is needed a run refuses to start; needed_by names the packages that need it, \
+where not every run does. why (the system's words), grant (what to do), unit (settings of a systemd unit that do) and without \
+(what kiln does then) are null where it is granted.
+
+A requirement is disk_space, memory or toolchain (of which there are no bytes). It is needed if something of its phase is to be \
+built and no earlier phase brings it; ok is false without it, too.
+
+unknown says why the state directory could not be looked at, so that everything is taken to be built; or it is null.";
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -122,13 +123,13 @@ fn verdict(report: &Report, needed: usize, others: usize) -> String {
         said.push("all that is needed is granted".to_owned());
     }
     if needed > 0 {
-        said.push(format!("{} failed of what a run needs", count(needed, "check")));
+        said.push(format!("{} missing", count(needed, "needed check")));
     }
     if unmet > 0 {
         said.push(format!("{} not met", count(unmet, "requirement")));
     }
     if others > 0 {
-        said.push(format!("{} failed of what a run does without", count(others, "check")));
+        said.push(format!("{} missing that a run does without", count(others, "check")));
     }
     said.join("; ")
 }

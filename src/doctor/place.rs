@@ -147,10 +147,11 @@ impl Place {
     /// Takes away what was made.
     pub(super) fn clear(&mut self) {
         let Some(scratch) = self.scratch.take() else { return };
-        if let Err(missing) = doing("delete files", scratch.shown(), || scratch.remove())
-            && self.work.is_ok()
-        {
-            self.work = Err(missing);
+        let removed = doing("delete files", scratch.shown(), || scratch.remove());
+        // It need not be removed twice.
+        std::mem::forget(scratch);
+        if self.work.is_ok() {
+            self.work = removed;
         }
     }
 }
@@ -216,7 +217,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // `clear` has done it, and said so where that failed.
+        // Nothing could be tried, and that is said.
         let _ = self.remove();
     }
 }

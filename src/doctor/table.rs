@@ -186,7 +186,7 @@ pub const CHECKS: [Row; 21] = [
         check: "tasks",
         what: "start a task with all that follows, and kill it",
         applies: |_| true,
-        attempt: Host(|trial| trial.tasks.as_ref()?.starts.clone()),
+        attempt: Host(tasks),
         need: |trial| any_work(trial, need::has_script),
         grant: "what the reason names",
         unit: Some("SystemCallFilter=@system-service @mount @sandbox"),
@@ -367,6 +367,13 @@ fn build_user(trial: &Trial) -> Tried {
     let wrote = trial.place.more.as_ref()?.user.clone()?;
     let ended = trial.tasks.as_ref().and_then(|tasks| tasks.ends.clone());
     Some(wrote.and_then(|()| ended.unwrap_or(Ok(()))))
+}
+
+/// Whether those of another user can be killed is that user's check.
+fn tasks(trial: &Trial) -> Tried {
+    let tasks = trial.tasks.as_ref()?;
+    let killed = tasks.ends.clone().filter(|_| matches!(trial.user, Ok(None)));
+    Some(tasks.starts.clone()?.and_then(|()| killed.unwrap_or(Ok(()))))
 }
 
 fn execute(trial: &Trial) -> Tried {

@@ -25,6 +25,12 @@ fn every_permission_has_checks_and_every_check_a_name_and_a_way_to_be_granted() 
     }
 }
 
+#[test]
+fn what_was_tried_can_be_asked_for_by_any_thread() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Permissions>();
+}
+
 fn check(name: &'static str, why: &str, needed_by: &[&str]) -> Check {
     Check {
         permission: Permission::PackageManagement,

@@ -376,6 +376,73 @@ fn where_the_build_user_cannot_get_to_its_work_no_run_starts() {
     at(&RUN, 0o711).exits(0);
 }
 
+#[test]
+fn an_address_that_was_asked_for_is_needed() {
+    let test = "an_address_that_was_asked_for_is_needed";
+    if !root(test) {
+        return;
+    }
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if first.trim().parse().is_ok_and(|port: u16| port <= 80) {
+        eprintln!("skipped: {test}: everybody may listen to all ports here");
+        return;
+    }
+    let space = Space::with(RUNS);
+    let kiln = |arguments: &[&str]| {
+        let mut command = command(&space, arguments);
+        command.env("KILN_SET_LISTEN", "127.0.0.1:80");
+        space.start_command(of_nobody(&command)).wait()
+    };
+    let why = missing(
+        &kiln(&JSON).exits(5).json(),
+        "listen",
+        true,
+        "cannot listen on `127.0.0.1:80`: Permission denied",
+    );
+    kiln(&["run"]).exits(5).says("listen (system_configuration): missing, needed").says(&why);
+    assert!(!space.state().exists());
+    kiln(&["run", "--no-listen"]).exits(0);
+    // That another kiln listens there is no lack of permission.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = command(&space, &JSON);
+    command.env("KILN_SET_LISTEN", listener.local_addr().unwrap().to_string());
+    assert!(is_granted(&space.start_command(command).wait().exits(0).json(), "listen"));
+}
+
+#[test]
+fn apt_is_needed_by_what_can_be_had_nowhere_else() {
+    let space = Space::new();
+    let digest = "0".repeat(64);
+    let source = |others: &str| {
+        format!(
+            "package: p\nversion: 1\nsources: [{{file: data, sha256: {digest}, from: [{{apt: data}}{others}]}}]\ntasks: {{build: \
+             'true'}}\n"
+        )
+    };
+    let kiln = |arguments: &[&str], path: &str| {
+        let mut command = space.command(arguments);
+        command.env("PATH", path);
+        space.start_command(command).wait()
+    };
+    space.packages(&source(""));
+    let report = kiln(&JSON, "/nowhere").exits(5).json();
+    let why = missing(&report, "apt", true, "`apt-get` is not installed here");
+    assert_eq!(check(&report, "apt")["needed_by"], serde_json::json!(["p"]));
+    kiln(&RUN, "/nowhere").exits(5).says(&why);
+    let cached = space.state().join("sources/sha256/00");
+    fs::create_dir_all(&cached).unwrap();
+    fs::write(space.state().join("id"), "x").unwrap();
+    fs::write(cached.join(&digest), "").unwrap();
+    missing(&kiln(&JSON, "/nowhere").exits(0).json(), "apt", false, "apt-get");
+    fs::remove_dir_all(space.state()).unwrap();
+    space.packages(&source(", 'file:/nowhere/data'"));
+    missing(&kiln(&JSON, "/nowhere").exits(0).json(), "apt", false, "apt-get");
+    if std::path::Path::new("/usr/lib/apt/apt-helper").exists() {
+        assert!(is_granted(&kiln(&JSON, "/usr/bin:/bin").exits(0).json(), "apt"));
+        assert!(!space.state().exists());
+    }
+}
+
 const DEVICE: &str = "package: a\nversion: 1\nprivileged: [dev/null]\ntasks: {install: 'mkdir \"$DESTDIR/dev\"; mknod \
                       \"$DESTDIR/dev/null\" c 1 3'}\n---\npackage: b\nversion: 1\ntasks: {build: 'true'}\n";
 
