@@ -88,9 +88,11 @@ class Prometheus(Server):
             document["alerting"] = {"alertmanagers": [tells]}
         config = directory / "prometheus.yml"
         config.write_text(json.dumps(document))
+        # What it tells before it has found its Alertmanager, at its start or when it has read its configuration again, is lost: it tells
+        # it again after a minute, if that is not said otherwise.
         super().__init__(
             "prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'prometheus'}", "--log.level=warn",
-            address=f"127.0.0.1:{free_port()}", log=directory / "prometheus.log",
+            "--rules.alert.resend-delay=5s", address=f"127.0.0.1:{free_port()}", log=directory / "prometheus.log",
         )  # fmt: skip
 
     def get(self, what, **parameters):
