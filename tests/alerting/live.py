@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from common import demand, say
-from receivers import Alertmanager, Hooks, Mails, moment, until
+from receivers import Hooks, Mails, configuration, moment
+from servers import Alertmanager, until
 from shipped import CHANNELS, RUNBOOK_URL, alerts
 
 
@@ -18,7 +19,7 @@ def check():
         hooks, mails = Hooks(), Mails()
         after.callback(hooks.stop)
         after.callback(mails.stop)
-        world = World(Alertmanager(scratch, hooks, mails), hooks, mails)
+        world = World(Alertmanager(scratch, configuration(scratch, hooks, mails)), hooks, mails)
         after.callback(world.alertmanager.stop)
         for story in (fifty, levels, runner_down, ledger, recovery, acknowledged, channels, dead_man):
             story(world)

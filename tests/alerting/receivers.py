@@ -1,38 +1,18 @@
-"""Who is told, on loopback: a web server and a mail server that keep what they get, and an Alertmanager in front of them."""
+"""Who is told, on loopback: a web server and a mail server that keep what they get, and the shipped configuration that leads there."""
 
 import email
 import email.policy
 import json
-import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import create_server
 
 import yaml
 from aiosmtpd.controller import Controller
 
-from common import demand
+from servers import free_port
 from shipped import CONFIG, TEMPLATES, read
-
-SECONDS = 30
-
-
-def until(holds, otherwise):
-    """What is waited for, as soon as it is there."""
-    end = time.monotonic() + SECONDS
-    while not (found := holds()):
-        demand(time.monotonic() < end, f"{otherwise}, for {SECONDS} seconds")
-        time.sleep(0.05)
-    return found
-
-
-def free_port():
-    with create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 class Hooks:
@@ -62,7 +42,7 @@ class Hooks:
 
 
 class Mails:
-    """Keeps mails, as (recipient without its domain, message)."""
+    """Keeps mails, as (recipient without its domain, message); a message knows when it `came`."""
 
     def __init__(self):
         self.got, self.port = [], free_port()
@@ -71,6 +51,7 @@ class Mails:
 
     async def handle_DATA(self, _server, _session, envelope):
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        message.came = time.time()
         self.got += [(to.partition("@")[0], message) for to in envelope.rcpt_tos]
         return "250 OK"
 
@@ -78,63 +59,31 @@ class Mails:
         self.server.stop()
 
 
-class Alertmanager:
-    """The shipped configuration, in a hurry, and with its receivers here."""
+def configuration(directory, hooks, mails, **urls):
+    """The shipped one, in a hurry: webhooks lead to `hooks` but for those of `urls`, mails to `mails`. Where it is."""
+    config = read(CONFIG)
+    config["global"]["smtp_smarthost"] = f"127.0.0.1:{mails.port}"
+    config["templates"] = [f"{TEMPLATES}/*.tmpl"]
+    for receiver in config["receivers"]:
+        name = receiver["name"]
+        for to in receiver.get("email_configs", []):
+            to["to"] = f"{name}@localhost"
+        for to in receiver.get("webhook_configs", []):
+            to["url"] = urls.get(name, f"http://127.0.0.1:{hooks.port}/{name}")
+    hurry(config["route"])
+    path = directory / "alertmanager.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
 
-    def __init__(self, scratch, hooks, mails):
-        config = read(CONFIG)
-        config["global"]["smtp_smarthost"] = f"127.0.0.1:{mails.port}"
-        config["templates"] = [f"{TEMPLATES}/*.tmpl"]
-        for receiver in config["receivers"]:
-            for to in receiver.get("email_configs", []):
-                to["to"] = f"{receiver['name']}@localhost"
-            for to in receiver.get("webhook_configs", []):
-                to["url"] = f"http://127.0.0.1:{hooks.port}/{receiver['name']}"
-        self.hurry(config["route"])
-        path = scratch / "alertmanager.yml"
-        path.write_text(yaml.safe_dump(config))
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.log = (scratch / "alertmanager.log").open("w+")
-        command = [
-            "prometheus-alertmanager", f"--config.file={path}", f"--storage.path={scratch / 'alertmanager'}",
-            f"--web.listen-address={self.url.removeprefix('http://')}", "--cluster.listen-address=",
-        ]  # fmt: skip
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        until(self.is_ready, "Alertmanager does not answer")
 
-    def hurry(self, route):
-        for key in ("group_wait", "group_interval"):
-            if key in route:
-                route[key] = "1s"
-        if route["receiver"] == "dead-man-switch":
-            route["repeat_interval"] = "1s"
-        for child in route.get("routes", []):
-            self.hurry(child)
-
-    def is_ready(self):
-        if self.process.poll() is not None:
-            self.log.seek(0)
-            demand(False, f"Alertmanager has ended: {self.log.read()}")
-        try:
-            return urllib.request.urlopen(f"{self.url}/-/ready").status == 200
-        except (urllib.error.URLError, ConnectionError):
-            return False
-
-    def post(self, what, document):
-        body = json.dumps(document).encode()
-        request = urllib.request.Request(f"{self.url}/api/v2/{what}", body, {"Content-Type": "application/json"})
-        try:
-            return urllib.request.urlopen(request).read()
-        except urllib.error.HTTPError as error:
-            demand(False, f"Alertmanager refuses {document}: {error.read().decode()}")
-
-    def alerts(self):
-        return json.load(urllib.request.urlopen(f"{self.url}/api/v2/alerts"))
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-        self.log.close()
+def hurry(route):
+    for key in ("group_wait", "group_interval"):
+        if key in route:
+            route[key] = "1s"
+    if route["receiver"] == "dead-man-switch":
+        route["repeat_interval"] = "1s"
+    for child in route.get("routes", []):
+        hurry(child)
 
 
 def moment(seconds=0):

@@ -4,110 +4,29 @@ Does not know: dashboards, but for the variables in their queries.
 """
 
 import contextlib
-import json
-import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 import definition
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/campaign"))
+
+from common import demand, kiln  # noqa: E402
+from servers import Prometheus, free_port, until  # noqa: E402
+
 RULES = ROOT / "alerts/kiln.rules.yml"
 # How long anything may take that is waited for; pictures are of a build of some minutes.
 PATIENCE = 600
-# The rules are not there yet: until then one alert, so that there is one.
-STAND_IN = {"groups": [{"name": "stand-in", "rules": [
-    {"alert": "KilnPersonRequired", "expr": "kiln_escalation_level == 3", "labels": {"severity": "critical"}}]}]}  # fmt: skip
 
 
-def demand(holds, otherwise):
-    if not holds:
-        sys.exit(f"dashboards: {otherwise}")
-
-
-def kiln():
-    named = os.environ.get("KILN")
-    if not named:
-        subprocess.run(["cargo", "build", "--locked"], cwd=ROOT, check=True)
-        named = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/kiln"
-    return str(Path(named).absolute())
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(condition, what):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        demand(time.monotonic() < until, f"waited {PATIENCE} s for {what}")
-        time.sleep(0.1)
-
-
-class Prometheus:
-    """Scrapes `target`, as job kiln, each second."""
-
-    def __init__(self, directory, target):
-        self.url = f"http://127.0.0.1:{free_port()}"
-        rules = RULES
-        if not rules.exists():
-            rules = directory / "rules.yml"
-            rules.write_text(json.dumps(STAND_IN))
-        config = directory / "prometheus.yml"
-        config.write_text(json.dumps({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(rules)],
-            "scrape_configs": [{"job_name": "kiln", "static_configs": [{"targets": [target]}]}],
-        }))  # fmt: skip
-        self.log = (directory / "prometheus.log").open("w+")
-        self.process = subprocess.Popen(
-            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}",
-             f"--web.listen-address={self.url.removeprefix('http://')}", "--log.level=warn"],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-        )  # fmt: skip
-        wait_for(self.ready, f"Prometheus; it says: {directory / 'prometheus.log'}")
-
-    def ready(self):
-        demand(self.process.poll() is None, "Prometheus has ended")
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(f"{self.url}/-/ready", timeout=5).status == 200
-        return False
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-        self.log.close()
-
-    def get(self, what, **parameters):
-        """Its data; what is wrong with a query is for the caller to say."""
-        url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            raise ValueError(json.load(error)["error"]) from error
-
-    def query(self, expression, when=None):
-        return self.get("query", query=expression, **({"time": when} if when else {}))["result"]
-
-    def query_range(self, expression, start, end, step):
-        return self.get("query_range", query=expression, start=start, end=end, step=step)["result"]
-
-    def has(self, expression):
-        return bool(self.query(expression))
-
-    def label_values(self, expression):
-        """Of `label_values(selector, label)`."""
-        selector, label = expression.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
-        return self.get(f"label/{label}/values", **{"match[]": selector})
+def label_values(prometheus, expression):
+    """Of `label_values(selector, label)`."""
+    selector, label = expression.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+    return prometheus.get(f"label/{label}/values", **{"match[]": selector})
 
 
 def interpolate(expression, start, end, step):
@@ -140,7 +59,7 @@ class Watched:
         self.log = self.stack.enter_context((self.directory / "kiln.log").open("w+"))
         self.program = kiln()
         self.address = f"127.0.0.1:{free_port()}"
-        self.prometheus = Prometheus(self.directory, self.address)
+        self.prometheus = Prometheus(self.directory, [self.address], RULES)
         self.stack.callback(self.prometheus.stop)
         return self
 
@@ -161,12 +80,12 @@ class Watched:
     def seen(self, *expressions):
         """When Prometheus has had all of them, one after another."""
         for expression in expressions:
-            wait_for(lambda: self.prometheus.has(expression) or self.runner.poll() is not None, expression)
+            until(lambda: self.prometheus.has(expression) or self.runner.poll() is not None, f"no {expression}", PATIENCE)
             demand(self.runner.poll() is None, f"kiln ended before {expression}:\n{self.said()}")
         return time.time()
 
     def end(self):
-        wait_for(lambda: self.runner.poll() is not None, "the end of the run")
+        until(lambda: self.runner.poll() is not None, "the run does not end", PATIENCE)
         demand(self.runner.returncode == 0, f"exit code {self.runner.returncode}:\n{self.said()}")
         return time.time()
 
@@ -194,4 +113,4 @@ class Watched:
         self.runner.kill()
         self.runner.wait()
         self.held.touch()
-        wait_for(lambda: self.prometheus.has("up == 0"), "Prometheus to see that kiln is gone")
+        until(lambda: self.prometheus.has("up == 0"), "Prometheus does not see that kiln is gone")
