@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub packages: Packages,
     /// Running tasks, the longest running first.
     pub running: Vec<RunningTask>,
-    /// Packages in which something failed in this run, the first `FAILED_MOST`, recovered ones too.
+    /// Packages in which something failed in this run, recovered ones too; of more than `FAILED_MOST` those whose level is highest.
     pub failed: Vec<FailedPackage>,
     /// Highest escalation level of any package.
     pub level: u8,
@@ -240,7 +240,7 @@ impl Progress {
                 skipped: self.run.skipped,
             },
             running,
-            failed: self.run.failures.list().iter().take(FAILED_MOST).cloned().collect(),
+            failed: self.failed_packages(),
             level: self.run.failures.level(),
             gates: self.gates(),
             counters: self.counters.clone(),
@@ -255,6 +255,16 @@ impl Progress {
             permissions: None,
             collected: Vec::new(),
         }
+    }
+
+    /// The first of them; where there are too many, those that matter most.
+    fn failed_packages(&self) -> Vec<FailedPackage> {
+        let all = self.run.failures.list();
+        let mut failed: Vec<&FailedPackage> = all.iter().collect();
+        if failed.len() > FAILED_MOST {
+            failed.sort_by_key(|failed| std::cmp::Reverse(failed.level));
+        }
+        failed.into_iter().take(FAILED_MOST).cloned().collect()
     }
 
     fn waits_for_a_person(&self) -> bool {

@@ -346,6 +346,23 @@ fn the_number_of_series_is_bounded_whatever_the_size_of_the_plan() {
     assert_eq!(most, 100, "the test is about something");
 }
 
+/// A gate behind a hundred packages that only had to be tried again would have no name.
+#[test]
+fn of_too_many_failed_packages_those_that_matter_most_are_told() {
+    let mut words = String::from("attempts 2\ndelay 0\nphase base\n");
+    for index in 0..110 {
+        writeln!(words, "k{index:03}: build").unwrap();
+    }
+    let mut story = Story::new(&words);
+    story.run(|task| match task.split_once('.').unwrap().0 {
+        "k109" => Play::Fail(1, Category::LinkFailure),
+        _ if task.ends_with("#1") => Play::Fail(1, Category::LinkFailure),
+        _ => Play::Ok(1),
+    });
+    let text = text(&mut story.progress(), story.now());
+    assert!(text.contains("kiln_failed_package_info{phase=\"base\",package=\"k109\""), "{text}");
+}
+
 #[test]
 fn promtool_has_nothing_to_say() {
     let promtool = std::env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into());
