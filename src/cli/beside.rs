@@ -3,6 +3,7 @@
 //! Owns: an answer into the ledger, starting a runner for a phase. Does not know: how a command comes in (`web::control`).
 
 use std::process::{Child, Command as Process, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
@@ -11,13 +12,14 @@ use super::target::StateTarget;
 use crate::driver::{Job, answer};
 use crate::engine::message::Answer;
 use crate::ledger::lock::RunnerLock;
-use crate::observe::Observer;
+use crate::ledger::place::StateDir;
+use crate::observe::{Observer, Progress};
 use crate::web::client;
 use crate::web::command::{Command, Operation, Rejection, is_new};
 use crate::web::control::{self, Side};
 
 /// How long a runner may take to answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(9);
 /// How long one that is started may take until it holds the state directory, or says why not.
 const START: Duration = Duration::from_secs(8);
 
@@ -25,6 +27,9 @@ const START: Duration = Duration::from_secs(8);
 pub(super) struct Beside {
     /// Names the state directory, too.
     pub(super) target: StateTarget,
+    pub(super) state: StateDir,
+    /// Held while a runner is being started.
+    pub(super) starting: Mutex<()>,
 }
 
 impl Beside {
@@ -35,20 +40,12 @@ impl Beside {
         operation: Operation,
         by: &str,
     ) -> Result<Option<u32>, Rejection> {
-        let job = || {
-            let check = self.target.command("check", &[]);
-            let job = self.target.job(Vec::new()).map(|(job, _)| job);
-            job.map_err(|_| Rejection::NotNow(format!("the definition cannot be loaded: `{check}` says why")))
-        };
         if observer.alive() {
-            return pass_on(&job()?, command, by);
+            return pass_on(&self.state, command, by);
         }
         match operation {
-            Operation::Answer(answer) => answer_at_rest(&job()?, command, answer, by),
-            Operation::BuildPhase => {
-                observer.with(|progress| is_new(progress, &command.phase))?;
-                self.start(&job()?, &command.phase, by).map(|()| None)
-            }
+            Operation::Answer(answer) => answer_at_rest(&self.job()?, command, answer, by),
+            Operation::BuildPhase => self.build(observer, command, by),
             Operation::Pause
             | Operation::Resume
             | Operation::Stop
@@ -60,19 +57,48 @@ impl Beside {
         }
     }
 
+    fn job(&self) -> Result<Job, Rejection> {
+        let check = self.target.command("check", &[]);
+        let job = self.target.job(Vec::new()).map(|(job, _)| job);
+        job.map_err(|_| Rejection::NotNow(format!("the definition cannot be loaded: `{check}` says why")))
+    }
+
+    /// Starts a runner for a phase of the definition as it is now.
+    fn build(&self, observer: &Observer, command: &Command, by: &str) -> Result<Option<u32>, Rejection> {
+        let job = self.job()?;
+        observer.with(|progress| {
+            let state = progress.state();
+            if let Some((number, gate)) = state.gates.first_key_value().filter(|_| state.run.goes_on()) {
+                let why = format!("gate {number} ({}) is open: answer it first", gate.about());
+                return Err(Rejection::NotNow(why));
+            }
+            if progress.plan().digest == job.plan.digest {
+                return is_new(progress, &command.phase).map(drop);
+            }
+            // What was finished was so of another definition.
+            is_new(&Progress::new(Arc::clone(&job.plan), job.limits()), &command.phase).map(drop)
+        })?;
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if observer.alive() {
+            return pass_on(&self.state, command, by);
+        }
+        self.start(&command.phase, by).map(|()| None)
+    }
+
     /// Starts a runner, and waits until it has begun.
-    fn start(&self, job: &Job, phase: &str, by: &str) -> Result<(), Rejection> {
+    fn start(&self, phase: &str, by: &str) -> Result<(), Rejection> {
         let failed = |why: String| Rejection::NotNow(format!("`kiln run` cannot be started: {why}"));
         let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
         let mut process = Process::new(own);
-        process.arg("run").args(&self.target.target.dir).arg("--state").arg(job.state.root());
+        process.arg("run").args(&self.target.target.dir).arg("--state").arg(self.state.root());
         process.args(["--phase", phase, "--no-listen"]).stdin(Stdio::null());
         let mut runner = process.spawn().map_err(|error| failed(error.to_string()))?;
         tracing::info!("started a runner (pid {}) for phase {phase}, as {by} wants", runner.id());
         let until = Instant::now() + START;
-        while !RunnerLock::is_held(&job.state.lock()) {
+        while RunnerLock::holder(&self.state.lock()).is_none_or(|holder| holder.pid != runner.id()) {
             if let Ok(Some(status)) = runner.try_wait() {
-                return if status.success() { Ok(()) } else { Err(failed(status.to_string())) };
+                let why = || failed(format!("{status}; the sidecar's own messages say why"));
+                return if status.success() { Ok(()) } else { Err(why()) };
             }
             if Instant::now() > until {
                 break;
@@ -93,9 +119,9 @@ fn reap(mut runner: Child) -> std::io::Result<()> {
 }
 
 /// Tells the runner on behalf of somebody.
-fn pass_on(job: &Job, command: &Command, by: &str) -> Result<Option<u32>, Rejection> {
+fn pass_on(state: &StateDir, command: &Command, by: &str) -> Result<Option<u32>, Rejection> {
     let mut failed = "it has no control socket".to_owned();
-    for socket in control::places(&job.state, Side::Runner).into_iter().filter(|path| path.exists()) {
+    for socket in control::places(state, Side::Runner).into_iter().filter(|path| path.exists()) {
         let (status, outcome) = match client::command(&socket, command, Some(by), PATIENCE) {
             Ok(answer) => answer,
             Err(error) => {

@@ -5,7 +5,7 @@
 //! A run of a part of the definition takes no further part on: what is added is a run of its own, after this one.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::logging::Lost;
@@ -26,8 +26,12 @@ use crate::web::command::{Command, Operation, Rejection, is_new};
 
 /// The runner in this process.
 pub(super) struct Own {
+    /// Names this process among all that there have been.
+    id: i64,
     limits: Limits,
     lost: Arc<Lost>,
+    /// Of drivers before this one.
+    failures_before: AtomicU64,
     permissions: Arc<Permissions>,
     driver: Mutex<Handles>,
     /// Phases that are to be built next; `None`: it is over.
@@ -55,8 +59,10 @@ impl Own {
         permissions: Arc<Permissions>,
     ) -> Self {
         Self {
+            id: now(),
             limits,
             lost,
+            failures_before: AtomicU64::new(0),
             permissions,
             driver: Mutex::new(Handles::of(driver)),
             added: Mutex::new(Some(Vec::new())),
@@ -65,7 +71,13 @@ impl Own {
 
     /// Another driver goes on.
     pub(super) fn is_now(&self, driver: &Driver) {
-        *lock(&self.driver) = Handles::of(driver);
+        let mut handles = lock(&self.driver);
+        self.failures_before.fetch_add(handles.health.failures(), Ordering::Relaxed);
+        *handles = Handles::of(driver);
+        // Somebody may have wanted an end while there was none.
+        if lock(&self.added).is_none() {
+            handles.remote.stop();
+        }
     }
 
     /// How it is while these tasks run.
@@ -75,7 +87,7 @@ impl Own {
             (Arc::clone(&driver.health), Arc::clone(&driver.ground))
         };
         let facts = RunnerFacts {
-            pid: std::process::id(),
+            id: self.id,
             jobs: self.limits.jobs,
             fetches: self.limits.fetches,
             permissions: ground.get().map(|ground| self.permissions.granted(Some(ground))),
@@ -87,7 +99,9 @@ impl Own {
             },
             ..RunnerFacts::default()
         };
-        facts.with_ledger(&health, now())
+        let mut facts = facts.with_ledger(&health, now());
+        facts.totals.ledger_failures += self.failures_before.load(Ordering::Relaxed);
+        facts
     }
 
     /// Ends the run in good order; a second time, at once. False: it is over.
@@ -119,6 +133,11 @@ impl Own {
         }
         let remote = lock(&self.driver).remote.clone();
         remote.say(said).unwrap_or(Err(Refusal::Ending)).map_err(Rejection::from)
+    }
+
+    /// The run is over: phases that were to be built next, and are not.
+    pub(super) fn given_up(&self) -> Vec<PhaseId> {
+        lock(&self.added).take().unwrap_or_default()
     }
 
     /// The run that was wanted is completed: what to do next, if something was added. Then nothing more can be.

@@ -22,12 +22,12 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn run(self, operation: Operation) -> anyhow::Result<Exit> {
-        let (job, _) = match self.target.job(Vec::new()) {
-            Ok(job) => job,
+        let state = match self.target.place() {
+            Ok(state) => state,
             Err(exit) => return Ok(exit),
         };
         let command = Command { note: self.note.filter(|note| !note.is_empty()), ..Command::new(operation) };
-        match speak(&job, &command)? {
+        match speak(&state, &command)? {
             Spoken::Done(outcome) if self.json => output::answer_json(&outcome)?,
             Spoken::Done(_) => {
                 let resume = self.target.command("resume", &[]);

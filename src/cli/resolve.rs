@@ -1,17 +1,21 @@
 //! `kiln resolve`: answers a gate, through the runner's control socket or, where there is no runner, in the ledger.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
 use super::speak::{Spoken, speak};
-use super::target::StateTarget;
+use super::target::{self, StateTarget};
 use super::{Exit, output};
-use crate::driver::{DriverError, answer};
+use crate::driver::{DriverError, Job, answer};
 use crate::engine::gate;
 use crate::engine::message::Answer;
 use crate::ledger::lock::LockError;
+use crate::observe::observer;
+use crate::observe::snapshot::GateView;
 use crate::observe::status::Status;
+use crate::web::alertmanager::Alertmanager;
 use crate::web::command::{Command, Operation};
 use crate::web::control;
 
@@ -66,15 +70,37 @@ impl Resolve {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
+        let asked = self.asked(&job);
+        let exit = self.say(&job)?;
+        if let (Exit::Completed, Some((definition, gate))) = (&exit, asked)
+            && let Some(url) = &job.settings.alertmanager_url
+            && let Err(error) = Alertmanager::new(url).forget(&definition, &gate)
+        {
+            output::say(&format!("kiln: whoever was told to be on it still counts as that: {error}"));
+        }
+        Ok(exit)
+    }
+
+    /// The gate as it is before the answer, where Alertmanager may know of it.
+    fn asked(&self, job: &Job) -> Option<(Arc<str>, GateView)> {
+        job.settings.alertmanager_url.as_ref()?;
+        let progress = target::progress(job).ok()?;
+        let number = progress.state().gate(Some(&self.gate)).ok()?;
+        let snapshot = progress.snapshot(observer::now(), false);
+        let gate = snapshot.gates.into_iter().find(|gate| gate.number == number)?;
+        Some((snapshot.run.definition, gate))
+    }
+
+    fn say(&self, job: &Job) -> anyhow::Result<Exit> {
         // Whoever holds the lock at this moment may be another answer, or a runner that is about to end.
         let until = Instant::now() + BETWEEN;
         loop {
-            let held = match answer::answer(&job, self.request()) {
+            let held = match answer::answer(job, self.request()) {
                 Ok(reply) => return Ok(self.at_rest(reply)),
                 Err(DriverError::Lock(held @ LockError::Held { .. })) => held,
                 Err(error) => return Err(error.into()),
             };
-            match speak(&job, &self.command())? {
+            match speak(&job.state, &self.command())? {
                 Spoken::Done(outcome) => return Ok(self.done(&outcome)),
                 Spoken::Refused(why) => {
                     output::say(&format!("kiln: {why}"));

@@ -202,6 +202,10 @@ impl Run {
                 observer.with(|progress| (progress.expected(), progress.expected_memory()));
             ending = driver.run(&expected, memory, wait);
         }
+        for phase in own.given_up() {
+            let key = &job.plan.phase(phase).key;
+            tracing::warn!(PHASE = &**key, "phase {key} is not built: the run before it did not complete");
+        }
         drop(observe);
         if watcher.join().is_err() {
             output::say("kiln: the display has failed; the run was not touched by that");

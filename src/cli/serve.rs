@@ -13,7 +13,7 @@ use super::run::{DEFAULT_LISTEN, refuse_web_config};
 use super::target::{self, StateTarget};
 use super::{Exit, logging, signals};
 use crate::driver::{DriverError, Job};
-use crate::ledger::lock::RunnerLock;
+use crate::ledger::lock::{Role, RunnerLock};
 use crate::ledger::place::StateDir;
 use crate::observe::facts::RunnerFacts;
 use crate::observe::follow::Follower;
@@ -57,7 +57,7 @@ impl Serve {
         let root = job.state.root().to_owned();
         job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
         let _lock =
-            RunnerLock::take_for("sidecar", &root, &job.state.sidecar_lock()).map_err(DriverError::from)?;
+            RunnerLock::take(Role::Sidecar, &root, &job.state.sidecar_lock()).map_err(DriverError::from)?;
         let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
         let bound = web::bind(address)?;
         // Whoever is started for a command must find the same, wherever that is.
@@ -67,7 +67,7 @@ impl Serve {
         // The first look may be at years of records: whoever scrapes first need not wait for it.
         let run = observer.snapshot(observer::now()).run;
         let server = bound.serve(Arc::clone(&observer), BuildInfo::default())?;
-        let beside = Beside { target };
+        let beside = Beside { target, state: job.state.clone(), starting: Mutex::new(()) };
         let seen = Arc::clone(&observer);
         let control = control::serve(
             &job.state,

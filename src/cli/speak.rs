@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use hyper::StatusCode;
 
-use crate::driver::Job;
 use crate::engine::gate;
 use crate::ledger::lock::RunnerLock;
+use crate::ledger::place::StateDir;
 use crate::web::client;
 use crate::web::command::Command;
 use crate::web::control::{self, Side};
@@ -32,24 +32,24 @@ pub(super) enum Spoken {
 }
 
 /// Says a command to the runner.
-pub(super) fn speak(job: &Job, command: &Command) -> anyhow::Result<Spoken> {
+pub(super) fn speak(state: &StateDir, command: &Command) -> anyhow::Result<Spoken> {
     // A runner that has just begun has no socket yet, one that is about to end none any more, and another answer takes a
     // moment.
     let until = Instant::now() + BETWEEN;
     loop {
-        if !RunnerLock::is_held(&job.state.lock()) {
+        if !RunnerLock::is_held(&state.lock()) {
             return Ok(Spoken::Nobody);
         }
         let mut failed = None;
-        for socket in control::places(&job.state, Side::Runner).into_iter().filter(|path| path.exists()) {
+        for socket in control::places(state, Side::Runner).into_iter().filter(|path| path.exists()) {
             let said = client::command(&socket, command, None, PATIENCE)
                 .map_err(anyhow::Error::from_boxed)
                 .with_context(|| format!("the runner does not answer at `{}`", socket.display()));
             match said {
                 Ok((StatusCode::OK, outcome)) => return Ok(Spoken::Done(outcome)),
                 Ok((status, outcome)) => match outcome.error {
-                    // It is about to end.
-                    Some(error) if error == gate::ENDING => {}
+                    // It is about to end: an answer can be given then.
+                    Some(error) if error == gate::ENDING && command.gate_id.is_some() => {}
                     error => return Ok(Spoken::Refused(error.unwrap_or_else(|| status.to_string()))),
                 },
                 Err(error) => failed = failed.or(Some(error)),

@@ -157,6 +157,16 @@ impl StateTarget {
         words.join(" ")
     }
 
+    /// The state directory. Where `--state` names it, whatever is wrong with the definition: a live run can be spoken to while
+    /// that is being edited.
+    pub(super) fn place(&self) -> Result<StateDir, Exit> {
+        let named = self.state.as_ref().and_then(|state| std::path::absolute(state).ok());
+        match named {
+            Some(path) => Ok(StateDir::new(path)),
+            None => Ok(self.job(Vec::new())?.0.state),
+        }
+    }
+
     /// `--state` as a flag of the settings.
     pub(super) fn flags(&self) -> Vec<Flag> {
         flag("--state", "state", self.state.clone()).collect()

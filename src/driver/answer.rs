@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::engine::gate::Request;
 use crate::engine::state::State;
 use crate::ledger::Ledger;
-use crate::ledger::lock::RunnerLock;
+use crate::ledger::lock::{Role, RunnerLock};
 use crate::plan::{PackageId, TaskKind};
 
 use super::identity::wall_now;
@@ -23,7 +23,7 @@ pub fn answer(job: &Job, request: Request) -> Result<Reply, DriverError> {
     if !state.ledger().exists() {
         return Ok(State::new(&job.plan).take(request).map(|answered| Some(answered.gate)));
     }
-    let _lock = RunnerLock::take(state.root(), &state.lock())?;
+    let _lock = RunnerLock::take(Role::Command, state.root(), &state.lock())?;
     let mut ledger = Ledger::open(&state.ledger())?;
     let past = Past::read(job, &mut ledger, |_| ())?;
     let answered = match past.state.take(request) {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::engine::message::{Aside, Kept, Record};
-use crate::ledger::lock::RunnerLock;
+use crate::ledger::lock::{Role, RunnerLock};
 use crate::ledger::place::StateDir;
 use crate::ledger::salvage::Salvaged;
 use crate::ledger::{Entry, Ledger};
@@ -111,7 +111,7 @@ pub fn restore(job: &Job, number: u32, by: Arc<str>) -> Result<Restored, Restore
     if kept.is_empty() && !state.ledger().with_extension("durable").exists() && !state.ledger().exists() {
         return Err(RestoreError::NothingThere { path: state.root().to_owned() });
     }
-    let _lock = RunnerLock::take(state.root(), &state.lock()).map_err(DriverError::from)?;
+    let _lock = RunnerLock::take(Role::Command, state.root(), &state.lock()).map_err(DriverError::from)?;
     state.create().map_err(state_error(state.root()))?;
     let saved = salvage(job)?;
     let mut past = Past::new(&job.plan);

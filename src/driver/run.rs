@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::scalar::Switch;
 use crate::config::settings::Sandbox;
@@ -21,7 +21,7 @@ use crate::engine::message::{
 use crate::engine::state::{RunState, State};
 use crate::engine::{Engine, RunInfo};
 use crate::failure::Failure;
-use crate::ledger::lock::RunnerLock;
+use crate::ledger::lock::{Role, RunnerLock};
 use crate::ledger::writer::{Health, Writer};
 use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
@@ -54,18 +54,42 @@ use recording::Ears;
 /// What reaches the loop.
 enum Message {
     Report(Report),
-    Done { task: TaskId, outcome: Outcome, usage: Usage },
-    Measured { phase: PhaseId, resources: Resources },
-    Verified { task: TaskId, findings: Result<Findings, Failure> },
-    Acted { package: PackageId, acted: Acted },
-    Checkpointed { number: u32, result: Result<Covered, Arc<str>> },
-    Command { command: Command, reply: Sender<Reply> },
+    Done {
+        task: TaskId,
+        outcome: Outcome,
+        usage: Usage,
+    },
+    Measured {
+        phase: PhaseId,
+        resources: Resources,
+    },
+    Verified {
+        task: TaskId,
+        findings: Result<Findings, Failure>,
+    },
+    Acted {
+        package: PackageId,
+        acted: Acted,
+    },
+    Checkpointed {
+        number: u32,
+        result: Result<Covered, Arc<str>>,
+    },
+    /// Unless who said it has given up.
+    Command {
+        command: Command,
+        reply: Sender<Reply>,
+        given_up: Arc<AtomicBool>,
+    },
     Lost(LedgerError),
     Stop,
 }
 
 /// The number of the gate that was answered, if that was what was said; or why it was not done.
 pub type Reply = Result<Option<u32>, Refusal>;
+
+/// How long the loop may take to hear a command: it does not while the ledger cannot be written.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What shows that a command has been done.
 enum Sign {
@@ -90,8 +114,17 @@ impl Remote {
     /// Says something to the run, and what came of it once that is on disk. `None`: the run is over.
     pub fn say(&self, command: Command) -> Option<Reply> {
         let (reply, answer) = mpsc::channel();
-        self.0.send(Message::Command { command, reply }).ok()?;
-        answer.recv().ok()
+        let given_up = Arc::new(AtomicBool::new(false));
+        let message = Message::Command { command, reply, given_up: Arc::clone(&given_up) };
+        self.0.send(message).ok()?;
+        match answer.recv_timeout(PATIENCE) {
+            Ok(reply) => Some(reply),
+            Err(RecvTimeoutError::Timeout) => {
+                given_up.store(true, Ordering::Relaxed);
+                Some(Err(Refusal::Unheard))
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
     }
 }
 
@@ -144,7 +177,7 @@ impl Driver {
     ) -> Result<Self, DriverError> {
         let root = job.state.root().to_owned();
         job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
-        let lock = RunnerLock::take(&root, &job.state.lock())?;
+        let lock = RunnerLock::take(Role::Runner, &root, &job.state.lock())?;
         let mut ledger = Ledger::open(&job.state.ledger())?;
         let past = Past::read(&job, &mut ledger, each)?;
         // What a killed kiln has recorded is in the log, perhaps in the kernel's memory alone, and is shown from now on.

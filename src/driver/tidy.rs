@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::config::load::Definition;
 use crate::config::recipe::Mirror;
 use crate::host::Free;
-use crate::ledger::lock::RunnerLock;
+use crate::ledger::lock::{Role, RunnerLock};
 use crate::ledger::place::StateDir;
 use crate::ledger::{Extent, Ledger};
 use crate::plan::key;
@@ -88,7 +88,7 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     if !state.ledger().exists() {
         return Ok(tidied); // nothing of ours is there, whatever else may be
     }
-    let _lock = RunnerLock::take(state.root(), &state.lock())?;
+    let _lock = RunnerLock::take(Role::Command, state.root(), &state.lock())?;
     let mut past = Past::new(&job.plan);
     let read = Ledger::open_to_read(&state.ledger(), Extent::Everything);
     let read = read.and_then(|ledger| match ledger {

@@ -141,6 +141,8 @@ impl Engine {
     /// A person wants one, whether or not the run is paused.
     pub(super) fn ask_for_checkpoint(&mut self, now: Time, out: &mut Vec<Effect>) {
         if self.checkpoints.are_idle() && self.closing.is_none() {
+            // Whoever asks may know why the last one failed.
+            self.checkpoints.tried = false;
             self.begin_checkpoint(now, out);
         }
     }
@@ -180,17 +182,21 @@ impl Engine {
     /// Whether nothing of checkpoints is in the way of the run's end. If something is to be covered still, that is begun.
     pub(super) fn is_covered(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
         if self.checkpoints.are_idle() && self.has_uncovered() {
-            self.checkpoints.due = true;
-            self.take_checkpoint(now, out);
+            self.begin_checkpoint(now, out);
         }
         self.checkpoints.are_idle()
     }
 
     /// Whether there is something to cover that has not been tried in vain.
-    pub(super) fn has_uncovered(&self) -> bool {
-        let complete = |name: &Arc<str>| self.plan.find(name).is_some_and(|id| self.is_complete(id));
+    fn has_uncovered(&self) -> bool {
         // Who only estimates takes none: nobody waits for it, but for the last.
-        self.verifies && !self.checkpoints.tried && self.state.coverage.uncovered.iter().any(complete)
+        self.verifies && !self.checkpoints.tried && self.could_cover()
+    }
+
+    /// Whether there is something to cover.
+    pub(super) fn could_cover(&self) -> bool {
+        let complete = |name: &Arc<str>| self.plan.find(name).is_some_and(|id| self.is_complete(id));
+        self.state.coverage.uncovered.iter().any(complete)
     }
 
     fn is_complete(&self, id: PackageId) -> bool {

@@ -48,7 +48,7 @@ impl Said {
 impl Engine {
     /// What a command means now; or why it cannot be done.
     pub fn hear(&self, command: Command) -> Result<Event, Refusal> {
-        if self.closing.is_some() || self.ended {
+        if self.ended || self.closing.is_some() && command != Command::Stop {
             return Err(Refusal::Ending);
         }
         match command {
@@ -61,7 +61,7 @@ impl Engine {
             Command::Resume(_) if !self.state.held => Err(Refusal::NotPaused),
             Command::Resume(said) => Ok(Event::Resume(said)),
             Command::Checkpoint if !self.checkpoints.are_idle() => Err(Refusal::Taking),
-            Command::Checkpoint if !self.has_uncovered() => Err(Refusal::Covered),
+            Command::Checkpoint if !self.could_cover() => Err(Refusal::Covered),
             Command::Checkpoint => Ok(Event::TakeCheckpoint),
             Command::Stop => Ok(Event::Stop),
         }

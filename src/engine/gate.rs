@@ -69,6 +69,9 @@ pub enum Refusal {
     /// The run is being ended.
     #[error("{ENDING}")]
     Ending,
+    /// The run hears nothing.
+    #[error("nothing can be recorded at this moment, so nothing is done: try again when it can")]
+    Unheard,
     /// It cannot be paused twice.
     #[error("the run is paused already")]
     Paused,

@@ -240,7 +240,7 @@ impl Engine {
                 self.go_on(now, None, afresh, out);
                 if held {
                     // Somebody has killed it, or the power was cut: that does not say that it should go on.
-                    let reason = "it was paused when kiln ended".into();
+                    let reason = "it was paused when kiln ended; `kiln resume` goes on".into();
                     self.record(now, Record::RunPaused { reason, held }, out);
                 }
                 if afresh {

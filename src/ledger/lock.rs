@@ -17,18 +17,56 @@ const DYING: Duration = Duration::from_secs(5);
 /// Between two tries then.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// So long somebody may look who has the lock, which takes it, too, for a moment.
+const LOOKING: Duration = Duration::from_millis(100);
+
+/// What holds a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A run.
+    Runner,
+    /// `kiln serve`; a lock of its own.
+    Sidecar,
+    /// A command that changes something between runs.
+    Command,
+}
+
+const ROLES: [Role; 3] = [Role::Runner, Role::Sidecar, Role::Command];
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Runner => "runner",
+            Self::Sidecar => "sidecar",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// What it is.
+    pub role: Role,
+}
+
+fn named(holder: Option<&Holder>) -> String {
+    holder
+        .map_or_else(|| "runner".to_owned(), |holder| format!("{} (pid {})", holder.role.name(), holder.pid))
+}
+
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another has it.
-    #[error("another {who}{} holds the state directory `{}`", .pid.map(|p| format!(" (pid {p})")).unwrap_or_default(), .path.display())]
+    #[error("another {} holds the state directory `{}`", named(.holder.as_ref()), .path.display())]
     Held {
-        /// What it is.
-        who: &'static str,
         /// The state directory.
         path: PathBuf,
-        /// Its process id.
-        pid: Option<u32>,
+        /// Who, if that is known.
+        holder: Option<Holder>,
     },
     /// The file cannot be made or locked.
     #[error("lock `{}`", .path.display())]
@@ -47,27 +85,22 @@ pub struct RunnerLock {
 }
 
 impl RunnerLock {
-    /// Takes the runner's lock, or says who has it.
-    pub fn take(state: &Path, file: &Path) -> Result<Self, LockError> {
-        Self::take_for("runner", state, file)
-    }
-
-    /// Takes a lock, or says who has it.
-    pub fn take_for(who: &'static str, state: &Path, file: &Path) -> Result<Self, LockError> {
+    /// Takes a lock in some role, or says who has it.
+    pub fn take(role: Role, state: &Path, file: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: file.to_owned(), source };
         let mut open = OpenOptions::new();
         let mut handle =
             open.read(true).write(true).create(true).truncate(false).mode(0o644).open(file).map_err(io)?;
-        let until = Instant::now() + DYING;
+        let begun = Instant::now();
         loop {
             match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(Errno::WOULDBLOCK) => {
-                    let mut pid = String::new();
-                    handle.rewind().map_err(io)?;
-                    let pid = handle.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
-                    if pid.is_none_or(is_alive) || Instant::now() > until {
-                        return Err(LockError::Held { who, path: state.to_owned(), pid });
+                    let holder = Holder::read(&mut handle);
+                    let dies = holder.as_ref().is_some_and(|holder| !is_alive(holder.pid));
+                    let patience = if dies { DYING } else { LOOKING };
+                    if begun.elapsed() > patience {
+                        return Err(LockError::Held { path: state.to_owned(), holder });
                     }
                     std::thread::sleep(AGAIN);
                 }
@@ -76,15 +109,35 @@ impl RunnerLock {
         }
         handle.rewind().map_err(io)?;
         handle.set_len(0).map_err(io)?;
-        writeln!(handle, "{}", std::process::id()).map_err(io)?;
+        writeln!(handle, "{} {}", std::process::id(), role.name()).map_err(io)?;
         Ok(Self { _file: handle })
     }
 
-    /// Whether a runner holds the lock now.
-    pub fn is_held(file: &Path) -> bool {
-        let Ok(handle) = File::open(file) else { return false };
+    /// Who holds a lock now; `None`: nobody does.
+    pub fn holder(file: &Path) -> Option<Holder> {
+        let mut handle = File::open(file).ok()?;
         // A shared lock is taken and dropped at once: two who only look do not disturb each other.
-        flock(&handle, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        let held = flock(&handle, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+        // Whoever has taken it this moment has not written who it is.
+        held.then(|| Holder::read(&mut handle).unwrap_or(Holder { pid: 0, role: Role::Runner }))
+    }
+
+    /// Whether a runner holds the lock now. Commands that look after the state directory hold it, too, for a while.
+    pub fn is_held(file: &Path) -> bool {
+        Self::holder(file).is_some_and(|holder| holder.role == Role::Runner)
+    }
+}
+
+impl Holder {
+    /// Who is in the file; an older kiln has written its pid alone.
+    fn read(handle: &mut File) -> Option<Self> {
+        let mut text = String::new();
+        handle.rewind().ok()?;
+        handle.read_to_string(&mut text).ok()?;
+        let mut words = text.split_whitespace();
+        let pid = words.next()?.parse().ok()?;
+        let role = words.next().and_then(|word| ROLES.into_iter().find(|role| role.name() == word));
+        Some(Self { pid, role: role.unwrap_or(Role::Runner) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::lock::{LockError, RunnerLock};
+use super::lock::{Holder, LockError, Role, RunnerLock};
 use super::salvage::Salvaged;
 use super::*;
 
@@ -207,13 +207,17 @@ fn the_lock_has_one_holder_who_is_named_and_is_free_again_with_him() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("lock");
     assert!(!RunnerLock::is_held(&file));
-    let held = RunnerLock::take(dir.path(), &file).unwrap();
+    let held = RunnerLock::take(Role::Runner, dir.path(), &file).unwrap();
     assert!(RunnerLock::is_held(&file));
-    let Err(LockError::Held { pid, .. }) = RunnerLock::take(dir.path(), &file) else { panic!("taken twice") };
-    assert_eq!(pid, Some(std::process::id()));
+    let Err(LockError::Held { holder, .. }) = RunnerLock::take(Role::Runner, dir.path(), &file) else {
+        panic!("taken twice")
+    };
+    assert_eq!(holder, Some(Holder { pid: std::process::id(), role: Role::Runner }));
     drop(held);
     assert!(!RunnerLock::is_held(&file));
-    RunnerLock::take(dir.path(), &file).unwrap();
+    let _command = RunnerLock::take(Role::Command, dir.path(), &file).unwrap();
+    assert!(!RunnerLock::is_held(&file), "that is no runner");
+    assert_eq!(RunnerLock::holder(&file).map(|holder| holder.role), Some(Role::Command));
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub const COUNTED_CHANNELS: [&str; 2] = ["system_log", "dashboard"];
 /// What a live runner says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunnerFacts {
-    /// Process id: counters begin anew with each process.
-    pub pid: u32,
+    /// Names the process (when it began, nanoseconds since 1970): totals begin anew with each.
+    pub id: i64,
     /// Job slots.
     pub jobs: u32,
     /// Simultaneous fetches.
@@ -71,7 +71,7 @@ pub(super) struct Sum {
     /// Of those that are gone.
     gone: Totals,
     /// Of the last one.
-    pid: u32,
+    id: i64,
     last: Totals,
     permissions: Option<[bool; 5]>,
 }
@@ -79,9 +79,9 @@ pub(super) struct Sum {
 impl Sum {
     /// What a runner says now.
     pub(super) fn hear(&mut self, facts: &RunnerFacts) {
-        if facts.pid != self.pid {
+        if facts.id != self.id {
             self.gone = self.total();
-            self.pid = facts.pid;
+            self.id = facts.id;
         }
         self.last = facts.totals;
         self.permissions = facts.permissions.or(self.permissions);
@@ -105,9 +105,9 @@ mod tests {
     #[test]
     fn totals_of_one_runner_after_another_never_go_back() {
         let mut sum = Sum::default();
-        let mut hear = |pid, dropped| {
+        let mut hear = |id, dropped| {
             let totals = Totals { messages_dropped: dropped, ..Totals::default() };
-            sum.hear(&RunnerFacts { pid, totals, ..RunnerFacts::default() });
+            sum.hear(&RunnerFacts { id, totals, ..RunnerFacts::default() });
             sum.total().messages_dropped
         };
         assert_eq!([hear(7, 0), hear(7, 3), hear(7, 5)], [0, 3, 5]);

@@ -21,6 +21,8 @@ use super::progress::Progress;
 
 /// Between two tries to read a ledger from its start that could not be.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Between two looks for the definition that a run is of.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Loads the definition as it is now; `None` where it cannot be.
 pub type Reload = Box<dyn FnMut() -> Option<Arc<Plan>> + Send>;
@@ -33,10 +35,12 @@ pub struct Follower {
     /// The file that was read last.
     seen: Option<u64>,
     reload: Reload,
-    /// The definition of this digest was looked for.
-    looked_for: Option<Arc<str>>,
+    /// The definition of this digest was looked for, and when.
+    looked_for: Option<(Arc<str>, Instant)>,
     /// When which file could not be read.
     failed: Option<(Instant, Option<u64>)>,
+    /// It could be read at least once, or there was none to read.
+    has_read: bool,
     /// The last error that was told.
     told: Option<String>,
 }
@@ -58,7 +62,21 @@ impl std::fmt::Debug for Follower {
 impl Follower {
     /// Of the ledger at this path, which need not be there yet.
     pub fn new(path: PathBuf, reload: Reload) -> Self {
-        Self { path, ledger: None, seen: None, reload, looked_for: None, failed: None, told: None }
+        Self {
+            path,
+            ledger: None,
+            seen: None,
+            reload,
+            looked_for: None,
+            failed: None,
+            has_read: false,
+            told: None,
+        }
+    }
+
+    /// Whether anything can be said at all.
+    pub(super) fn has_read(&self) -> bool {
+        self.has_read
     }
 
     /// What has come since; what is wrong is told once. `None`: it could not be read.
@@ -70,6 +88,7 @@ impl Follower {
     ) -> Option<Followed> {
         match self.look(plan, limits, foreign) {
             Ok(followed) => {
+                self.has_read = true;
                 if self.told.take().is_some() {
                     tracing::info!("the ledger can be read again");
                 }
@@ -95,15 +114,25 @@ impl Follower {
         limits: Limits,
         foreign: Option<Arc<str>>,
     ) -> Result<Followed, Option<LedgerError>> {
-        if let Some(digest) = foreign.filter(|digest| self.looked_for.as_ref() != Some(digest)) {
-            self.looked_for = Some(Arc::clone(&digest));
+        // Somebody may be editing it.
+        let again = |digest: &Arc<str>| {
+            self.looked_for.as_ref().is_none_or(|(last, when)| last != digest || when.elapsed() > LOOK_AGAIN)
+        };
+        if let Some(digest) = foreign.filter(again) {
+            self.looked_for = Some((Arc::clone(&digest), Instant::now()));
             if let Some(other) = (self.reload)().filter(|other| other.digest == digest) {
                 return self.anew(&other, limits, None);
             }
         }
         let id = match fs::metadata(&self.path) {
             Ok(meta) => Some(meta.ino()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let root = self.path.parent().unwrap_or(&self.path);
+                if !root.is_dir() {
+                    return Err(Some(LedgerError::Gone { path: root.to_owned() }));
+                }
+                None
+            }
             Err(source) => return Err(Some(LedgerError::Unwritable { path: self.path.clone(), source })),
         };
         match &mut self.ledger {

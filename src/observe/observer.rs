@@ -122,6 +122,18 @@ impl Observer {
         Snapshot { runner, totals, permissions, collected, ..snapshot }
     }
 
+    /// Whether the ledger could ever be read: otherwise nothing can be said.
+    pub fn has_read(&self) -> bool {
+        self.follower.as_ref().is_none_or(|follower| lock(follower).has_read())
+    }
+
+    /// Sees what has come into the ledger, where the runner is in another process.
+    pub fn refresh(&self) {
+        if let Some(follower) = &self.follower {
+            self.follow(&mut lock(follower));
+        }
+    }
+
     /// Folds what has come into the ledger. False: it could not be read; what was seen before stays.
     fn follow(&self, follower: &mut Follower) -> bool {
         loop {

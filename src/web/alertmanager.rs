@@ -13,10 +13,13 @@ use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::config::settings::WebUrl;
+use crate::observe::human::plain;
 use crate::observe::snapshot::GateView;
 
 /// How long it may take: a person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take until an answered gate's alert is over: some scrapes and evaluations.
+const SEEN: Duration = Duration::from_mins(5);
 /// Bytes of an answer.
 const ANSWER_BYTES_MOST: u64 = 16 * 1024 * 1024;
 /// The alerts that are about a gate.
@@ -52,7 +55,7 @@ pub struct Acknowledged {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Silence {
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     id: String,
     matchers: Vec<Matcher>,
     starts_at: String,
@@ -179,7 +182,43 @@ impl Alertmanager {
     ) -> Result<Vec<Option<Acknowledged>>, AlertmanagerError> {
         let silences: Vec<Silence> = self.ask("/api/v2/silences", None::<&()>)?;
         let alerts: Vec<Alert> = self.ask("/api/v2/alerts", None::<&()>)?;
-        Ok(gates.iter().map(|gate| acknowledged(&labels(definition, gate), &silences, &alerts)).collect())
+        Ok(gates
+            .iter()
+            .map(|gate| {
+                let opened = Timestamp::from_nanosecond(i128::from(gate.opened)).unwrap_or(Timestamp::MAX);
+                acknowledged(&labels(definition, gate), opened, &silences, &alerts)
+            })
+            .collect())
+    }
+
+    /// The gate is answered: silences that `acknowledge` made for it end soon, so that they keep nobody from hearing of the next one
+    /// about the same package.
+    pub fn forget(&self, definition: &str, gate: &GateView) -> Result<(), AlertmanagerError> {
+        let silences: Vec<Silence> = self.ask("/api/v2/silences", None::<&()>)?;
+        let labels = labels(definition, gate);
+        let ours = |silence: &&Silence| {
+            let is = |(name, value): &(&str, &str)| {
+                silence.matchers.iter().any(|matcher| matcher.name == *name && matcher.takes(value))
+            };
+            silence.status.state == "active"
+                && silence.matchers.len() == labels.len()
+                && labels.iter().all(is)
+        };
+        for silence in silences.iter().filter(ours) {
+            // Not at once: until Prometheus has seen it, the alert fires still.
+            let ends = Timestamp::now().saturating_add(SEEN).unwrap_or(Timestamp::MAX);
+            if silence.ends_at.parse().is_ok_and(|at: Timestamp| at > ends) {
+                let shorter = Silence { ends_at: ends.to_string(), ..silence.clone() };
+                self.ask::<Created>("/api/v2/silences", Some(&shorter))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Without a password.
+    fn shown(&self) -> String {
+        let (scheme, rest) = self.base.split_once("://").unwrap_or(("", &self.base));
+        format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
     }
 
     fn ask<T: DeserializeOwned>(
@@ -187,7 +226,11 @@ impl Alertmanager {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, AlertmanagerError> {
-        let failed = |why: String| AlertmanagerError { url: self.base.clone(), why };
+        // What somebody wrote is shown to a person, and not all of it.
+        let failed = |why: String| AlertmanagerError {
+            url: self.shown(),
+            why: plain(&why).chars().take(300).collect(),
+        };
         let url = format!("{}{path}", self.base);
         let answer = match body {
             Some(body) => {
@@ -208,8 +251,13 @@ impl Alertmanager {
 }
 
 /// The silence that lasts longest of those on a gate's alerts: one that matches whatever the target is, or that Alertmanager says
-/// to be on such an alert.
-fn acknowledged(labels: &[(&str, &str)], silences: &[Silence], alerts: &[Alert]) -> Option<Acknowledged> {
+/// to be on such an alert. One that is older than the gate was meant for another.
+fn acknowledged(
+    labels: &[(&str, &str)],
+    opened: Timestamp,
+    silences: &[Silence],
+    alerts: &[Alert],
+) -> Option<Acknowledged> {
     let value = |name: &str| labels.iter().find(|(label, _)| *label == name).map(|(_, value)| *value);
     let fits = |silence: &Silence| {
         silence.matchers.iter().all(|matcher| value(&matcher.name).is_some_and(|value| matcher.takes(value)))
@@ -222,6 +270,7 @@ fn acknowledged(labels: &[(&str, &str)], silences: &[Silence], alerts: &[Alert])
     };
     let on = silences
         .iter()
+        .filter(|silence| silence.starts_at.parse().is_ok_and(|starts: Timestamp| starts >= opened))
         .filter(|silence| silence.status.state == "active" && (fits(silence) || is_on_one(silence)));
     let longest = on.max_by_key(|silence| silence.ends_at.parse::<Timestamp>().ok())?;
     Some(Acknowledged {
@@ -249,7 +298,14 @@ mod tests {
     #[track_caller]
     fn check(silence: &Silence, alerts: &str, expected: bool) {
         let alerts: Vec<Alert> = serde_json::from_str(alerts).unwrap();
-        assert_eq!(acknowledged(&GATE, std::slice::from_ref(silence), &alerts).is_some(), expected);
+        let opened = "2025-12-31T23:00:00Z".parse().unwrap();
+        let later = "2026-01-01T01:00:00Z".parse().unwrap();
+        assert_eq!(
+            acknowledged(&GATE, later, std::slice::from_ref(silence), &alerts),
+            None,
+            "that was another gate"
+        );
+        assert_eq!(acknowledged(&GATE, opened, std::slice::from_ref(silence), &alerts).is_some(), expected);
     }
 
     #[test]

@@ -122,9 +122,16 @@ impl Operation {
     fn status(self, before: Status) -> Status {
         match self {
             Self::Pause | Self::Stop => Status::Paused,
-            Self::BuildPhase | Self::Resume => Status::Running,
+            // What is paused builds it once it is resumed.
+            Self::BuildPhase | Self::Resume if self == Self::Resume || before != Status::Paused => {
+                Status::Running
+            }
             Self::Answer(Answer::Abort) => Status::Error,
-            Self::Answer(Answer::Retry | Answer::Skip) | Self::Checkpoint | Self::Status => before,
+            Self::BuildPhase
+            | Self::Resume
+            | Self::Answer(Answer::Retry | Answer::Skip)
+            | Self::Checkpoint
+            | Self::Status => before,
         }
     }
 }

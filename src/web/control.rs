@@ -29,7 +29,7 @@ use super::routes::{Answer, in_time, respond};
 use super::server::{Answers, Peer, Server};
 use super::{Bounds, Thread, WebError};
 
-/// Path of the one thing that can be asked for.
+/// Path of what says what to do.
 pub const COMMAND: &str = "/api/v1/command";
 /// Path of what the runner says of itself (`observe::facts`), for the sidecar.
 pub const RUNNER: &str = "/api/v1/runner";
@@ -94,8 +94,12 @@ impl Side {
 /// Where the control socket of a state directory may be, the best place first: where its owner says that it is, the
 /// system's or the user's directory for such things, else the state directory itself, if its path is short enough.
 pub fn places(state: &StateDir, side: Side) -> Vec<PathBuf> {
-    let told = fs::read_link(side.link(state)).ok();
-    told.into_iter().chain(own_places(state, side)).collect()
+    let link = side.link(state);
+    let told = fs::read_link(&link).ok();
+    let others = own_places(state, side).into_iter().filter(|path| told.is_none() || *path != link);
+    let mut places: Vec<PathBuf> = told.iter().cloned().chain(others).collect();
+    places.dedup();
+    places
 }
 
 /// Where its owner may make it. A copied state directory has the id of its original, but not its lock.
@@ -210,7 +214,8 @@ impl Answers for Routes {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             return response;
         }
-        let by = request.headers().get(BY).and_then(|by| by.to_str().ok()).map(str::to_owned);
+        let by =
+            request.headers().get(BY).and_then(|by| str::from_utf8(by.as_bytes()).ok()).map(str::to_owned);
         let body = Limited::new(request.into_body(), COMMAND_BYTES_MOST).collect();
         let body = match tokio::time::timeout(self.limits.read, body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -257,6 +262,7 @@ impl Routes {
         peer: Peer,
     ) -> Result<(Operation, Gate), Rejection> {
         let operation = command.operation()?;
+        self.observer.refresh();
         if operation == Operation::Status {
             let idle = self.observer.with(|progress| progress.state().run == RunState::Idle);
             let none = || Rejection::NotNow("there has been no run yet".to_owned());
@@ -290,6 +296,12 @@ fn speaker(by: Option<&str>, peer: Peer) -> String {
 
 /// A user by name and number. `id` asks whatever the host keeps its users in.
 pub fn name(uid: u32) -> String {
+    // Of another user namespace the kernel says only that it is none of ours.
+    let unknown = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+    let unknown = unknown.and_then(|text| text.trim().parse().ok());
+    if unknown == Some(uid) && rustix::process::geteuid().as_raw() != uid {
+        return "another user of this host".to_owned();
+    }
     let asked = std::process::Command::new("id").args(["-n", "-u", "--", &uid.to_string()]).output();
     let name = asked.ok().filter(|output| output.status.success());
     let name = name.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());

@@ -124,6 +124,12 @@ pub(super) async fn in_time(limit: Duration, make: impl FnOnce() -> Answer + Sen
 impl Routes {
     fn make(&self, route: Route, gzip: bool) -> Answer {
         let snapshot = self.observer.snapshot(now());
+        if !self.observer.has_read() {
+            return Answer::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the ledger cannot be read: see the messages of `kiln serve`\n",
+            );
+        }
         match route {
             Route::Page => Answer::new("text/html; charset=utf-8", page::render(&snapshot).into_bytes()),
             Route::Metrics => self.metrics(snapshot, gzip),
@@ -148,19 +154,26 @@ impl Routes {
         {
             return Answer::text(StatusCode::FORBIDDEN, "alerts are taken from this host only\n");
         }
+        // A page in somebody's browser cannot send that here without being asked whether it may.
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
         let body = Limited::new(request.into_body(), alerts::BYTES_MOST).collect();
         let body = match tokio::time::timeout(self.bounds.read, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => return Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "at most 64 KiB\n"),
             Err(_) => return Answer::text(StatusCode::REQUEST_TIMEOUT, "took too long\n"),
         };
+        if !is_json {
+            return Answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "application/json is wanted\n");
+        }
         match self.alerts.take(&body, Instant::now()) {
             Ok(_) => Answer::text(StatusCode::OK, "ok\n"),
             Err(refused @ Refused::Wrong(_)) => {
                 Answer::text(StatusCode::BAD_REQUEST, &format!("{refused}\n"))
             }
+            // With 429 Alertmanager would give up.
             Err(refused @ Refused::TooMany) => {
-                Answer::text(StatusCode::TOO_MANY_REQUESTS, &format!("{refused}\n"))
+                Answer::text(StatusCode::SERVICE_UNAVAILABLE, &format!("{refused}\n"))
             }
         }
     }

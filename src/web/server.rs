@@ -100,7 +100,7 @@ impl<D: Door, A: Answers> Server<D, A> {
         // Snapshots are taken on a thread beside it: looking ahead in a large plan takes a second.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(2)
+            .max_blocking_threads(8)
             .thread_name("web-answer")
             .build()?;
         let door = {

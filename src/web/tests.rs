@@ -188,7 +188,7 @@ fn what_is_folded_later_is_seen_later() {
 
 fn post(addr: SocketAddr, body: &str) -> String {
     let head = format!(
-        "POST /api/v1/alerts HTTP/1.1\r\nHost: kiln\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "POST /api/v1/alerts HTTP/1.1\r\nHost: kiln\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     String::from_utf8(send(addr, &(head + body))).unwrap().lines().next().unwrap_or_default().to_owned()

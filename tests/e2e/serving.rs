@@ -123,6 +123,7 @@ fn a_sidecar_shows_a_runner_its_death_and_what_comes_after() {
 
     let runner = space.start(&RUN);
     here.wait(&runner);
+    space.settle();
     assert_eq!(served.run(), state("running", 1.0));
     go.open();
     runner.wait().exits(0);
@@ -191,6 +192,36 @@ fn a_sidecar_outlives_whatever_becomes_of_the_ledger() {
 }
 
 #[test]
+fn a_sidecar_that_was_never_scraped_knows_what_has_happened_since() {
+    let space = Space::with("package: one\nversion: 1\ntasks: {build: ':'}\n");
+    let _served = Served::start(&space);
+    space.run(0);
+    let say = |document| ask_at(&space, Side::Sidecar, "POST", &command(&document));
+    let (code, document) = say(json!({"operation": "status"}));
+    assert_eq!((code, &document["status"]), (200, &json!("COMPLETED")));
+    let (code, document) = say(json!({"operation": "build_phase", "phase": "main"}));
+    assert_eq!((code, &document["error"]), (409, &json!("phase `main` is finished")));
+    // By the definition as it is now.
+    space.recipes("package: one\nversion: 2\ntasks: {build: ':'}\n");
+    assert_eq!(say(json!({"operation": "build_phase", "phase": "main"})).0, 200);
+    while space.ledger().of("run_ended").count() < 2 {}
+}
+
+#[test]
+fn a_sidecar_that_cannot_read_the_ledger_claims_nothing() {
+    let space = Space::with("package: one\nversion: 1\ntasks: {build: ':'}\n");
+    space.run(0);
+    let db = rusqlite::Connection::open(space.state().join("ledger.sqlite")).unwrap();
+    let version = |version: i32| db.pragma_update(None, "user_version", version).unwrap();
+    version(99);
+    let served = Served::start(&space);
+    assert!(served.kiln.said().contains("has schema version 99"), "{}", served.kiln.said());
+    for path in ["/metrics", "/-/ready", "/api/v1/status", "/api/v1/monitoring", "/"] {
+        assert!(served.get(path).starts_with("the ledger cannot be read"), "{path}");
+    }
+}
+
+#[test]
 fn there_is_one_sidecar_for_a_state_directory() {
     let space = Space::with("package: one\nversion: 1\ntasks: {build: ':'}\n");
     let served = Served::start(&space);
@@ -249,6 +280,7 @@ tasks: {{install: 'echo 2 > \"$DESTDIR/two\"'}}
     // It starts a runner, which outlives no command of its own.
     assert_eq!(say(phase("a")), (200, "RUNNING".to_owned(), String::new()));
     here.wait(&served.kiln);
+    space.settle();
     assert_eq!(served.run(), state("running", 1.0));
     assert_eq!(say(json!({"operation": "pause", "note": "lunch"})).1, "PAUSED");
     assert_eq!(say(json!({"operation": "resume"})).1, "RUNNING");
@@ -260,6 +292,8 @@ tasks: {{install: 'echo 2 > \"$DESTDIR/two\"'}}
     go.open();
     served.kiln.says("the runner (pid");
     assert_eq!(served.run(), state("paused", 0.0));
+    let (code, _, why) = say(phase("b"));
+    assert_eq!((code, why.as_str()), (409, "gate 1 (one) is open: answer it first"));
     fs::write(space.path("fixed"), "").unwrap();
     assert_eq!(say(json!({"operation": "retry"})).0, 200);
     assert_eq!(say(phase("a")).0, 200);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::config::document::CheckpointType;
 use crate::engine::message::Record;
 use crate::ledger::Ledger;
-use crate::ledger::lock::RunnerLock;
+use crate::ledger::lock::{Role, RunnerLock};
 use crate::ledger::place::StateDir;
 use crate::parallel::parallel;
 use crate::plan::key;
@@ -109,7 +109,7 @@ pub fn audit(job: &Job) -> Result<Audit, DriverError> {
     if !state.ledger().exists() {
         return Ok(Audit::default());
     }
-    let _lock = RunnerLock::take(state.root(), &state.lock())?;
+    let _lock = RunnerLock::take(Role::Command, state.root(), &state.lock())?;
     let mut ledger = Ledger::open(&state.ledger())?;
     let past = Past::read(job, &mut ledger, |_| ())?;
     // Killed while a checkpoint was being restored.

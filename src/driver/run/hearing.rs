@@ -3,6 +3,7 @@
 //! Owns: what a process's end means, and packing what an `install` has left. Does not know: what follows from it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::engine::command::Command;
 use crate::engine::message::{Event, Outcome, Usage};
@@ -41,7 +42,8 @@ impl Shift<'_> {
             Message::Checkpointed { number, result } => {
                 events.push(Event::Checkpointed { number, result });
             }
-            Message::Command { command, reply } => {
+            Message::Command { given_up, .. } if given_up.load(Ordering::Relaxed) => {}
+            Message::Command { command, reply, .. } => {
                 self.stopping |= command == Command::Stop;
                 let heard = self.engine.hear(command);
                 self.replies.push((reply, heard.as_ref().map(sign).map_err(Clone::clone)));

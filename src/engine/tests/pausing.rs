@@ -117,7 +117,7 @@ fn a_pause_outlives_a_kill_and_not_an_end_that_was_asked_for() {
          0 > start zlib.build#1 j1 fresh
          1 + run_paused by ann held
          3 + run_resumed
-         3 + run_paused it was paused when kiln ended held
+         3 + run_paused it was paused when kiln ended; `kiln resume` goes on held
          3 + task_interrupted zlib.build#1
          4 + run_paused stopped
          4 > end Stopped
@@ -190,6 +190,49 @@ fn recovery_waits_for_the_end_of_a_pause() {
          3 + action zlib check_resources done
          4 + run_resumed by ann
          4 > act zlib reset_build_environment",
+    );
+}
+
+#[test]
+fn a_checkpoint_that_failed_can_be_asked_for_and_an_abort_takes_the_last_while_paused() {
+    check(
+        "checkpoints 1 incremental
+         attempts 1
+         gates
+         phase base
+           zlib: build
+           curl: build
+           odd: build",
+        1,
+        "0 begin
+         0 measured base
+         1 ok zlib.build
+         2 checkpointed 1 failed
+         2 pause
+         3 take
+         4 checkpointed 2
+         5 fail curl.build
+         6 answer 1 abort",
+        "0 + run_started b1
+         0 + decided reused= archived= skipped=
+         0 > measure base
+         0 + phase_started base
+         0 + task_started zlib.build#1
+         0 > start zlib.build#1 j1 fresh
+         1 + task_finished zlib.build#1
+         1 + package_completed zlib
+         1 > checkpoint 1 full zlib
+         1 + task_started curl.build#1
+         1 > start curl.build#1 j1 fresh
+         2 + checkpoint 1 failed the disk is full
+         2 + run_paused by ann held
+         3 > checkpoint 2 full zlib
+         4 + checkpoint 2 taken full zlib
+         5 + task_failed curl.build#1 compilation_failure
+         5 + gate 1 opened critical_build_failure curl
+         6 + gate 1 answered abort
+         6 + run_ended Error missing=curl,odd
+         6 > end Error",
     );
 }
 
