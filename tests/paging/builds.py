@@ -1,7 +1,7 @@
 """Builds that are watched: what they build, how their metrics are served, and what is done to them.
 
-`held` builds until it may go, so that something always goes on; `package` fails until its cause is mended, each attempt when it is let; fifty
-others need it. Does not know: Prometheus, who is told.
+`held` builds until it may go, so that something always goes on; `package` fails until its cause is mended, each attempt when it is let;
+fifty others need it. Does not know: Prometheus, who is told.
 """
 
 import json
@@ -23,6 +23,7 @@ class Watched(Build):
     def __init__(self, program, directory, journal, name, package):
         self.here = directory / name
         self.here.mkdir()
+        (self.here / "kiln.log").touch()
         self.name, self.package, self.journal = name, package, journal
         super().__init__(program, write(self.here, name, package), self.here / "state")
         self.address = f"127.0.0.1:{free_port()}"

@@ -39,8 +39,10 @@ class Journal:
         # What a user who is not root needs besides.
         rootless = os.geteuid() != 0
         make = ["unshare", "--mount", "--propagation=private", *(["--user", "--map-root-user"] if rootless else [])]
-        self.keeper = subprocess.Popen([*make, "--", "/bin/sh", "-c", PLACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.enter = ["nsenter", "--mount", f"--target={self.keeper.pid}", *(["--user", "--preserve-credentials"] if rootless else []), "--"]
+        make += ["--", "/bin/sh", "-c", PLACE]
+        self.keeper = subprocess.Popen(make, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.enter = ["nsenter", "--mount", f"--target={self.keeper.pid}"]
+        self.enter += ["--user", "--preserve-credentials", "--"] if rootless else ["--"]
         self.journald = None
         if self.keeper.stdout.readline() != "made\n" or not Path(JOURNALD).exists():
             self.stop()

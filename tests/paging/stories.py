@@ -20,7 +20,8 @@ def escalation(world):
         build.start()
         world.seen(build, 'kiln_run_state{state="running"} == 1')
         build.let("try1")
-        until(lambda: world.alert_of(build, "KilnPackageRetrying"), f"Alertmanager does not show that {build.package} has failed")
+        alert = until(lambda: world.alert_of(build, "KilnPackageRetrying"), f"Alertmanager does not show that {build.package} has failed")
+        demand(alert["labels"]["severity"] == "info", f"of one failed attempt: {alert}")
         demand(not world.told(build), f"of one failed attempt somebody was told: {world.told(build)}")
         build.let("try2")
         warning = world.mail(build, "team", "WARNING", build.package)
@@ -46,7 +47,8 @@ def escalation(world):
 
 
 def read(build, mail, *told):
-    """It says what it is about and what to do, as text and as a page."""
+    """It says what it is about, which is one alert, and what to do, as text and as a page."""
+    demand(", and " not in mail["Subject"], f"what waits for {build.package} is told of, too: {mail['Subject']}")
     for part in ("plain", "html"):
         text = mail.get_body([part]).get_content()
         for what in (build.package, build.name, PHASE, "compilation_failure", *told):
