@@ -48,17 +48,21 @@ class Journal:
             self.stop()
             cannot("there is no systemd-journald, or no namespace for it")
         try:
-            self.start(directory / "notify")
+            self.start(directory)
         except BaseException:
             self.stop()
             raise
 
-    def start(self, path):
+    def start(self, directory):
         """Until it listens."""
+        path = directory / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(str(path))
             ready.settimeout(STUCK_SECONDS)
-            self.journald = subprocess.Popen(self.inside(JOURNALD), stdin=subprocess.DEVNULL, env={"NOTIFY_SOCKET": str(path)})
+            with (directory / "journald.log").open("w") as log:
+                self.journald = subprocess.Popen(
+                    self.inside(JOURNALD), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"NOTIFY_SOCKET": str(path)}
+                )
             while "READY=1" not in ready.recv(4096).decode().split("\n"):
                 pass
 

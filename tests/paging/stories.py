@@ -132,7 +132,7 @@ def acknowledgement(world):
     """who acknowledges a gate is named, and the lead is spared; of another one, unattended, the lead is told"""
     acked, other = world.builds
     acked.do("gates", "ack", acked.package, "--note", "on it")
-    (silence,) = world.alertmanager.ask("v2/silences")
+    (silence,) = active(world)
     (gate,) = json.loads(acked.do("gates", "--json"))
     who = gate.get("acknowledged", {})
     demand((who.get("by"), who.get("comment")) == (silence["createdBy"], "on it"), f"{silence}: kiln gates --json has {gate}")
@@ -148,14 +148,21 @@ def acknowledgement(world):
     demand(before.told_since(other) == [("lead", "CRITICAL", other.package)], f"people were told {world.told(other)}")
 
 
+def active(world):
+    return [silence for silence in world.alertmanager.ask("v2/silences") if silence["status"]["state"] == "active"]
+
+
 def answers(world):
     """a gate that is answered is resolved, and a package that succeeds is, too; then the run ends"""
     before = Before(world)
+    (silence,) = active(world)
     for build in world.builds:
         build.let("mended")
         (gate,) = json.loads(build.do("gates", "--json"))
         build.do("resolve", gate["gate_id"], "retry")
         until(lambda: not world.alert_of(build, GATE), f"for Alertmanager the gate of {build.name} is open")
+    # Of another gate of this package people have to be told.
+    demand(all(now["endsAt"] < silence["endsAt"] for now in active(world)), "the answer does not end that somebody is on it")
     world.mail(world.inside, "lead", "RESOLVED", world.inside.package)
     world.mail(world.inside, "on-call", "RESOLVED", world.inside.package)
     for build in world.builds:
