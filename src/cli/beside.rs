@@ -2,6 +2,7 @@
 //!
 //! Owns: an answer into the ledger, starting a runner for a phase. Does not know: how a command comes in (`web::control`).
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -92,6 +93,8 @@ impl Beside {
         let mut process = Process::new(own);
         process.arg("run").args(&self.target.target.dir).arg("--state").arg(self.state.root());
         process.args(["--phase", phase, "--no-listen"]).stdin(Stdio::null());
+        // Ctrl-C is meant for the sidecar.
+        process.process_group(0);
         let mut runner = process.spawn().map_err(|error| failed(error.to_string()))?;
         tracing::info!("started a runner (pid {}) for phase {phase}, as {by} wants", runner.id());
         let until = Instant::now() + START;

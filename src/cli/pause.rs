@@ -46,14 +46,22 @@ impl Live {
                     | Operation::Status => "the run goes on\n".to_owned(),
                 });
             }
-            Spoken::Refused(why) => {
+            Spoken::Refused(why, outcome) => {
+                if self.json {
+                    output::answer_json(&outcome)?;
+                }
                 output::say(&format!("kiln: {why}"));
                 return Ok(Exit::Usage);
             }
             Spoken::Nobody => {
                 let run = self.target.command("run", &[]);
-                let more =
-                    if operation == Operation::Resume { format!(": `{run}` goes on") } else { String::new() };
+                let more = if operation == Operation::Resume {
+                    format!(
+                        ": `{run}` goes on, and waits for this again if it was killed while it was paused"
+                    )
+                } else {
+                    String::new()
+                };
                 output::say(&format!("kiln: no runner is there{more}"));
                 return Ok(Exit::Usage);
             }

@@ -102,7 +102,7 @@ impl Resolve {
             };
             match speak(&job.state, &self.command())? {
                 Spoken::Done(outcome) => return Ok(self.done(&outcome)),
-                Spoken::Refused(why) => {
+                Spoken::Refused(why, _) => {
                     output::say(&format!("kiln: {why}"));
                     return Ok(Exit::Usage);
                 }

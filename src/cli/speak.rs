@@ -25,8 +25,8 @@ const BETWEEN: Duration = Duration::from_secs(10);
 pub(super) enum Spoken {
     /// It is done.
     Done(Command),
-    /// It is not, for this reason.
-    Refused(String),
+    /// It is not, for this reason; and what came back.
+    Refused(String, Box<Command>),
     /// There is no runner.
     Nobody,
 }
@@ -47,11 +47,13 @@ pub(super) fn speak(state: &StateDir, command: &Command) -> anyhow::Result<Spoke
                 .with_context(|| format!("the runner does not answer at `{}`", socket.display()));
             match said {
                 Ok((StatusCode::OK, outcome)) => return Ok(Spoken::Done(outcome)),
-                Ok((status, outcome)) => match outcome.error {
-                    // It is about to end: an answer can be given then.
-                    Some(error) if error == gate::ENDING && command.gate_id.is_some() => {}
-                    error => return Ok(Spoken::Refused(error.unwrap_or_else(|| status.to_string()))),
-                },
+                // It is about to end: an answer can be given then.
+                Ok((_, outcome))
+                    if outcome.error.as_deref() == Some(gate::ENDING) && command.gate_id.is_some() => {}
+                Ok((status, outcome)) => {
+                    let why = outcome.error.clone().unwrap_or_else(|| status.to_string());
+                    return Ok(Spoken::Refused(why, Box::new(outcome)));
+                }
                 Err(error) => failed = failed.or(Some(error)),
             }
         }

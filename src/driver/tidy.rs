@@ -107,7 +107,9 @@ pub fn tidy(job: &Job, what: What) -> Result<Tidied, DriverError> {
     if what.all {
         // By name: `--state` may have been any directory. The lock stays, held or not: who waits for it must not
         // find another one in its place.
-        for path in state.everything().into_iter().filter(|path| path.symlink_metadata().is_ok()) {
+        let sidecar = RunnerLock::holder(&state.sidecar_lock()).map(|_| state.sidecar_control());
+        let ours = |path: &PathBuf| path.symlink_metadata().is_ok() && sidecar.as_ref() != Some(path);
+        for path in state.everything().into_iter().filter(ours) {
             tidied.delete(path)?;
         }
         return Ok(tidied);

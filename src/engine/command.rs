@@ -25,7 +25,7 @@ pub enum Command {
     /// Take a checkpoint now.
     Checkpoint,
     /// End the run; it can be gone on with.
-    Stop,
+    Stop(Said),
 }
 
 /// Who says something, and why.
@@ -39,7 +39,7 @@ pub struct Said {
 
 impl Said {
     /// `by root (uid 0): the disk is being replaced`
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let why = if self.note.is_empty() { String::new() } else { format!(": {}", self.note) };
         format!("by {}{why}", self.by)
     }
@@ -48,7 +48,7 @@ impl Said {
 impl Engine {
     /// What a command means now; or why it cannot be done.
     pub fn hear(&self, command: Command) -> Result<Event, Refusal> {
-        if self.ended || self.closing.is_some() && command != Command::Stop {
+        if self.ended || self.closing.is_some() && !matches!(command, Command::Stop(_)) {
             return Err(Refusal::Ending);
         }
         match command {
@@ -63,7 +63,7 @@ impl Engine {
             Command::Checkpoint if !self.checkpoints.are_idle() => Err(Refusal::Taking),
             Command::Checkpoint if !self.could_cover() => Err(Refusal::Covered),
             Command::Checkpoint => Ok(Event::TakeCheckpoint),
-            Command::Stop => Ok(Event::Stop),
+            Command::Stop(said) => Ok(Event::StopFor(said)),
         }
     }
 

@@ -84,6 +84,8 @@ pub enum Event {
     TakeCheckpoint,
     /// A person or the system wants the run to end; the second time, at once.
     Stop,
+    /// The same, and who wants it is known.
+    StopFor(Said),
 }
 
 /// A person's answer to a gate.

@@ -86,6 +86,8 @@ pub struct Engine {
     waits: bool,
     /// Nothing more is started; the run ends like this once nothing is running.
     closing: Option<Ending>,
+    /// Who wanted the end, where that was said.
+    stopped: Option<command::Said>,
     ended: bool,
     memory: Memory,
     /// How many tasks ended as soon as they were started.
@@ -136,6 +138,7 @@ impl Engine {
             checkpoints: Checkpoints::default(),
             waits: false,
             closing: None,
+            stopped: None,
             ended: false,
             memory: Memory::default(),
             at_once: 0,
@@ -182,6 +185,10 @@ impl Engine {
             Event::Resume(said) => self.resume(now, &said, &mut out),
             Event::TakeCheckpoint => self.ask_for_checkpoint(now, &mut out),
             Event::Stop => self.stop(now, &mut out),
+            Event::StopFor(said) => {
+                self.stopped.get_or_insert(said);
+                self.stop(now, &mut out);
+            }
         }
         self.advance(now, &mut out);
         self.forget_memory();

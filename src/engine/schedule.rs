@@ -428,7 +428,10 @@ impl Engine {
             return;
         }
         let record = match ending {
-            Ending::Stopped | Ending::Gates => Record::RunPaused { reason: "stopped".into(), held: false },
+            Ending::Stopped | Ending::Gates => {
+                let who = self.stopped.as_ref().map(|said| format!(" {}", said.words())).unwrap_or_default();
+                Record::RunPaused { reason: format!("stopped{who}").into(), held: false }
+            }
             Ending::Completed => {
                 Record::RunEnded { state: RunEnd::Completed, missing: self.state.missing(&self.plan) }
             }

@@ -79,8 +79,8 @@ impl StateDir {
             let name = entry?.file_name();
             // What an empty filesystem has, and what `create` and `kiln clean --all` can leave alone.
             let name = name.to_string_lossy();
-            if name != "lost+found" && name != "lock" && name != "sidecar.lock" && !name.starts_with(SCRATCH)
-            {
+            let known = ["lost+found", "lock", "sidecar.lock", "sidecar.sock"];
+            if !known.contains(&&*name) && !name.starts_with(SCRATCH) {
                 return Ok(true);
             }
         }

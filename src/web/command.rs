@@ -142,6 +142,11 @@ impl Command {
         Self { component: COMPONENT.into(), operation: operation.name().into(), ..Self::default() }
     }
 
+    /// What is said of a document that cannot be read.
+    pub(super) fn nothing() -> Self {
+        Self { component: COMPONENT.into(), ..Self::default() }
+    }
+
     /// Reads the document.
     pub(super) fn read(body: &[u8]) -> Result<Self, Rejection> {
         serde_json::from_slice(body)
@@ -189,7 +194,7 @@ impl Command {
         match operation {
             Operation::Pause => Some(command::Command::Pause(said())),
             Operation::Resume => Some(command::Command::Resume(said())),
-            Operation::Stop => Some(command::Command::Stop),
+            Operation::Stop => Some(command::Command::Stop(said())),
             Operation::Answer(answer) => Some(command::Command::Answer(self.answer(answer, by))),
             Operation::Checkpoint => Some(command::Command::Checkpoint),
             Operation::BuildPhase | Operation::Status => None,

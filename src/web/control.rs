@@ -220,7 +220,7 @@ impl Answers for Routes {
         let body = match tokio::time::timeout(self.limits.read, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) => {
-                return respond(rejected(Command::default(), &Rejection::Wrong(error.to_string())));
+                return respond(rejected(Command::nothing(), &Rejection::Wrong(error.to_string())));
             }
             Err(_) => return respond(Answer::text(StatusCode::REQUEST_TIMEOUT, "took too long\n")),
         };
@@ -245,7 +245,7 @@ impl Routes {
     fn command(&self, body: &[u8], by: Option<&str>, peer: Peer) -> Answer {
         let command = match Command::read(body) {
             Ok(command) => command,
-            Err(rejection) => return rejected(Command::default(), &rejection),
+            Err(rejection) => return rejected(Command::nothing(), &rejection),
         };
         match self.perform(&command, by, peer) {
             Ok((operation, gate)) => {

@@ -42,7 +42,8 @@ fn a_paused_run_starts_nothing_more_until_it_is_resumed() {
     here.wait(&kiln);
     space.kiln(&["resume"]).exits(2).says("the run is not paused");
     space.kiln(&["pause", "--note", "new disk"]).exits(0);
-    space.kiln(&["pause"]).exits(2).says("the run is paused already");
+    let refused = space.kiln(&["pause", "--json"]).exits(2).says("the run is paused already");
+    assert_eq!(refused.json()["status"], "REJECTED");
     let document = status(&space);
     assert_eq!(
         (&document["status"], &document["progress"]["current_package"]),
@@ -97,10 +98,12 @@ fn stop_ends_a_run_as_a_signal_does() {
     let (space, mut here, _go) = held();
     let kiln = space.start(&RUN);
     here.wait(&kiln);
-    let said = space.kiln(&["stop"]).exits(0).stdout;
+    let said = space.kiln(&["stop", "--note", "power work"]).exits(0).stdout;
     assert!(said.contains("goes on with it"), "{said}");
     kiln.wait().exits(130);
     assert_eq!(status(&space)["status"], "PAUSED");
+    let reason = space.ledger().only("run_paused")["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("stopped by ") && reason.ends_with(": power work"), "{reason}");
     for command in ["pause", "resume", "stop"] {
         space.kiln(&[command]).exits(2).says("no runner is there");
     }

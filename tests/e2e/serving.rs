@@ -187,8 +187,11 @@ fn a_sidecar_outlives_whatever_becomes_of_the_ledger() {
     space.kiln(&["clean", "--all"]).exits(0);
     assert_eq!(served.run(), state("idle", 0.0));
     assert_eq!(success(&served.metrics()), 1.0);
+    let status = command(&json!({"operation": "status"}));
+    assert_eq!(ask_at(&space, Side::Sidecar, "POST", &status).0, 409, "it can be spoken to still");
     space.run(0);
     assert_eq!(served.run(), state("completed", 0.0));
+    assert_eq!(ask_at(&space, Side::Sidecar, "POST", &status).0, 200);
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Shift<'_> {
             }
             Message::Command { given_up, .. } if given_up.load(Ordering::Relaxed) => {}
             Message::Command { command, reply, .. } => {
-                self.stopping |= command == Command::Stop;
+                self.stopping |= matches!(command, Command::Stop(_));
                 let heard = self.engine.hear(command);
                 self.replies.push((reply, heard.as_ref().map(sign).map_err(Clone::clone)));
                 events.extend(heard);
