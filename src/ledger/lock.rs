@@ -109,7 +109,9 @@ impl RunnerLock {
         }
         handle.rewind().map_err(io)?;
         handle.set_len(0).map_err(io)?;
-        writeln!(handle, "{} {}", std::process::id(), role.name()).map_err(io)?;
+        // A runner's file has its pid and nothing else, as people and scripts know it.
+        let more = if role == Role::Runner { String::new() } else { format!(" {}", role.name()) };
+        writeln!(handle, "{}{more}", std::process::id()).map_err(io)?;
         Ok(Self { _file: handle })
     }
 
@@ -129,7 +131,7 @@ impl RunnerLock {
 }
 
 impl Holder {
-    /// Who is in the file; an older kiln has written its pid alone.
+    /// Who is in the file.
     fn read(handle: &mut File) -> Option<Self> {
         let mut text = String::new();
         handle.rewind().ok()?;
