@@ -11,7 +11,7 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use procfs::process::Process;
 
@@ -21,6 +21,9 @@ use super::{Control, Ended, Limits};
 #[derive(Debug)]
 pub(super) struct Groups {
     base: Base,
+    /// Part of the names of this kiln's: what a killed one has left may still be there, with processes that have no name and no
+    /// environment any more and are not gone yet. Nothing can be removed or said of those.
+    ours: String,
     kernel_log: Option<File>,
 }
 
@@ -41,13 +44,19 @@ pub(super) struct Group(Base);
 #[derive(Debug, Clone)]
 pub struct MemoryGauge {
     base: PathBuf,
+    ours: String,
     file: &'static str,
+}
+
+/// Of the directory of a task's group.
+fn name(id: u64, ours: &str) -> String {
+    format!("{id}-{ours}")
 }
 
 impl MemoryGauge {
     /// Bytes, page cache included; `None` of a task that has no group any more.
     pub fn read(&self, id: u64) -> Option<u64> {
-        number(&self.base.join(id.to_string()), self.file)
+        number(&self.base.join(name(id, &self.ours)), self.file)
     }
 }
 
@@ -110,7 +119,8 @@ impl Groups {
     }
 
     fn with(base: Base) -> Self {
-        Self { base, kernel_log: kernel_log().ok() }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { base, ours: format!("{:x}", since.as_nanos()), kernel_log: kernel_log().ok() }
     }
 
     pub(super) fn control(&self) -> Control {
@@ -123,16 +133,20 @@ impl Groups {
     /// Says how much memory groups use.
     pub(super) fn gauge(&self) -> Option<MemoryGauge> {
         match &self.base {
-            Base::V2(base) => Some(MemoryGauge { base: base.clone(), file: "memory.current" }),
-            Base::V1 { memory, .. } => {
-                Some(MemoryGauge { base: memory.clone()?, file: "memory.usage_in_bytes" })
+            Base::V2(base) => {
+                Some(MemoryGauge { base: base.clone(), ours: self.ours.clone(), file: "memory.current" })
             }
+            Base::V1 { memory, .. } => Some(MemoryGauge {
+                base: memory.clone()?,
+                ours: self.ours.clone(),
+                file: "memory.usage_in_bytes",
+            }),
         }
     }
 
     /// A task's group, with its limits. A limit that cannot be set is an error: it was asked for.
     pub(super) fn make(&self, id: u64, limits: Limits) -> io::Result<Group> {
-        let group = Group(self.base.below(&id.to_string()));
+        let group = Group(self.base.below(&name(id, &self.ours)));
         for directory in group.0.directories() {
             fs::create_dir(directory)?;
         }
