@@ -17,7 +17,6 @@ use crate::ledger::place::StateDir;
 use crate::observe::{Observer, Progress};
 use crate::web::client;
 use crate::web::command::{Command, Operation, Rejection, is_new};
-use crate::web::control::{self, Side};
 
 /// How long a runner may take to answer.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -123,23 +122,14 @@ fn reap(mut runner: Child) -> std::io::Result<()> {
 
 /// Tells the runner on behalf of somebody.
 fn pass_on(state: &StateDir, command: &Command, by: &str) -> Result<Option<u32>, Rejection> {
-    let mut failed = "it has no control socket".to_owned();
-    for socket in control::places(state, Side::Runner).into_iter().filter(|path| path.exists()) {
-        let (status, outcome) = match client::command(&socket, command, Some(by), PATIENCE) {
-            Ok(answer) => answer,
-            Err(error) => {
-                failed = error.to_string();
-                continue;
-            }
-        };
-        let why = outcome.error.unwrap_or_else(|| status.to_string());
-        return match status {
-            StatusCode::OK => Ok(outcome.gate_id.and_then(|number| number.parse().ok())),
-            StatusCode::BAD_REQUEST => Err(Rejection::Wrong(why)),
-            _ => Err(Rejection::NotNow(why)),
-        };
+    let (status, outcome) = client::command(state, command, Some(by), PATIENCE)
+        .map_err(|silence| Rejection::NotNow(format!("the runner does not answer: {silence}")))?;
+    let why = outcome.error.unwrap_or_else(|| status.to_string());
+    match status {
+        StatusCode::OK => Ok(outcome.gate_id.and_then(|number| number.parse().ok())),
+        StatusCode::BAD_REQUEST => Err(Rejection::Wrong(why)),
+        _ => Err(Rejection::NotNow(why)),
     }
-    Err(Rejection::NotNow(format!("the runner does not answer: {failed}")))
 }
 
 /// An answer to a gate of a run without a runner.

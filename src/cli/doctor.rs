@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use super::run::DEFAULT_LISTEN;
+use super::run::address;
 use super::target::StateTarget;
 use super::{Exit, output};
 use crate::doctor::{self, Check, Granted, Listening, Permissions, Report, Requirement};
@@ -49,7 +49,7 @@ impl Doctor {
             Err(exit) => return Ok(exit),
         };
         let explicit = job.settings.listen.is_some();
-        let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
+        let address = address(&job.settings);
         let report = Permissions::examine(&job, Listening::Would { address, explicit }).report();
         if self.json {
             output::answer_json(&report)?;

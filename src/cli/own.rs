@@ -33,6 +33,8 @@ pub(super) struct Own {
     /// Of drivers before this one.
     failures_before: AtomicU64,
     permissions: Arc<Permissions>,
+    /// Looked up once: every scrape asks.
+    granted: OnceLock<[bool; 5]>,
     driver: Mutex<Handles>,
     /// Phases that are to be built next; `None`: it is over.
     added: Mutex<Option<Vec<PhaseId>>>,
@@ -64,6 +66,7 @@ impl Own {
             lost,
             failures_before: AtomicU64::new(0),
             permissions,
+            granted: OnceLock::new(),
             driver: Mutex::new(Handles::of(driver)),
             added: Mutex::new(Some(Vec::new())),
         }
@@ -86,22 +89,22 @@ impl Own {
             let driver = lock(&self.driver);
             (Arc::clone(&driver.health), Arc::clone(&driver.ground))
         };
-        let facts = RunnerFacts {
+        RunnerFacts {
             id: self.id,
             jobs: self.limits.jobs,
             fetches: self.limits.fetches,
-            permissions: ground.get().map(|ground| self.permissions.granted(Some(ground))),
+            permissions: ground
+                .get()
+                .map(|ground| *self.granted.get_or_init(|| self.permissions.granted(Some(ground)))),
             memory: ground.get().and_then(|ground| Some(by_phase(ground.memory.as_ref()?, running))),
+            durable: health.durable(now()),
+            blocked: health.blocked(),
             totals: Totals {
+                ledger_failures: self.failures_before.load(Ordering::Relaxed) + health.failures(),
                 messages_dropped: self.lost.messages.load(Ordering::Relaxed),
                 notification_failures: [self.lost.notifications.load(Ordering::Relaxed), 0],
-                ..Totals::default()
             },
-            ..RunnerFacts::default()
-        };
-        let mut facts = facts.with_ledger(&health, now());
-        facts.totals.ledger_failures += self.failures_before.load(Ordering::Relaxed);
-        facts
+        }
     }
 
     /// Ends the run in good order; a second time, at once. False: it is over.

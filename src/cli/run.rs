@@ -2,6 +2,7 @@
 //!
 //! Owns: what stands around a run: arguments, the server, signals, the watcher, what is left when it is over.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -16,6 +17,7 @@ use super::watch::Watch;
 use super::{Exit, logging, output, signals};
 use crate::config::layers::Flag;
 use crate::config::load::Root;
+use crate::config::settings::Settings;
 use crate::doctor::{Listening, Permissions};
 use crate::driver::Job;
 use crate::driver::look;
@@ -35,7 +37,7 @@ use crate::web::{self, Bound, ServerHandle};
 use crate::words::count;
 
 /// Where `/metrics` is unless something else is said.
-pub(super) const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
 /// Scrapes of the final state after which nobody is waited for.
 const FINAL_SCRAPES: u32 = 2;
 
@@ -105,7 +107,7 @@ impl Run {
         }
         let messages = logging::set_up(job.settings.log_format)?;
         let server = self.bind(&job);
-        let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
+        let address = address(&job.settings);
         let listening = match &server {
             Ok(None) if self.no_listen => Listening::Never,
             Ok(Some(_)) => Listening::Already,
@@ -302,6 +304,11 @@ impl Run {
             server.shutdown();
         }
     }
+}
+
+/// Where `/metrics` is.
+pub(super) fn address(settings: &Settings) -> SocketAddr {
+    settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0)
 }
 
 /// Who wants users and TLS must not get a server that is open to all.

@@ -3,19 +3,17 @@
 //! Owns: what stands around following a ledger: arguments, the one sidecar of a state directory, the server. Does not
 //! know: what is seen (`observe`), what is answered (`web`).
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::beside::Beside;
-use super::run::{DEFAULT_LISTEN, refuse_web_config};
+use super::run::{address, refuse_web_config};
 use super::target::{self, StateTarget};
 use super::{Exit, logging, signals};
 use crate::driver::{DriverError, Job};
 use crate::ledger::lock::{Role, RunnerLock};
-use crate::ledger::place::StateDir;
-use crate::observe::facts::RunnerFacts;
 use crate::observe::follow::Follower;
 use crate::observe::metrics::BuildInfo;
 use crate::observe::{Observer, Progress, observer};
@@ -58,8 +56,7 @@ impl Serve {
         job.state.create().map_err(|source| DriverError::State { path: root.clone(), source })?;
         let _lock =
             RunnerLock::take(Role::Sidecar, &root, &job.state.sidecar_lock()).map_err(DriverError::from)?;
-        let address = job.settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0);
-        let bound = web::bind(address)?;
+        let bound = web::bind(address(&job.settings))?;
         // Whoever is started for a command must find the same, wherever that is.
         let state = job.state.root().to_string_lossy().into_owned();
         let target = StateTarget { state: Some(state), ..self.target };
@@ -79,10 +76,16 @@ impl Serve {
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!("{error} ({why}): commands can be given to a runner only");
         }
+        let (stop, stopped) = mpsc::channel();
+        signals::listen(move |_| {
+            // Whoever hears it has stopped.
+            let _ = stop.send(());
+        })?;
         let what =
             if run.build_id.is_empty() { "no run yet".to_owned() } else { format!("run {}", run.build_id) };
         tracing::info!("metrics of {} ({what}) at http://{}/metrics", job.plan.definition, server.addr());
-        wait_for_a_signal()?;
+        // Nobody else has a sender: an error is no end.
+        let _ = stopped.recv();
         drop(control);
         server.shutdown();
         Ok(Exit::Completed)
@@ -104,25 +107,10 @@ pub(super) fn observer(job: &Job, target: StateTarget) -> Arc<Observer> {
     let follower = Follower::new(job.state.ledger(), Box::new(reload));
     let state = job.state.clone();
     let progress = Progress::new(Arc::clone(&job.plan), job.limits());
-    Observer::elsewhere(progress, job.state.clone(), follower, Box::new(move |_| ask(&state)))
-}
-
-fn ask(state: &StateDir) -> Option<RunnerFacts> {
-    let sockets = control::places(state, Side::Runner).into_iter().filter(|path| path.exists());
-    let mut answers = sockets.map(|socket| client::runner(&socket, PATIENCE));
-    answers.find_map(Result::ok)
-}
-
-fn wait_for_a_signal() -> anyhow::Result<()> {
-    let heard = Arc::new((Mutex::new(false), Condvar::new()));
-    let tell = Arc::clone(&heard);
-    signals::listen(move |_| {
-        *tell.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        tell.1.notify_all();
-    })?;
-    let mut is_heard = heard.0.lock().unwrap_or_else(PoisonError::into_inner);
-    while !*is_heard {
-        is_heard = heard.1.wait(is_heard).unwrap_or_else(PoisonError::into_inner);
-    }
-    Ok(())
+    Observer::elsewhere(
+        progress,
+        job.state.clone(),
+        follower,
+        Box::new(move |_| client::runner(&state, PATIENCE).ok()),
+    )
 }

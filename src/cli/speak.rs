@@ -1,18 +1,16 @@
 //! Speaks to the runner of a state directory, through its control socket.
 //!
-//! Owns: finding the socket, and waiting for a runner that has none at this moment. Does not know: what is said.
+//! Owns: waiting for a runner that has no socket at this moment. Does not know: what is said.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use hyper::StatusCode;
 
 use crate::engine::gate;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
-use crate::web::client;
+use crate::web::client::{self, Silence};
 use crate::web::command::Command;
-use crate::web::control::{self, Side};
 
 /// How long a runner may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,25 +38,26 @@ pub(super) fn speak(state: &StateDir, command: &Command) -> anyhow::Result<Spoke
         if !RunnerLock::is_held(&state.lock()) {
             return Ok(Spoken::Nobody);
         }
-        let mut failed = None;
-        for socket in control::places(state, Side::Runner).into_iter().filter(|path| path.exists()) {
-            let said = client::command(&socket, command, None, PATIENCE)
-                .map_err(anyhow::Error::from_boxed)
-                .with_context(|| format!("the runner does not answer at `{}`", socket.display()));
-            match said {
-                Ok((StatusCode::OK, outcome)) => return Ok(Spoken::Done(outcome)),
-                // It is about to end: an answer can be given then.
-                Ok((_, outcome))
-                    if outcome.error.as_deref() == Some(gate::ENDING) && command.gate_id.is_some() => {}
-                Ok((status, outcome)) => {
-                    let why = outcome.error.clone().unwrap_or_else(|| status.to_string());
-                    return Ok(Spoken::Refused(why, Box::new(outcome)));
-                }
-                Err(error) => failed = failed.or(Some(error)),
+        let silence = match client::command(state, command, None, PATIENCE) {
+            Ok((StatusCode::OK, outcome)) => return Ok(Spoken::Done(outcome)),
+            // It is about to end: an answer can be given then.
+            Ok((_, outcome))
+                if outcome.error.as_deref() == Some(gate::ENDING) && command.gate_id.is_some() =>
+            {
+                Silence::NoSocket
             }
-        }
+            Ok((status, outcome)) => {
+                let why = outcome.error.clone().unwrap_or_else(|| status.to_string());
+                return Ok(Spoken::Refused(why, Box::new(outcome)));
+            }
+            Err(silence) => silence,
+        };
         if Instant::now() > until {
-            return Err(failed.unwrap_or_else(|| anyhow::anyhow!("the runner does not answer")));
+            return Err(match silence {
+                Silence::NoSocket => anyhow::anyhow!("the runner does not answer"),
+                Silence::At { socket, why } => anyhow::Error::from_boxed(why)
+                    .context(format!("the runner does not answer at `{}`", socket.display())),
+            });
         }
         std::thread::sleep(Duration::from_millis(50));
     }

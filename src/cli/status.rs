@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::target::{self, StateTarget};
+use super::target::StateTarget;
 use super::{Exit, output, serve};
 use crate::observe::status::BuildStatus;
 use crate::observe::updates::Update;
@@ -24,9 +24,9 @@ impl StatusCommand {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        // What is wrong with the ledger ends this; it does not end who serves.
-        target::progress(&job)?;
         let observer = serve::observer(&job, self.target.clone());
+        // What is wrong with the ledger ends this; it does not end who serves.
+        observer.read()?;
         let snapshot = observer.snapshot(observer::now());
         let Some(status) = BuildStatus::of(&snapshot) else {
             output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));

@@ -367,11 +367,6 @@ impl Spawner {
         &self.ground.confinement
     }
 
-    /// How much memory jobs use, where they have control groups.
-    pub fn memory(&self) -> Option<&MemoryGauge> {
-        self.ground.memory.as_ref()
-    }
-
     /// Which control groups jobs get.
     pub fn control(&self) -> &Control {
         &self.ground.control

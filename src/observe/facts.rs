@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::writer::Health;
-
 /// Channels whose notifications kiln counts itself, in the order in which they are counted.
 pub const COUNTED_CHANNELS: [&str; 2] = ["system_log", "dashboard"];
 
@@ -42,15 +40,6 @@ pub struct Totals {
     pub messages_dropped: u64,
     /// Notifications that a channel did not get, by `COUNTED_CHANNELS`.
     pub notification_failures: [u64; 2],
-}
-
-impl RunnerFacts {
-    /// What is known of the ledger at `now`, nanoseconds since 1970.
-    #[must_use]
-    pub fn with_ledger(self, health: &Health, now: i64) -> Self {
-        let totals = Totals { ledger_failures: health.failures(), ..self.totals };
-        Self { durable: health.durable(now), blocked: health.blocked(), totals, ..self }
-    }
 }
 
 impl Totals {

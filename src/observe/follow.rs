@@ -79,35 +79,35 @@ impl Follower {
         self.has_read
     }
 
-    /// What has come since; what is wrong is told once. `None`: it could not be read.
+    /// Tells once what is wrong. Whether it could be read.
+    pub(super) fn tell(&mut self, read: &Result<(), Option<LedgerError>>) -> bool {
+        match read {
+            Ok(()) if self.told.take().is_some() => tracing::info!("the ledger can be read again"),
+            Ok(()) | Err(None) => {}
+            Err(Some(error)) => {
+                let text = told(error);
+                if self.told.as_ref() != Some(&text) {
+                    tracing::error!("{text}");
+                    self.told = Some(text);
+                }
+            }
+        }
+        read.is_ok()
+    }
+
+    /// What has come since, seen through `plan`; `foreign`: the digest of the definition of the last run, where it is
+    /// another one. An error that is `None` is that of a moment ago.
     pub(super) fn follow(
         &mut self,
         plan: &Arc<Plan>,
         limits: Limits,
         foreign: Option<Arc<str>>,
-    ) -> Option<Followed> {
-        match self.look(plan, limits, foreign) {
-            Ok(followed) => {
-                self.has_read = true;
-                if self.told.take().is_some() {
-                    tracing::info!("the ledger can be read again");
-                }
-                Some(followed)
-            }
-            Err(Some(error)) => {
-                let text = told(&error);
-                if self.told.as_ref() != Some(&text) {
-                    tracing::error!("{text}");
-                    self.told = Some(text);
-                }
-                None
-            }
-            Err(None) => None,
-        }
+    ) -> Result<Followed, Option<LedgerError>> {
+        let followed = self.look(plan, limits, foreign);
+        self.has_read |= followed.is_ok();
+        followed
     }
 
-    /// What has come since, seen through `plan`; `foreign`: the digest of the definition of the last run, where it is
-    /// another one. An error that is `None` is that of a moment ago.
     fn look(
         &mut self,
         plan: &Arc<Plan>,

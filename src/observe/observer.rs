@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::ledger::Entry;
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
+use crate::ledger::{Entry, LedgerError};
 
 use super::facts::{RunnerFacts, Sum};
 use super::follow::{Followed, Follower};
@@ -89,7 +89,9 @@ impl Observer {
         let mut collected = Vec::new();
         if let Some(follower) = &self.follower {
             let began = Instant::now();
-            let worked = self.follow(&mut lock(follower));
+            let mut follower = lock(follower);
+            let read = self.follow(&mut follower);
+            let worked = follower.tell(&read);
             collected.push(Collected { name: "ledger", took: began.elapsed(), worked });
         }
         let alive = self.alive();
@@ -130,23 +132,31 @@ impl Observer {
     /// Sees what has come into the ledger, where the runner is in another process.
     pub fn refresh(&self) {
         if let Some(follower) = &self.follower {
-            self.follow(&mut lock(follower));
+            let mut follower = lock(follower);
+            let read = self.follow(&mut follower);
+            follower.tell(&read);
         }
     }
 
-    /// Folds what has come into the ledger. False: it could not be read; what was seen before stays.
-    fn follow(&self, follower: &mut Follower) -> bool {
+    /// The same for one who looks once, and can do nothing without.
+    pub fn read(&self) -> Result<(), LedgerError> {
+        let Some(follower) = &self.follower else { return Ok(()) };
+        // An error that was told a moment ago was told to somebody else.
+        self.follow(&mut lock(follower)).or_else(|error| error.map_or(Ok(()), Err))
+    }
+
+    /// Folds what has come into the ledger. Where it cannot be read, what was seen before stays.
+    fn follow(&self, follower: &mut Follower) -> Result<(), Option<LedgerError>> {
         loop {
             let (plan, limits, foreign) = self.with(|progress| {
                 let foreign = progress.is_foreign().then(|| progress.state().digest().into());
                 (Arc::clone(progress.plan()), progress.limits(), foreign)
             });
-            match follower.follow(&plan, limits, foreign) {
-                Some(Followed::More(entries)) if entries.is_empty() => return true,
+            match follower.follow(&plan, limits, foreign)? {
+                Followed::More(entries) if entries.is_empty() => return Ok(()),
                 // They may be of a run of another definition.
-                Some(Followed::More(entries)) => self.fold(&entries),
-                Some(Followed::Anew(progress)) => *lock(&self.progress) = *progress,
-                None => return false,
+                Followed::More(entries) => self.fold(&entries),
+                Followed::Anew(progress) => *lock(&self.progress) = *progress,
             }
         }
     }
