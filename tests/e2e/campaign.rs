@@ -1,14 +1,15 @@
-//! Twenty kills at random moments of a definition of 400 packages, and the result is as if nothing had been.
+//! A run of 400 packages is killed after each few dozen steps of its scripts, and the result is as if nothing had been.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::fifo::Bell;
+use super::fifo::{Bell, Tickets};
 use super::ledger::Ledger;
 use super::space::{RUN, Space, one_phase};
 
 const PACKAGES: u64 = 400;
-const KILLS: u32 = 20;
+/// Steps of scripts between two kills, at most.
+const STEPS_MOST: u64 = 65;
 
 /// Numbers that a seed decides (`SplitMix64`).
 struct Random(u64);
@@ -31,8 +32,9 @@ impl Random {
     }
 }
 
-/// Packages with files, symlinks, shared directories, sources, dependencies; each of their scripts rings the bell.
-fn recipes(space: &Space, bell: &Bell, random: &mut Random) -> String {
+/// Packages with files, symlinks, shared directories, sources, dependencies; each of their scripts waits at each step until it
+/// may take that, and tells of it.
+fn recipes(space: &Space, step: &str, random: &mut Random) -> String {
     let archives: Vec<String> = ["a.tar.gz", "b.zip", "c.tar.xz"]
         .map(|name| space.tarball(name, &[("top/one", name), ("top/sub/two", "2")]).as_sources())
         .into();
@@ -51,19 +53,18 @@ fn recipes(space: &Space, bell: &Bell, random: &mut Random) -> String {
         if random.one_in(5) {
             out.push_str(&archives[usize::try_from(random.below(3)).unwrap()]);
         }
-        let ring = format!("echo > {}", bell.path());
         out.push_str("tasks:\n");
         let staged = !random.one_in(20);
         if !staged || random.one_in(3) {
-            let _ = writeln!(out, "  configure: test ! -e made; echo {name} > made; {ring}");
-            let _ = writeln!(out, "  build: cat made > built; {ring}");
+            let _ = writeln!(out, "  configure: test ! -e made; echo {name} > made; {step}");
+            let _ = writeln!(out, "  build: cat made > built; {step}");
         }
         if !staged {
             continue;
         }
         let _ = write!(
             out,
-            "  install: |\n    {ring}\n    cd \"$DESTDIR\"; mkdir -p usr/bin usr/share/{}/{name}\n    \
+            "  install: |\n    {step}\n    cd \"$DESTDIR\"; mkdir -p usr/bin usr/share/{}/{name}\n    \
              echo {name} > usr/bin/{name}; chmod 755 usr/bin/{name}; ln -s {name} usr/bin/{name}.link\n",
             random.below(7)
         );
@@ -71,19 +72,22 @@ fn recipes(space: &Space, bell: &Bell, random: &mut Random) -> String {
             let _ = writeln!(out, "    echo {} > usr/share/{name}.{file}", random.next());
         }
         if random.one_in(4) {
-            let _ = writeln!(out, "    ln usr/bin/{name} usr/bin/{name}.hard; {ring}");
+            let _ = writeln!(out, "    ln usr/bin/{name} usr/bin/{name}.hard; {step}");
         }
     }
     out
 }
 
-fn space(seed: u64) -> (Space, Bell) {
+/// A space, what lets scripts take a step, what tells of each, and how many they take when nobody disturbs them.
+fn space(seed: u64) -> (Space, Tickets, Bell, u64) {
     let space = Space::new();
-    let bell = space.bell("bell");
-    let recipes = recipes(&space, &bell, &mut Random(seed));
+    let (tickets, bell) = (space.tickets("tickets"), space.bell("bell"));
+    let step = format!("read x < {}; echo > {}", tickets.path(), bell.path());
+    let recipes = recipes(&space, &step, &mut Random(seed));
     space.recipes(&recipes);
     space.document(&one_phase(&recipes, ""));
-    (space, bell)
+    let steps = recipes.matches(&step).count();
+    (space, tickets, bell, steps.try_into().unwrap())
 }
 
 /// How often each package was completed, since it was last taken away.
@@ -100,30 +104,37 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     let seed = std::env::var("KILN_SEED").map_or(1, |seed| seed.parse().unwrap());
     eprintln!("KILN_SEED={seed}");
     let undisturbed = std::thread::spawn(move || {
-        let (space, _bell) = space(seed);
+        let (space, tickets, _bell, _) = space(seed);
+        tickets.give(Tickets::MOST);
         space.run(0);
         space.sysroot()
     });
 
-    let (space, mut bell) = space(seed);
+    let (space, tickets, mut bell, steps) = space(seed);
     let mut random = Random(seed ^ u64::MAX);
     let mut completed = BTreeMap::new();
-    for kill in 0..KILLS {
+    let mut kills = 0;
+    loop {
         let kiln = space.start(&RUN);
-        let rings = 1 + random.below(2 * 650 / u64::from(KILLS));
-        assert!(bell.wait_for_or(usize::try_from(rings).unwrap(), kiln.end()), "it ended before kill {kill}");
+        let may = usize::try_from(1 + random.below(STEPS_MOST)).unwrap();
+        tickets.give(may);
+        if !bell.wait_for_or(may, kiln.end()) {
+            kiln.wait().exits(0);
+            break;
+        }
         kiln.kill();
-        bell.silence();
+        kills += 1;
         let ledger = space.ledger();
         for package in completed.keys() {
             assert!(
                 !ledger.last_start().worked_on().contains(package),
-                "{package} was complete before kill {kill}"
+                "{package} was complete before kill {kills}"
             );
         }
         completed = completions(&ledger);
     }
-    space.run(0);
+    eprintln!("{kills} kills");
+    assert!(kills >= steps / STEPS_MOST, "{kills} kills in {steps} steps");
     let ledger = space.ledger();
     for package in completed.keys() {
         assert!(!ledger.last_start().worked_on().contains(package), "{package} was complete");

@@ -1,5 +1,5 @@
-//! Fifos between scripts and tests: a `Bell` rings here, a `Gate` lets a script go on, a `Hold` proves a life. And
-//! `Changes` of a file.
+//! Fifos between scripts and tests: a `Bell` rings here, a `Gate` lets a script go on, so many `Tickets` let as many go on, a
+//! `Hold` proves a life. And `Changes` of a file.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,24 +52,12 @@ impl Bell {
         true
     }
 
-    /// Forgets what it has rung so far.
-    pub(crate) fn silence(&mut self) {
-        while self.take() > 0 {}
-        self.lines = 0;
-    }
-
-    /// Reads what there is; the number of bytes.
-    fn take(&mut self) -> usize {
+    /// Reads what there is.
+    fn take(&mut self) {
         let mut buffer = [0_u8; 4096];
         match rustix::io::read(&self.end, &mut buffer) {
-            Ok(n) => {
-                self.lines += buffer[..n].split(|byte| *byte == b'\n').count() - 1;
-                n
-            }
-            Err(error) => {
-                assert_eq!(error, rustix::io::Errno::AGAIN);
-                0
-            }
+            Ok(n) => self.lines += buffer[..n].split(|byte| *byte == b'\n').count() - 1,
+            Err(error) => assert_eq!(error, rustix::io::Errno::AGAIN),
         }
     }
 }
@@ -90,6 +78,33 @@ impl Gate {
     /// Lets one script go on; blocks until it is there.
     pub(crate) fn open(&self) {
         fs::write(&self.0, "go\n").unwrap();
+    }
+}
+
+/// Scripts take one with `read x < PATH`, and wait where there is none.
+pub(crate) struct Tickets {
+    path: PathBuf,
+    end: OwnedFd,
+}
+
+impl Tickets {
+    /// A pipe has room for so many.
+    pub(crate) const MOST: usize = 65_536;
+
+    pub(crate) fn make(path: &Path) -> Self {
+        make(path);
+        // With both ends here, neither a script that is the first to come nor one that finds none ever sees the end of it.
+        let end = rustix::fs::open(path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+        Self { path: path.to_owned(), end: end.unwrap() }
+    }
+
+    pub(crate) fn path(&self) -> Display<'_> {
+        self.path.display()
+    }
+
+    pub(crate) fn give(&self, count: usize) {
+        // A byte each: of two scripts that read at once none gets a part of one.
+        assert_eq!(rustix::io::write(&self.end, &vec![b'\n'; count]), Ok(count));
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::Mode;
 
-use super::fifo::{Bell, Changes, Gate, Hold};
+use super::fifo::{Bell, Changes, Gate, Hold, Tickets};
 use super::ledger::Ledger;
 use super::process::{Ended, Running};
 use super::tree::Tree;
@@ -153,6 +153,10 @@ impl Space {
 
     pub(crate) fn gate(&self, name: &str) -> Gate {
         Gate::make(&self.path(name))
+    }
+
+    pub(crate) fn tickets(&self, name: &str) -> Tickets {
+        Tickets::make(&self.path(name))
     }
 
     pub(crate) fn hold(&self, name: &str) -> Hold {
