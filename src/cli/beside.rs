@@ -4,10 +4,11 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command as Process, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
+use parking_lot::Mutex;
 
 use super::target::StateTarget;
 use crate::driver::{Job, answer};
@@ -78,7 +79,7 @@ impl Beside {
             // What was finished was so of another definition.
             is_new(&Progress::new(Arc::clone(&job.plan), job.limits()), &command.phase).map(drop)
         })?;
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _starting = self.starting.lock();
         if observer.alive() {
             return pass_on(&self.state, command, by);
         }

@@ -5,10 +5,11 @@
 //! (`watch` says when to draw which snapshot).
 
 use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::output;
@@ -54,7 +55,7 @@ impl Display {
     pub(super) fn draw(&self, frame: &[String]) {
         let width = console_width();
         let texts = frame.iter().map(|line| cut(line, width));
-        let mut bars = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bars = self.lines.lock();
         let mut used = 0;
         for text in texts {
             if used == bars.len() {

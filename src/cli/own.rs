@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::logging::Lost;
 use crate::doctor::Permissions;
@@ -23,6 +23,7 @@ use crate::observe::observer::now;
 use crate::observe::snapshot::RunningTask;
 use crate::plan::PhaseId;
 use crate::web::command::{Command, Operation, Rejection, is_new};
+use parking_lot::Mutex;
 
 /// The runner in this process.
 pub(super) struct Own {
@@ -74,11 +75,11 @@ impl Own {
 
     /// Another driver goes on.
     pub(super) fn is_now(&self, driver: &Driver) {
-        let mut handles = lock(&self.driver);
+        let mut handles = self.driver.lock();
         self.failures_before.fetch_add(handles.health.failures(), Ordering::Relaxed);
         *handles = Handles::of(driver);
         // Somebody may have wanted an end while there was none.
-        if lock(&self.added).is_none() {
+        if self.added.lock().is_none() {
             handles.remote.stop();
         }
     }
@@ -86,7 +87,7 @@ impl Own {
     /// How it is while these tasks run.
     pub(super) fn facts(&self, running: &[RunningTask]) -> RunnerFacts {
         let (health, ground) = {
-            let driver = lock(&self.driver);
+            let driver = self.driver.lock();
             (Arc::clone(&driver.health), Arc::clone(&driver.ground))
         };
         RunnerFacts {
@@ -109,8 +110,8 @@ impl Own {
 
     /// Ends the run in good order; a second time, at once. False: it is over.
     pub(super) fn stop(&self) -> bool {
-        lock(&self.added).take();
-        lock(&self.driver).remote.stop()
+        self.added.lock().take();
+        self.driver.lock().remote.stop()
     }
 
     /// Does what a command asks for.
@@ -126,26 +127,26 @@ impl Own {
                 (is_new(progress, &command.phase), progress.plan().find_phase(&command.phase))
             });
             if new? && let Some(id) = id {
-                lock(&self.added).as_mut().ok_or(Refusal::Ending)?.push(id);
+                self.added.lock().as_mut().ok_or(Refusal::Ending)?.push(id);
                 tracing::info!("phase {} is built next, as {by} wants", command.phase);
             }
             return Ok(None);
         };
         if operation == Operation::Stop {
-            lock(&self.added).take();
+            self.added.lock().take();
         }
-        let remote = lock(&self.driver).remote.clone();
+        let remote = self.driver.lock().remote.clone();
         remote.say(said).unwrap_or(Err(Refusal::Ending)).map_err(Rejection::from)
     }
 
     /// The run is over: phases that were to be built next, and are not.
     pub(super) fn given_up(&self) -> Vec<PhaseId> {
-        lock(&self.added).take().unwrap_or_default()
+        self.added.lock().take().unwrap_or_default()
     }
 
     /// The run that was wanted is completed: what to do next, if something was added. Then nothing more can be.
     pub(super) fn next(&self, job: &Job) -> Option<Job> {
-        let mut added = lock(&self.added);
+        let mut added = self.added.lock();
         let phases = added.as_mut().map(std::mem::take).filter(|phases| !phases.is_empty());
         let Some(phases) = phases else {
             added.take();
@@ -166,8 +167,4 @@ fn by_phase(gauge: &MemoryGauge, running: &[RunningTask]) -> BTreeMap<String, u6
         *memory.entry(task.phase.to_string()).or_default() += bytes;
     }
     memory
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,10 +3,11 @@
 //! Owns: what stands around following a ledger: arguments, the one sidecar of a state directory, the server. Does not
 //! know: what is seen (`observe`), what is answered (`web`).
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Args;
+use parking_lot::Mutex;
 
 use super::beside::Beside;
 use super::run::{address, refuse_web_config};

@@ -4,8 +4,8 @@
 //! (`fetch`, `unpack`, `store`).
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::load::Definition;
 use crate::config::recipe::{Mirror, Recipe, SourceFile};
@@ -15,6 +15,7 @@ use crate::ledger::place::StateDir;
 use crate::observe::events::SYSROOT_LEFT;
 use crate::plan::{PackageId, Plan, TaskKind, key};
 use crate::words::count;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::fetch::{self, FROM_CACHE, Fetched, Fetcher};
 use super::identity::wall_now;
@@ -47,7 +48,7 @@ impl Chores {
 
     pub(super) fn store(&self) -> MutexGuard<'_, Store> {
         // A panic elsewhere ends kiln anyway; until then the files are as consistent as after a kill.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.lock()
     }
 
     /// Does a task that is not a script.

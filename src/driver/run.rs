@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::config::scalar::Switch;
@@ -25,6 +25,7 @@ use crate::ledger::lock::{Role, RunnerLock};
 use crate::ledger::writer::{Health, Writer};
 use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
+use parking_lot::Mutex;
 
 use super::chores::{self, Chores};
 use super::discard::{Discarder, TRASH};

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::failure::fact::Fact;
 use crate::host::{self, Free};
 use crate::plan::TaskId;
+use parking_lot::Mutex;
 
 /// How often it looks. Between two looks a disk may fill and empty unseen.
 const EVERY: Duration = Duration::from_millis(500);
@@ -53,12 +54,12 @@ impl Space {
 
     /// A task begins.
     pub(super) fn begin(&self, task: TaskId) {
-        self.shared.lock().least.insert(task, None);
+        self.shared.state.lock().least.insert(task, None);
     }
 
     /// A task has ended: the least that was seen while it ran, now included.
     pub(super) fn end(&self, task: TaskId, failed: bool) -> Option<Fact> {
-        let seen = self.shared.lock().least.remove(&task).flatten();
+        let seen = self.shared.state.lock().least.remove(&task).flatten();
         // Nobody asks what was left to a task that did well.
         if !failed {
             return None;
@@ -75,7 +76,7 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
+        self.shared.state.lock().ended = true;
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             // One that has panicked has said so.
@@ -88,7 +89,7 @@ impl Shared {
     /// False: nobody wants to know any more.
     fn look(&self) -> bool {
         let idle = {
-            let state = self.lock();
+            let state = self.state.lock();
             if state.ended {
                 return false;
             }
@@ -96,15 +97,11 @@ impl Shared {
         };
         // A filesystem that hangs must not hold the lock.
         if !idle && let Ok(now) = host::filesystem(&self.path) {
-            for seen in self.lock().least.values_mut() {
+            for seen in self.state.lock().least.values_mut() {
                 *seen = Some(seen.map_or(now, |seen| least(seen, now)));
             }
         }
         true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,6 +129,6 @@ mod tests {
         space.begin(TaskId(2));
         assert!(space.end(TaskId(1), true).is_some());
         space.end(TaskId(2), false);
-        assert!(space.shared.lock().least.is_empty());
+        assert!(space.shared.state.lock().least.is_empty());
     }
 }

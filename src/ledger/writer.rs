@@ -11,11 +11,12 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use crate::engine::message::{Record, Time};
@@ -69,12 +70,12 @@ impl Health {
 
     /// Everything recorded until then is on disk: `now`, if nothing waits to be. Nanoseconds since 1970.
     pub fn durable(&self, now: i64) -> i64 {
-        lock(&self.said).waiting.unwrap_or(now)
+        self.said.lock().waiting.unwrap_or(now)
     }
 
     /// Why nothing can be recorded, and so nothing is started.
     pub fn blocked(&self) -> Option<String> {
-        let said = lock(&self.said);
+        let said = self.said.lock();
         let unsynced = || Some(format!("the ledger cannot be synced: {}", said.unsynced.as_ref()?));
         said.unwritten.clone().or_else(unsynced)
     }
@@ -82,13 +83,13 @@ impl Health {
     /// What came of a try to write.
     fn wrote(&self, error: Option<&LedgerError>) {
         self.failures.fetch_add(u64::from(error.is_some()), Ordering::Relaxed);
-        lock(&self.said).unwritten = error.map(told);
+        self.said.lock().unwritten = error.map(told);
     }
 
     /// What came of a try to sync, and since when something waits for the next.
     fn synced(&self, error: Option<&LedgerError>, waiting: Option<i64>) {
         self.failures.fetch_add(u64::from(error.is_some()), Ordering::Relaxed);
-        let mut said = lock(&self.said);
+        let mut said = self.said.lock();
         said.unsynced = error.map(|error| {
             if let LedgerError::Unsynced { source, .. } = error { source.to_string() } else { told(error) }
         });
@@ -189,7 +190,7 @@ impl Writer {
 
     /// Writes records in one transaction and takes them; or none, and they stay.
     pub fn append(&mut self, at: Time, wall: i64, records: &mut Vec<Record>) -> Result<(), LedgerError> {
-        let unsynced = lock(&self.health.said).unsynced.clone();
+        let unsynced = self.health.said.lock().unsynced.clone();
         if let Some(why) = unsynced {
             // It could be written, and would be lost all the same.
             let source = io::Error::other(why);
@@ -200,8 +201,8 @@ impl Writer {
         let last = written?;
         let first = last - i64::try_from(records.len()).unwrap_or(i64::MAX) + 1;
         let entries = records.drain(..).zip(first..).map(|(record, seq)| Entry { seq, at, wall, record });
-        let mut state = lock(&self.shared.state);
-        lock(&self.health.said).waiting.get_or_insert(wall);
+        let mut state = self.shared.state.lock();
+        self.health.said.lock().waiting.get_or_insert(wall);
         state.entries.extend(entries);
         state.tip = self.ledger.tip;
         state.transactions += 1;
@@ -211,15 +212,14 @@ impl Writer {
 
     /// Waits until what is written is on disk, or cannot be brought there.
     pub fn settle(&self) {
-        let mut state = lock(&self.shared.state);
+        let mut state = self.shared.state.lock();
         state.hurry = true;
         self.shared.changed.notify_one();
         while state.durable < self.ledger.tip.seq
-            && lock(&self.health.said).unsynced.is_none()
+            && self.health.said.lock().unsynced.is_none()
             && self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
         {
-            let wait = self.shared.settled.wait_timeout(state, self.pace.look);
-            state = wait.unwrap_or_else(PoisonError::into_inner).0;
+            self.shared.settled.wait_for(&mut state, self.pace.look);
         }
     }
 
@@ -229,7 +229,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), LedgerError> {
-        lock(&self.shared.state).closing = true;
+        self.shared.state.lock().closing = true;
         self.shared.changed.notify_one();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
@@ -290,7 +290,7 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
             last = Some(Instant::now());
             let synced = self.bring(work.tip, failed > 0);
             {
-                let mut state = lock(&self.shared.state);
+                let mut state = self.shared.state.lock();
                 if synced.is_ok() {
                     state.durable = work.tip.seq;
                 }
@@ -321,7 +321,7 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
     /// Until there is something to do, at the earliest at `not_before`. `None`: it is over. Who is closing waits for no
     /// moment but that of another try.
     fn wait(&self, pending: bool, not_before: Option<Instant>, failed: bool) -> Option<Work> {
-        let mut state = lock(&self.shared.state);
+        let mut state = self.shared.state.lock();
         loop {
             let something = pending || !state.entries.is_empty();
             if !something && state.closing {
@@ -333,10 +333,8 @@ impl<D: Disk, A: Audience> Syncer<D, A> {
                 break;
             }
             let limit = if something { left } else { self.pace.look };
-            let (woken, timeout) =
-                self.shared.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            if timeout.timed_out() && !something {
+            let waited = self.shared.changed.wait_for(&mut state, limit);
+            if waited.timed_out() && !something {
                 break;
             }
         }
@@ -440,10 +438,6 @@ pub(crate) fn told(error: &LedgerError) -> String {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

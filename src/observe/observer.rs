@@ -4,13 +4,14 @@
 //! happen outside, so that nobody who looks slows the build. Does not know: who looks.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
 use crate::ledger::{Entry, LedgerError};
+use parking_lot::Mutex;
 
 use super::facts::{RunnerFacts, Sum};
 use super::follow::{Followed, Follower};
@@ -73,7 +74,7 @@ impl Observer {
 
     /// More records.
     pub fn fold(&self, entries: &[Entry]) {
-        let mut progress = lock(&self.progress);
+        let mut progress = self.progress.lock();
         for entry in entries {
             progress.fold(entry);
         }
@@ -81,7 +82,7 @@ impl Observer {
 
     /// Looks at the progress. Whoever looks long stops those who fold.
     pub fn with<T>(&self, look: impl FnOnce(&mut Progress) -> T) -> T {
-        look(&mut lock(&self.progress))
+        look(&mut self.progress.lock())
     }
 
     /// The run at `now`, nanoseconds since 1970, with an estimate that is as fresh as it may be.
@@ -89,29 +90,29 @@ impl Observer {
         let mut collected = Vec::new();
         if let Some(follower) = &self.follower {
             let began = Instant::now();
-            let mut follower = lock(follower);
+            let mut follower = follower.lock();
             let read = self.follow(&mut follower);
             let worked = follower.tell(&read);
             collected.push(Collected { name: "ledger", took: began.elapsed(), worked });
         }
         let alive = self.alive();
         let mut took = Duration::ZERO;
-        let forecast = lock(&self.progress).take_forecast(now);
+        let forecast = self.progress.lock().take_forecast(now);
         if let Some(forecast) = forecast {
             let began = Instant::now();
             let view = forecast.compute();
             took = began.elapsed();
-            lock(&self.progress).keep(view);
+            self.progress.lock().keep(view);
         }
         collected.push(Collected { name: "forecast", took, worked: true });
-        let mut snapshot = lock(&self.progress).snapshot(now, alive);
+        let mut snapshot = self.progress.lock().snapshot(now, alive);
         let began = Instant::now();
         let runner = alive.then(|| fresh(&self.facts, || (self.ask)(&snapshot.running))).flatten();
-        let mut sum = lock(&self.sum);
+        let mut sum = self.sum.lock();
         if let Some(facts) = &runner {
             sum.hear(facts);
             snapshot.slots = facts.jobs;
-            lock(&self.progress).limit(facts.jobs, facts.fetches);
+            self.progress.lock().limit(facts.jobs, facts.fetches);
         }
         collected.push(Collected {
             name: "runner",
@@ -126,13 +127,13 @@ impl Observer {
 
     /// Whether the ledger could ever be read: otherwise nothing can be said.
     pub fn has_read(&self) -> bool {
-        self.follower.as_ref().is_none_or(|follower| lock(follower).has_read())
+        self.follower.as_ref().is_none_or(|follower| follower.lock().has_read())
     }
 
     /// Sees what has come into the ledger, where the runner is in another process.
     pub fn refresh(&self) {
         if let Some(follower) = &self.follower {
-            let mut follower = lock(follower);
+            let mut follower = follower.lock();
             let read = self.follow(&mut follower);
             follower.tell(&read);
         }
@@ -142,7 +143,7 @@ impl Observer {
     pub fn read(&self) -> Result<(), LedgerError> {
         let Some(follower) = &self.follower else { return Ok(()) };
         // An error that was told a moment ago was told to somebody else.
-        self.follow(&mut lock(follower)).or_else(|error| error.map_or(Ok(()), Err))
+        self.follow(&mut follower.lock()).or_else(|error| error.map_or(Ok(()), Err))
     }
 
     /// Folds what has come into the ledger. Where it cannot be read, what was seen before stays.
@@ -156,7 +157,7 @@ impl Observer {
                 Followed::More(entries) if entries.is_empty() => return Ok(()),
                 // They may be of a run of another definition.
                 Followed::More(entries) => self.fold(&entries),
-                Followed::Anew(progress) => *lock(&self.progress) = *progress,
+                Followed::Anew(progress) => *self.progress.lock() = *progress,
             }
         }
     }
@@ -185,18 +186,13 @@ impl Observer {
 
 /// What was found out a moment ago, or is now. Others wait meanwhile, and then need not.
 fn fresh<T: Clone>(memo: &Memo<T>, find: impl FnOnce() -> T) -> T {
-    let mut memo = lock(memo);
+    let mut memo = memo.lock();
     if let Some((_, found)) = memo.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
         return found.clone();
     }
     let found = find();
     *memo = Some((Instant::now(), found.clone()));
     found
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked did so while folding; what is there is at worst one record short.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Now, nanoseconds since 1970.

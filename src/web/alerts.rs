@@ -4,9 +4,9 @@
 //! entry looks (`observe::notices`).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::observe::notices::Alert;
@@ -81,7 +81,7 @@ impl Alerts {
     }
 
     fn has_room(&self, count: usize, now: Instant) -> bool {
-        let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = self.0.lock();
         let (free, since) = &mut *room;
         let begun = *since.get_or_insert(now);
         let more = u32::try_from(now.saturating_duration_since(begun).as_nanos() / EVERY.as_nanos())

@@ -31,10 +31,11 @@ mod tests;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::observe::Observer;
@@ -181,7 +182,7 @@ pub struct Patience(Arc<Scrapes>);
 impl Patience {
     /// Who waits, or is about to, waits no longer.
     pub fn give_up(&self) {
-        self.0.lock().given_up = true;
+        self.0.seen.lock().given_up = true;
         self.0.more.notify_all();
     }
 }
@@ -194,7 +195,7 @@ impl ServerHandle {
 
     /// How many answers of `/metrics` showed the run as it is now, ended or stopped.
     pub fn final_scrapes(&self) -> u32 {
-        self.of_now(&self.scrapes.lock())
+        self.of_now(&self.scrapes.seen.lock())
     }
 
     fn of_now(&self, seen: &Seen) -> u32 {
@@ -210,13 +211,13 @@ impl ServerHandle {
     /// Waits until there were that many, for `most`, or until patience was given up. Returns whether there were.
     pub fn wait_for_final_scrapes(&self, count: u32, most: Duration) -> bool {
         let until = Instant::now() + most;
-        let mut seen = self.scrapes.lock();
+        let mut seen = self.scrapes.seen.lock();
         while self.of_now(&seen) < count {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || seen.given_up {
                 return false;
             }
-            seen = self.scrapes.more.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.scrapes.more.wait_for(&mut seen, left);
         }
         true
     }
@@ -254,15 +255,11 @@ impl Drop for Thread {
 
 impl Scrapes {
     fn count(&self, records: u64) {
-        let mut seen = self.lock();
+        let mut seen = self.seen.lock();
         if seen.records != records {
             (seen.records, seen.last) = (records, 0);
         }
         seen.last += 1;
         self.more.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,11 +5,12 @@
 //! **Invariant**: whoever puts something in waits for nobody who writes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::said::Said;
+use parking_lot::{Condvar, Mutex};
 
 /// What is drawn, line by line.
 pub(super) type Frame = Vec<String>;
@@ -29,6 +30,7 @@ pub(super) enum Item {
 #[derive(Debug)]
 pub(super) struct Queue {
     bytes_most: usize,
+    /// Nothing panics while it is locked: a panic is said here, too.
     waiting: Mutex<Waiting>,
     changed: Condvar,
     lost: Arc<Lost>,
@@ -70,7 +72,7 @@ impl Queue {
     /// Queues a message; drops it where there is no room.
     pub(super) fn say(&self, said: Said) {
         let size = said.size();
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         if waiting.bytes + size <= self.bytes_most {
             waiting.bytes += size;
             waiting.said.push_back(said);
@@ -89,13 +91,13 @@ impl Queue {
 
     /// Has the display show this.
     pub(super) fn draw(&self, frame: Frame) {
-        self.lock().frame = Some(frame);
+        self.waiting.lock().frame = Some(frame);
         self.changed.notify_all();
     }
 
     /// The next thing to write, as soon as there is one; what was got before has been written.
     pub(super) fn next(&self) -> Arc<Item> {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         waiting.in_hand = None;
         loop {
             if let Some(item) = waiting.take() {
@@ -103,25 +105,21 @@ impl Queue {
                 return item;
             }
             self.changed.notify_all();
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut waiting);
         }
     }
 
     /// The next thing to write for one who takes over from another that is stuck: first what that one has in hand.
     pub(super) fn take_over(&self) -> Option<Arc<Item>> {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         waiting.in_hand.take().or_else(|| waiting.take())
     }
 
     /// Waits until everything is written, but not longer than this: whether it is.
     pub(super) fn is_written(&self, within: Duration) -> bool {
-        let waiting = self.changed.wait_timeout_while(self.lock(), within, |waiting| !waiting.is_over());
-        waiting.unwrap_or_else(PoisonError::into_inner).0.is_over()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it is held.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut waiting = self.waiting.lock();
+        self.changed.wait_while_for(&mut waiting, |waiting| !waiting.is_over(), within);
+        waiting.is_over()
     }
 }
 

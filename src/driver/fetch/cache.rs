@@ -9,8 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -88,14 +88,14 @@ impl Cache {
             Err(error) => return Err(FetchError::io(&path)(error)),
         };
         let stamp = Stamp::of(&file, &path)?;
-        if self.verified().get(digest) == Some(&stamp) {
+        if self.verified.lock().get(digest) == Some(&stamp) {
             return Ok(Found::Intact(path));
         }
         let mut hasher = Sha256::new();
         read_through(&mut file, &path, cancel, |bytes| hasher.update(bytes))?;
         let got = hex(hasher);
         if got == digest {
-            self.verified().insert(digest.to_owned(), stamp);
+            self.verified.lock().insert(digest.to_owned(), stamp);
             return Ok(Found::Intact(path));
         }
         // Only if it is still the file that was read: another process may have put a good one there.
@@ -148,12 +148,8 @@ impl Cache {
         // Only a hint for continuing, of no use to anybody now.
         drop(fs::remove_file(origin));
         let stamp = Stamp::of(&file, &path)?;
-        self.verified().insert(digest.to_owned(), stamp);
+        self.verified.lock().insert(digest.to_owned(), stamp);
         Ok(path)
-    }
-
-    fn verified(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Stamp>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

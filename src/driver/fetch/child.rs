@@ -9,14 +9,15 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::spawn::{self, Exit, Hand, Job, Report, Signal, SpawnError, Spawner, StartError};
 use super::error::{FetchError, Reason, Stop};
 use super::turns;
+use parking_lot::Mutex;
 
 /// How often a cancellation is looked for. Commands that end are heard of at once.
 const TICK: Duration = Duration::from_millis(50);
@@ -84,7 +85,7 @@ impl Answers {
             Report::Started { id, .. } => (*id, false),
             Report::SpawnFailed { id, .. } | Report::Exited { id, .. } => (*id, true),
         };
-        let mut waiting = self.lock();
+        let mut waiting = self.0.lock();
         let Some(sender) = waiting.get(&id) else { return Some(report) };
         // Nobody stops waiting before the last word.
         let _ = sender.send(report);
@@ -92,10 +93,6 @@ impl Answers {
             waiting.remove(&id);
         }
         None
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Sender<Report>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +129,7 @@ impl Helpers {
         let mut env: BTreeMap<_, _> = std::env::vars_os().collect();
         env.extend(command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
         let (sender, reports) = channel();
-        self.answers.lock().insert(id, sender);
+        self.answers.0.lock().insert(id, sender);
         self.hand.spawn(Job {
             id,
             argv: [command.get_program()].into_iter().chain(command.get_args()).map(Into::into).collect(),

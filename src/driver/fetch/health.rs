@@ -4,9 +4,9 @@
 //! Does not know: how a mirror is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Mirror, Place};
+use parking_lot::Mutex;
 
 /// What this process has learned of the mirrors.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Health {
         if rest.is_empty() {
             return None;
         }
-        let known = self.lock();
+        let known = self.known.lock();
         let up = |mirror: &&Mirror| host(&mirror.place).is_none_or(|host| !known.failed.contains(&host));
         Some(rest.remove(rest.iter().position(up).unwrap_or(0)))
     }
@@ -36,21 +36,17 @@ impl Health {
     /// Remembers that the mirror's host has failed. That holds for good: one that fails now and then costs a time-out
     /// each time that it is asked first, and asked last it is still asked.
     pub(super) fn host_failed(&self, place: &Place) {
-        self.lock().failed.extend(host(place));
+        self.known.lock().failed.extend(host(place));
     }
 
     /// Remembers that the mirror has `got` where `mirror.sha256` was expected.
     pub(super) fn refuse(&self, mirror: &Mirror, got: &str) {
-        self.lock().refused.insert(refusal(mirror), got.to_owned());
+        self.known.lock().refused.insert(refusal(mirror), got.to_owned());
     }
 
     /// What the mirror had the last time, if that was not what was expected.
     pub(super) fn refused(&self, mirror: &Mirror) -> Option<String> {
-        self.lock().refused.get(&refusal(mirror)).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().refused.get(&refusal(mirror)).cloned()
     }
 }
 

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -41,9 +41,9 @@ pub(super) struct Turn<'a> {
 impl Turns {
     /// Waits until no other thread of this process has the turn for `key`.
     pub(super) fn take(&self, key: &str, cancel: &AtomicBool) -> Result<Turn<'_>, FetchError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.taken.contains(key) {
-            state = self.pause(state, cancel)?;
+            self.pause(&mut state, cancel)?;
         }
         state.taken.insert(key.to_owned());
         Ok(Turn { turns: self, key: key.to_owned() })
@@ -55,7 +55,7 @@ impl Turns {
             match flock(file, FlockOperation::NonBlockingLockExclusive) {
                 // A filesystem without locks: then there is only this process to care about.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS) => return Ok(()),
-                Err(Errno::WOULDBLOCK) => drop(self.pause(self.lock(), cancel)?),
+                Err(Errno::WOULDBLOCK) => self.pause(&mut self.state.lock(), cancel)?,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(FetchError::io(path)(io::Error::from(errno))),
             }
@@ -65,29 +65,21 @@ impl Turns {
     /// How many threads wait: lets a test see that one does.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.lock().waiting
+        self.state.lock().waiting
     }
 
-    fn pause<'a>(
-        &self,
-        mut state: MutexGuard<'a, State>,
-        cancel: &AtomicBool,
-    ) -> Result<MutexGuard<'a, State>, FetchError> {
+    fn pause(&self, state: &mut MutexGuard<'_, State>, cancel: &AtomicBool) -> Result<(), FetchError> {
         check(cancel)?;
         state.waiting += 1;
-        let (mut state, _) = self.freed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner);
+        self.freed.wait_for(state, TICK);
         state.waiting -= 1;
-        Ok(state)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(())
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.turns.lock().taken.remove(&self.key);
+        self.turns.state.lock().taken.remove(&self.key);
         self.turns.freed.notify_all();
     }
 }
