@@ -50,10 +50,12 @@ error_recovery: {automatic_recovery: {max_attempts: 1}}
 
 /// The same, and `other` says that it is `here` and waits until it may `go` on.
 fn broken_and_busy() -> (Space, Bell, Gate) {
-    let space = broken("echo here > HERE; read x < GO");
+    let space = broken("echo here > @HERE@; read x < @GO@");
     let (here, go) = (space.bell("here"), space.gate("go"));
     let recipes = std::fs::read_to_string(space.definition().join("packages/all.yaml")).unwrap();
-    space.recipes(&recipes.replace("HERE", &here.path().to_string()).replace("GO", &go.path().to_string()));
+    space.recipes(
+        &recipes.replace("@HERE@", &here.path().to_string()).replace("@GO@", &go.path().to_string()),
+    );
     (space, here, go)
 }
 

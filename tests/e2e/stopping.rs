@@ -17,20 +17,20 @@ struct Blocked {
     go: Gate,
 }
 
-/// What `blocked` does while it builds: it says `here`, holds `hold`, and waits for an answer at `go`.
-const PATIENT: &str = "trap 'echo ended > ended; exit 1' TERM; exec 9> HOLD; echo here > HERE; read x < GO";
+/// What `blocked` does while it builds, where `@` tells names from what the directory is called: it says `here`, holds `hold`, and waits for an answer at `go`.
+const PATIENT: &str =
+    "trap 'echo ended > ended; exit 1' TERM; exec 9> @HOLD@; echo here > @HERE@; read x < @GO@";
 /// One who will not hear of TERM, but says each time that it came.
-const STUBBORN: &str =
-    "trap 'echo heard > HERE' TERM; exec 9> HOLD; echo here > HERE; while :; do read x < GO || :; done";
+const STUBBORN: &str = "trap 'echo heard > @HERE@' TERM; exec 9> @HOLD@; echo here > @HERE@; while :; do read x < @GO@ || :; done";
 
 impl Blocked {
     fn new(build: &str) -> Self {
         let space = Space::new();
         let (here, hold, go) = (space.bell("here"), space.hold("hold"), space.gate("go"));
         let build = build
-            .replace("HOLD", &hold.path().to_string())
-            .replace("HERE", &here.path().to_string())
-            .replace("GO", &go.path().to_string());
+            .replace("@HOLD@", &hold.path().to_string())
+            .replace("@HERE@", &here.path().to_string())
+            .replace("@GO@", &go.path().to_string());
         space.packages(&format!(
             r#"
 package: done
