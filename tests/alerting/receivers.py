@@ -59,9 +59,22 @@ class Mails:
         self.server.stop()
 
 
+# What Debian's alertmanager.yml begins with: what is shipped has to work below it.
+FOREIGN_ROUTE = {
+    "group_by": ["alertname", "cluster", "service"],
+    "group_wait": "30s",
+    "group_interval": "5m",
+    "repeat_interval": "3h",
+    "receiver": "somebody-else",
+}
+
+
 def configuration(directory, hooks, mails, **urls):
-    """The shipped one, in a hurry: webhooks lead to `hooks` but for those of `urls`, mails to `mails`. Where it is."""
+    """What is shipped, put into another configuration, and in a hurry: webhooks lead to `hooks` but for those of `urls`, mails to `mails`.
+    Where it is."""
     config = read(CONFIG)
+    config["route"] = FOREIGN_ROUTE | {"routes": config["route"]["routes"]}
+    config["receivers"].append({"name": "somebody-else"})
     config["global"]["smtp_smarthost"] = f"127.0.0.1:{mails.port}"
     config["templates"] = [f"{TEMPLATES}/*.tmpl"]
     for receiver in config["receivers"]:

@@ -5,16 +5,26 @@ import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 from common import cannot, demand, say
 from shipped import ALERTS, CONFIG, ROOT, RULE_TESTS, RULES, RUNBOOK_URL, RUNBOOKS, alerts, read, rules, run
 
 SEVERITIES = {"1": "info", "2": "warning", "3": "critical"}
-# Rules that look at these are about escalation.
-ESCALATION = re.compile(r"kiln:(package_failed|package_escalated|other_gate_open):seen")
+# Rules that look at these are about packages, and say what failed.
+ABOUT_PACKAGES = re.compile(r"kiln:(package_failed|package_escalated|gate_open):seen")
 SECTIONS = ["What it means", "If it waits until the morning", "Look", "Do", "Silence"]
 # Always so.
 NEVER_QUIET = {"KilnWatchdog"}
+# About no target of kiln's: they carry neither channels nor directories.
+OF_NO_TARGET = {"KilnWatchdog", "KilnAlertsNotSent"}
+# Of other programs; that these have them is known in `live.py` and `tests/paging`.
+FOREIGN = {"alertmanager_notifications_failed_total", "prometheus_notifications_errors_total"}
+# What kiln takes of Alertmanager at once, and what all that an alert says but its labels is short of. Labels are names: of the target, the
+# package, directories.
+MOST_BYTES, LABELS_BYTES = 1 << 20, 2048
+# Gates beyond the hundredth are one alert for each.
+REASONS = ("critical_build_failure", "system_resource_exhaustion", "security_violation")
 TARGET_LABELS = {"job", "instance"}
 
 
@@ -23,6 +33,7 @@ def check():
     named()
     known()
     told()
+    fits()
     tested()
     pages()
     commands()
@@ -68,6 +79,8 @@ def known():
         words = re.sub(r'"[^"]*"', '""', text)
         for name in re.findall(r"\bkiln_\w+", words):
             demand(name in exported, f"{of}: kiln exports no {name}")
+        foreign = set(re.findall(r"\b(?:alertmanager|prometheus|go|process)_\w+", words))
+        demand(foreign <= FOREIGN, f"{of}: who knows {foreign - FOREIGN}")
         for name, selector in re.findall(r"\b(kiln_\w+)\{([^}]*)\}", text):
             labels = set(re.findall(r"(\w+)\s*[=!]", selector))
             demand(labels <= exported[name], f"{of}: {name} has no label {labels - exported[name]}")
@@ -75,7 +88,8 @@ def known():
             labels = set(re.split(r",\s*", labels))
             demand(TARGET_LABELS <= labels, f"{of}: joins targets on {labels}")
         demand(not re.search(r"\b(job|instance)\s*(=|!|=~)", words), f"{of}: knows the name of a job or instance")
-        series = set(re.findall(r"\bkiln:\w+(?::\w+)?", words))
+        asked = " ".join(rule.get("annotations", {}).values())
+        series = set(re.findall(r"\bkiln:\w+(?::\w+)?", words + asked))
         demand(series <= recorded, f"{of}: nothing records {series - recorded}")
         used |= series - {rule.get("record")}
     demand(recorded <= used, f"recorded and never used: {sorted(recorded - used)}")
@@ -87,15 +101,28 @@ def told():
         name, labels, texts = rule["alert"], rule["labels"], rule["annotations"]
         demand(labels["severity"] in SEVERITIES.values(), f"{name}: its severity is {labels['severity']}")
         level = labels.get("level")
-        demand(bool(level) == bool(ESCALATION.search(rule["expr"])), f"{name}: has level {level}")
-        demand(not level or SEVERITIES[level] == labels["severity"], f"{name}: level {level} is no {labels['severity']}")
+        demand(SEVERITIES.get(level) == labels["severity"], f"{name}: level {level} is no {labels['severity']}")
         demand(set(texts) == {"summary", "description", "runbook_url"}, f"{name}: has annotations {sorted(texts)}")
         demand(texts["runbook_url"] == f"{RUNBOOK_URL}{name}.md", f"{name}: runbook_url is {texts['runbook_url']}")
         demand(re.search(r"\b(kiln [a-z]+|curl) ?", texts["description"]), f"{name}: its description names no command")
-        for label in ("package", "category") if level else ():
-            demand(f"$labels.{label}" in texts["description"], f"{name}: its description does not name the {label}")
-        if "kiln:target_info" not in rule["expr"]:
-            demand(name in NEVER_QUIET, f"{name}: does not carry its channels")
+        if ABOUT_PACKAGES.search(rule["expr"]):
+            for label in ("$labels.package", "$labels.category|label `category`"):
+                demand(re.search(label.replace("$", r"\$"), texts["description"]), f"{name}: its description has no {label}")
+        if name in OF_NO_TARGET:
+            continue
+        demand("kiln:target_info" in rule["expr"], f"{name}: does not carry its channels")
+        for command in re.findall(rf"\bkiln (?:{'|'.join(COMMANDS)})\b(?:(?![;(]|\. ).)*", texts["description"]):
+            demand("$labels.directories" in command, f"{name}: works only in the definition's directory: {command}")
+
+
+def fits():
+    """As many alerts as Alertmanager is told to post at once are no more than kiln takes, and all gates are among them."""
+    (system_log,) = (receiver for receiver in read(CONFIG)["receivers"] if receiver["name"] == "system_log")
+    most = system_log["webhook_configs"][0]["max_alerts"]
+    # Each has the rule's expression in a link.
+    largest = max(len("".join(rule["annotations"].values())) + len(quote(rule["expr"])) for rule in alerts())
+    demand(most * (largest + LABELS_BYTES) < MOST_BYTES, f"{most} alerts of {largest} bytes and their labels are more than kiln takes")
+    demand(most > 100 + len(REASONS), f"{most} alerts are less than there may be gates")
 
 
 def tested():
