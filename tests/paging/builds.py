@@ -27,13 +27,24 @@ class Watched(Build):
         self.name, self.package, self.journal = name, package, journal
         super().__init__(program, write(self.here, name, package), self.here / "state")
         self.address = f"127.0.0.1:{free_port()}"
-        self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.here)}
+        # So that commands of mails can be typed.
+        (self.here / "bin").mkdir()
+        (self.here / "bin/kiln").symlink_to(program)
+        self.environment = {"PATH": f"{self.here}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.here)}
 
     def do(self, *arguments):
         """What a command about this build answers."""
-        command = self.journal.inside(self.kiln, *arguments, self.definition, "--state", self.state)
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=self.environment)
-        demand(done.returncode == 0, f"kiln {' '.join(arguments)}: exit code {done.returncode}: {done.stderr}")
+        return self.answer(self.kiln, *arguments, self.definition, "--state", self.state)
+
+    def type(self, command):
+        """What a command answers that is typed as it is, in a directory that has nothing to do with it."""
+        return self.answer("/bin/sh", "-c", command)
+
+    def answer(self, *command):
+        done = subprocess.run(
+            self.journal.inside(*command), stdin=subprocess.DEVNULL, capture_output=True, text=True, env=self.environment, cwd="/"
+        )
+        demand(done.returncode == 0, f"{command}: exit code {done.returncode}: {done.stderr}")
         return done.stdout
 
     def launch(self, *arguments):

@@ -65,7 +65,7 @@ def compare(build, seen):
 
 def the_rest(build, seen):
     """What `true_counters` leaves out; of histograms those buckets that were seen."""
-    true, running, level, failures = Counter(), {}, Counter(), Counter()
+    true, running, level, failures, answered = Counter(), {}, Counter(), Counter(), Counter()
     took, memory = defaultdict(list), defaultdict(list)
 
     def rises(package, to):
@@ -92,13 +92,13 @@ def the_rest(build, seen):
                 memory[f'phase="{phase}"'] += [usage["peak_memory"]] if usage["peak_memory"] else []
                 if kind == "task_failed":
                     failures[package] += 1
-                    rises(package, 2 if failures[package] >= THRESHOLD else 1)
+                    rises(package, 2 if failures[package] - answered[package] >= THRESHOLD else 1)
         elif kind == "gate_opened":
             rises(package, 3)
         elif kind == "gate_answered":
-            level[build.package] = 2
+            level[build.package], answered[build.package] = 1, failures[build.package]
         elif kind == "package_completed":
-            level[package] = failures[package] = 0
+            level[package] = failures[package] = answered[package] = 0
         elif kind == "action_finished":
             true[f'kiln_recovery_action_failures_total{{action="{record["action"]}"}}'] += record["result"] == "failed"
         true["kiln_checkpoints_total"] += kind == "checkpoint_taken"

@@ -81,11 +81,14 @@ class World(live.World):
         wanted = expression.replace("{", f'{{instance="{build.address}",')
         until(lambda: self.prometheus.has(wanted), f"Prometheus does not see {wanted}")
 
-    def alert_of(self, build, name):
-        """As Alertmanager has it; None while it does not."""
+    def alerts_of(self, build, name):
+        """As Alertmanager has them."""
         labels = {"alertname": name, "instance": build.address}
-        known = (alert for alert in self.alertmanager.alerts() if labels.items() <= alert["labels"].items())
-        return next(known, None)
+        return [alert for alert in self.alertmanager.alerts() if labels.items() <= alert["labels"].items()]
+
+    def alert_of(self, build, name):
+        """The first of them; None while there is none."""
+        return next(iter(self.alerts_of(build, name)), None)
 
     def told(self, build):
         """Who got which mail about it, in order: the recipient, how bad, the first word of what."""
@@ -93,9 +96,12 @@ class World(live.World):
         return [(to, words[0].strip("[]"), words[1]) for to, words in about]
 
     def mail(self, build, to, how, what):
-        """Waits for it, and returns it."""
-        until(lambda: (to, how, what) in self.told(build), f"{to} is not told {how} {what} of {build.name}")
-        return self.mails_to(to, build.address)[-1]
+        """Waits for one, and returns the last."""
+
+        def found():
+            return [mail for mail in self.mails_to(to, build.address) if mail["Subject"].startswith(f"[{how}] {what} ")]
+
+        return until(found, f"{to} is not told {how} {what} of {build.name}")[-1]
 
     def story(self, package):
         """What the journal has of a package's escalation, in order."""
