@@ -178,6 +178,7 @@ def again(world):
         demand(" 2 " in commands(mail)[0], f"on-call is told of an earlier gate: {mail}")
         (gate,) = json.loads(build.do("gates", "--json"))
         demand("acknowledged" not in gate, f"who was on the first gate of {build.name} is on the second: {gate}")
+        until(lambda: len(world.alerts_of(build, GATE)) == 1, f"for Alertmanager the first gate of {build.name} is open")
         (alert,) = world.alerts_of(build, GATE)
         demand(alert["labels"]["gate"] == "2" and not alert["status"]["silencedBy"], f"{build.name}: {alert}")
 
