@@ -1,0 +1,132 @@
+"""What the dashboards say to somebody who opens them at night: the runner was killed, and nothing answers; then a sidecar does.
+
+What failed and what is asked is there to read, and nothing looks well, or as if it went on. Does not know: how that is asked of
+Prometheus.
+"""
+
+import time
+
+from definition import ASKS, FIRST, GIVEN_UP
+from lint import targets
+from watched import demand, interpolate, until
+
+GREY = "#8e8e99"
+# Panels of one moment that say something though nothing answers: what was known last, and what was counted in the time that is shown.
+KNOWN = {
+    "overview.json": {"Definition", "Run", "Runner", "Gates", "Progress", "Open gates", "What failed", "Firing alerts", "Phases"},
+    "failures.json": {
+        "Open gates by reason", "Packages by escalation level", "Failed attempts", "Failed part", "Open gates",
+        "Packages that failed in this run", "Recovery actions", "Notifications",
+    },
+    "durations.json": {"What attempts took", "How long tasks waited", "Time of each phase", "CPU time of each phase"},
+    "resources.json": {"Requirements of phases", "Peak memory of attempts", "Source cache"},
+    "itself.json": {"Last checkpoint", "Not covered", "Run and version"},
+}  # fmt: skip
+LEVELS = {ASKS: "3 person needed", GIVEN_UP: "2 repeatedly"}
+# The same with a sidecar, which has read the ledger, and without.
+AT_NIGHT = {
+    ("overview.json", "Run"): [{"": "WAS RUNNING"}],
+    ("overview.json", "Runner"): [{"": "DOWN"}],
+    ("overview.json", "Gates"): [{"": "1"}],
+    ("overview.json", "Time left"): [{}, {}],
+    ("overview.json", "Ends at"): [{}, {}],
+    ("overview.json", "Running tasks"): [{}, {}, {}],
+    ("failures.json", "Open gates by reason"): [{"": "1"}],
+    ("failures.json", "Packages by escalation level"): [{"": "3"}, {"": "0"}, {"": "1"}, {"": "1"}],
+}
+
+
+class Night:
+    def __init__(self, prometheus, dashboards, start):
+        self.prometheus, self.dashboards, self.start = prometheus, dashboards, start
+
+    def ask(self, expression, now):
+        return self.prometheus.query(interpolate(expression, self.start, now, 1), now)
+
+    def panels(self, name, now):
+        """Of each panel of one moment, what each of its queries has: series, with the word that stands for its value, and its colour."""
+        found = {}
+        for panel, target in targets(self.dashboards[name]):
+            if target["instant"]:
+                said = [(each["metric"], *shown(panel, target, each["value"][1])) for each in self.ask(target["expr"], now)]
+                found.setdefault(panel["title"], []).append(said)
+        return found
+
+    def check(self, when, now):
+        """What is the same with a sidecar and without."""
+        wrong = []
+        said = {(name, title): each for name in self.dashboards for title, each in self.panels(name, now).items()}
+
+        def expect(name, title, queries, expected, label=""):
+            has = [{metric.get(label, ""): word for metric, word, _ in said[name, title][at] if word != "0" or not label} for at in queries]
+            if has != expected:
+                wrong.append(f"{name}: {title}: {has}, not {expected}")
+
+        for (name, title), expected in AT_NIGHT.items():
+            expect(name, title, range(len(expected)), expected)
+        expect("overview.json", "What failed", [0], [LEVELS], "package")
+        recovered = dict.fromkeys((FIRST, "glibc", "make"), "0 recovered")
+        expect("failures.json", "Packages that failed in this run", [0], [{**LEVELS, **recovered}], "package")
+        states = {"toolchain": "COMPLETED", "base_system": "WAS RUNNING", "desktop": "WAS RUNNING"}
+        expect("overview.json", "Phases", [1], [states], "phase")
+        expect("overview.json", "Phases", [4], [{"base_system": "1", "desktop": "1"}], "phase")
+        expect("resources.json", "Requirements of phases", [1], [states], "phase")
+        for name in ("overview.json", "failures.json"):
+            # The first was answered in the run before, the second in this one.
+            expect(name, "Open gates", [0], [{"3": "1"}], "gate")
+            about = {metric["package"] for metric, *_ in said[name, "Open gates"][1]}
+            if about != {ASKS}:
+                wrong.append(f"{name}: Open gates: since when those of {about} are open")
+        for name, title, at in (("overview.json", "Phases", 6), ("durations.json", "Time of each phase", 0)):
+            took = {metric["phase"] for metric, *_ in said[name, title][at]}
+            if took != {"toolchain"}:
+                wrong.append(f"{name}: {title}: {took} took a time, or still do")
+        demand(not wrong, "\n".join([when, *wrong]))
+        return said
+
+
+def shown(panel, target, value):
+    """What stands for a value, and in which colour if that is said by a word's mapping."""
+    mappings = panel["fieldConfig"]["defaults"].get("mappings", [])
+    if panel["type"] == "table":
+        names = panel["transformations"][1]["options"]["renameByName"]
+        column = names.get(f"Value #{target['refId']}")
+        for override in panel["fieldConfig"]["overrides"]:
+            if override["matcher"]["options"] == column:
+                mappings = next((it["value"] for it in override["properties"] if it["id"] == "mappings"), mappings)
+    word = next((each["options"][value] for each in mappings if value in each["options"]), {})
+    return word.get("text", value), word.get("color")
+
+
+def check(build, dashboards):
+    start = time.time()
+    night = Night(build.prometheus, dashboards, start - 60)
+    until(lambda: build.prometheus.has("up == 0"), "the run that has ended still answers")
+    said = night.panels("overview.json", time.time())
+    for title, word in (("Gates", "none"), ("Runner", "none"), ("Run", "COMPLETED")):
+        ((_, has, color),) = said[title][0]
+        demand(has == word and (has != "none" or color == GREY), f"after the end: {title}: {has} in {color}")
+
+    changed, now = build.ask_again()
+    check_answer(night, changed, start, now)
+    said = night.check("killed, nothing answers:", build.die())
+    has = {name: {title for at, title in said if at == name and any(said[at, title])} for name in dashboards}
+    demand(has == KNOWN, f"killed, nothing answers: {has}, not {KNOWN}")
+    night.check("killed, with a sidecar:", build.serve())
+    check_timeline(night, time.time())
+
+
+def check_answer(night, changed, start, now):
+    """That a gate was answered is no failure: its moment is not marked as one; others are."""
+    for name, dashboard in night.dashboards.items():
+        (note,) = (each for each in dashboard["annotations"]["list"] if each["name"] == "Failures")
+        series = night.prometheus.query_range(interpolate(note["expr"], start, now, 1), start, now, 1)
+        marked = {float(value) / 1000 for each in series if each["metric"]["package"] == ASKS for _, value in each["values"]}
+        demand(len(marked) >= 3 and changed not in marked, f"{name}: failures of {ASKS} at {marked}, it was answered at {changed}")
+
+
+def check_timeline(night, now):
+    (pair,) = (each for each in targets(night.dashboards["durations.json"]) if each[0]["title"] == "Phases over time")
+    panel, target = pair
+    states = {each["metric"]["phase"]: shown(panel, target, each["value"][1])[0] for each in night.ask(target["expr"], now)}
+    demand(states["desktop"] == "WAS RUNNING", f"Phases over time, with a sidecar: {states}")
