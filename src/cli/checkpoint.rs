@@ -6,10 +6,9 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::target::StateTarget;
+use super::target::{self, StateTarget};
 use super::{Exit, output, restore};
 use crate::config::document::CheckpointType;
-use crate::driver::Job;
 use crate::driver::checkpoint::audit::{self, Action, Audit, Found};
 use crate::driver::checkpoint::keep;
 use crate::engine::message::Record;
@@ -106,7 +105,7 @@ impl List {
             Err(exit) => return Ok(exit),
         };
         let Some(mut ledger) = Ledger::open_to_read(&job.state.ledger(), Extent::Durable)? else {
-            return Ok(no_run(&job));
+            return Ok(target::no_run(&job));
         };
         let there: BTreeSet<u32> = keep::numbers(&job.state)?.into_iter().collect();
         let mut rows = Vec::new();
@@ -148,11 +147,6 @@ impl Row {
     }
 }
 
-fn no_run(job: &Job) -> Exit {
-    output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
-    Exit::Usage
-}
-
 impl Verify {
     fn run(self) -> anyhow::Result<Exit> {
         let (job, _) = match self.target.job(Vec::new()) {
@@ -160,7 +154,7 @@ impl Verify {
             Err(exit) => return Ok(exit),
         };
         if !job.state.ledger().exists() {
-            return Ok(no_run(&job));
+            return Ok(target::no_run(&job));
         }
         let audit = audit::audit(&job)?;
         if self.json {

@@ -90,7 +90,7 @@ impl Gates {
             Some(Which::Ack(ack)) => return ack.run(),
             None => {}
         }
-        let (job, _) = match self.target.job(Vec::new()) {
+        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
@@ -197,7 +197,7 @@ impl Ack {
                 return Ok(Exit::Usage);
             }
         };
-        let (job, _) = match self.target.job(Vec::new()) {
+        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
@@ -232,7 +232,7 @@ impl Ack {
 
 impl Shell {
     fn run(self) -> anyhow::Result<Exit> {
-        let (job, _) = match self.target.job(Vec::new()) {
+        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };

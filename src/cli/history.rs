@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::target::StateTarget;
+use super::target::{self, StateTarget};
 use super::{Exit, output};
 use crate::engine::message::Record;
 use crate::ledger::{Entry, Extent, Ledger};
@@ -43,8 +43,7 @@ impl History {
             Err(exit) => return Ok(exit),
         };
         let Some(mut ledger) = Ledger::open_to_read(&job.state.ledger(), Extent::Durable)? else {
-            output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
-            return Ok(Exit::Usage);
+            return Ok(target::no_run(&job));
         };
         let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
         let mut failed = None;

@@ -1,6 +1,5 @@
 //! `kiln resolve`: answers a gate, through the runner's control socket or, where there is no runner, in the ledger.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -12,10 +11,7 @@ use crate::driver::{DriverError, Job, answer};
 use crate::engine::gate;
 use crate::engine::message::Answer;
 use crate::ledger::lock::LockError;
-use crate::observe::observer;
-use crate::observe::snapshot::GateView;
 use crate::observe::status::Status;
-use crate::web::alertmanager::Alertmanager;
 use crate::web::command::{Command, Operation};
 use crate::web::control;
 
@@ -66,29 +62,11 @@ impl Resolve {
             output::say("kiln: --jobs goes with `retry`");
             return Ok(Exit::Usage);
         }
-        let (job, _) = match self.target.job(Vec::new()) {
+        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        let asked = self.asked(&job);
-        let exit = self.say(&job)?;
-        if let (Exit::Completed, Some((definition, gate))) = (&exit, asked)
-            && let Some(url) = &job.settings.alertmanager_url
-            && let Err(error) = Alertmanager::new(url).forget(&definition, &gate)
-        {
-            output::say(&format!("kiln: whoever was told to be on it still counts as that: {error}"));
-        }
-        Ok(exit)
-    }
-
-    /// The gate as it is before the answer, where Alertmanager may know of it.
-    fn asked(&self, job: &Job) -> Option<(Arc<str>, GateView)> {
-        job.settings.alertmanager_url.as_ref()?;
-        let progress = target::progress(job).ok()?;
-        let number = progress.state().gate(Some(&self.gate)).ok()?;
-        let snapshot = progress.snapshot(observer::now(), false);
-        let gate = snapshot.gates.into_iter().find(|gate| gate.number == number)?;
-        Some((snapshot.run.definition, gate))
+        self.say(&job)
     }
 
     fn say(&self, job: &Job) -> anyhow::Result<Exit> {

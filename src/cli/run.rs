@@ -150,8 +150,12 @@ impl Run {
         let memory = progress.expected_memory();
         let own = Arc::new(Own::new(&driver, progress.limits(), messages.lost(), Arc::clone(&permissions)));
         let asked = Arc::clone(&own);
-        let observer =
-            Observer::here(progress, state.clone(), Box::new(move |running| Some(asked.facts(running))));
+        let observer = Observer::here(
+            progress,
+            state.clone(),
+            job.definition.root.absolute(),
+            Box::new(move |running| Some(asked.facts(running))),
+        );
         let server = server.map(|bound| serve(bound, &observer)).transpose()?;
         let address = server.as_ref().map(|server| format!("http://{}/metrics", server.addr()));
         let signalled = Arc::clone(&own);

@@ -111,6 +111,7 @@ pub(super) fn observer(job: &Job, target: StateTarget) -> Arc<Observer> {
     Observer::elsewhere(
         progress,
         job.state.clone(),
+        job.definition.root.absolute(),
         follower,
         Box::new(move |_| client::runner(&state, PATIENCE).ok()),
     )

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::target::StateTarget;
+use super::target::{self, StateTarget};
 use super::{Exit, output, serve};
 use crate::observe::status::BuildStatus;
 use crate::observe::updates::Update;
@@ -29,8 +29,7 @@ impl StatusCommand {
         observer.read()?;
         let snapshot = observer.snapshot(observer::now());
         let Some(status) = BuildStatus::of(&snapshot) else {
-            output::say(&format!("kiln: `{}` has no run yet", job.plan.definition));
-            return Ok(Exit::Usage);
+            return Ok(target::no_run(&job));
         };
         if self.json {
             output::answer_json(&status)?;

@@ -214,6 +214,21 @@ pub(super) fn progress(job: &Job) -> anyhow::Result<Progress> {
     Ok(progress)
 }
 
+/// Whether anything was ever run there. If not, it is said where that is: whoever asks may be in another directory than he thinks.
+pub(super) fn ran(job: &Job) -> Result<(), Exit> {
+    if job.state.ledger().exists() { Ok(()) } else { Err(no_run(job)) }
+}
+
+/// Says that there was no run.
+pub(super) fn no_run(job: &Job) -> Exit {
+    output::say(&format!(
+        "kiln: `{}` has no run yet in `{}` (another definition is named by DIR, another place by --state)",
+        job.plan.definition,
+        job.state.root().display()
+    ));
+    Exit::Usage
+}
+
 /// A word that a shell reads as these bytes.
 fn shell_word(bytes: &[u8]) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=,:@%".contains(byte);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use include_dir::Dir;
 
@@ -214,6 +215,16 @@ impl Root {
             Self::Directory(path) if path == Path::new(".") => file.to_owned(),
             Self::Directory(path) => path.join(file).display().to_string(),
             Self::Embedded { name, .. } => format!("{name}/{file}"),
+        }
+    }
+
+    /// The directory, as it is called from any other; empty for one that kiln ships.
+    pub fn absolute(&self) -> Arc<str> {
+        match self {
+            Self::Directory(path) => {
+                std::path::absolute(path).as_ref().unwrap_or(path).to_string_lossy().into()
+            }
+            Self::Embedded { .. } => "".into(),
         }
     }
 }

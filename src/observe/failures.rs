@@ -1,7 +1,8 @@
 //! Packages in which something failed during the current run.
 //!
 //! Owns: the escalation level of each: 0 recovered, 1 after the first failure, 2 when failed attempts reach
-//! `escalation_threshold`, 3 while a gate is open.
+//! `escalation_threshold` or none is left, 3 while a gate is open. When a person has answered `retry` it is 1 and attempts count
+//! anew: somebody knows of it, and has done something.
 //!
 //! A failed `check` that its recipe allows is counted as an error, and escalates nothing.
 
@@ -27,6 +28,8 @@ pub struct FailedPackage {
     pub failure: Failure,
     /// Failed attempts since the package was last well.
     pub failures: u32,
+    /// Those of them that a person has answered.
+    pub answered: u32,
     /// 0 none or recovered, 1, 2, 3.
     pub level: u8,
     /// The gate that is open for it, and why.
@@ -87,6 +90,7 @@ impl Failures {
                 attempt: failed.attempt,
                 failure: failed.failure.clone(),
                 failures: 0,
+                answered: 0,
                 level: 0,
                 gate: None,
                 since: wall,
@@ -100,7 +104,7 @@ impl Failures {
         entry.attempt = failed.attempt;
         entry.failure = failed.failure.clone();
         entry.failures += 1;
-        let level = if entry.failures >= threshold { 2 } else { 1 };
+        let level = if entry.failures - entry.answered >= threshold { 2 } else { 1 };
         entry.set_level(level, wall).then_some(level)
     }
 
@@ -118,11 +122,11 @@ impl Failures {
         }
     }
 
-    /// A package has spent its attempts.
-    pub fn spent(&mut self, package: &str) {
-        if let Some(entry) = self.find_mut(package) {
-            entry.over = true;
-        }
+    /// A package is given up: its attempts are spent, or a person has said so. Returns its level if that has risen.
+    pub fn spent(&mut self, package: &str, wall: i64) -> Option<u8> {
+        let entry = self.find_mut(package)?;
+        entry.over = true;
+        entry.set_level(2, wall).then_some(2)
     }
 
     /// A person is asked. What failed in an earlier run of the ledger may not be known here.
@@ -146,12 +150,13 @@ impl Failures {
     }
 
     /// A gate is answered or has closed; the package that it was about.
-    pub fn gate_ended(&mut self, gate: u32, threshold: u32, wall: i64) -> Option<Arc<str>> {
+    pub fn gate_ended(&mut self, gate: u32, wall: i64) -> Option<Arc<str>> {
         let entry =
             self.list.iter_mut().find(|entry| entry.gate.is_some_and(|(number, _)| number == gate))?;
         entry.gate = None;
         entry.over = false;
-        entry.set_level(if entry.failures >= threshold { 2 } else { 1 }, wall);
+        entry.answered = entry.failures;
+        entry.set_level(1, wall);
         Some(Arc::clone(&entry.package))
     }
 
@@ -182,7 +187,7 @@ impl FailedPackage {
     }
 
     fn recover(&mut self, wall: i64) {
-        self.failures = 0;
+        (self.failures, self.answered) = (0, 0);
         self.over = false;
         self.set_level(0, wall);
     }

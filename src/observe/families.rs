@@ -37,7 +37,7 @@ macro_rules! families {
 families! {
     BuildInfo GAUGE "kiln_build_info" ["version", "revision", "rustversion"]
         "Which kiln answers here; always 1.";
-    RunInfo GAUGE "kiln_run_info" ["build_id", "definition", "definition_digest"]
+    RunInfo GAUGE "kiln_run_info" ["build_id", "definition", "definition_digest", "directory", "state_directory"]
         "The current run, or the last; always 1. Its build_id is what the journal, log files and documents call the run.";
     RunState GAUGE "kiln_run_state" ["state"]
         "1 for the state that the run is in, as its records say: of a runner that was killed it stays running, see kiln_runner_up. Paused also while nothing can be recorded.";
@@ -84,11 +84,13 @@ families! {
     RecoveryFailures COUNTER "kiln_recovery_action_failures_total" ["action"]
         "Recovery actions that could not do what they should, over all runs.";
     EscalationLevel GAUGE "kiln_escalation_level" ["phase", "package"]
-        "Packages in which something failed in this run: 0 recovered, 1 failed, 2 failed escalation_threshold times, 3 a person is needed.";
+        "Packages in which something failed in this run: 0 recovered, 1 failed or tried again after an answer, 2 failed escalation_threshold times or given up, 3 a person is needed.";
     EscalationTime GAUGE "kiln_escalation_timestamp_seconds" ["phase", "package"]
         "When the escalation level of the package last changed.";
     FailedPackage GAUGE "kiln_failed_package_info" ["phase", "package", "task", "category", "reason"]
         "What failed last in a package whose escalation level is above 0; reason is that of its gate, empty while there is none. Always 1.";
+    GateInfo GAUGE "kiln_gate_info" ["gate", "reason", "phase", "package", "task", "category"]
+        "An open request for a person, up to 100 of them: `kiln resolve GATE retry` (or skip, abort) answers it. No number opens twice. Without package, task and category it is about a phase. Always 1.";
     GatesOpen GAUGE "kiln_gates_open" ["reason"]
         "Requests for a person that are open; `kiln gates` says what is asked and how to answer.";
     ActiveStart GAUGE "kiln_active_task_start_timestamp_seconds" ["phase", "package", "task"]
@@ -156,7 +158,7 @@ families! {
     CollectorSuccess GAUGE "kiln_collector_success" ["collector"]
         "Whether this part could be found out; otherwise its series are absent, or what they were.";
     Series GAUGE "kiln_series" []
-        "Series in this exposition, this one included: at most 350, 60 a phase, 4 a job slot and 3 for each of the first 100 packages that failed.";
+        "Series in this exposition, this one included: at most 350, 60 a phase, 4 a job slot and 4 for each of the first 100 packages that failed.";
     ProcessCpu COUNTER "process_cpu_seconds_total" []
         "CPU time of kiln itself, user and system; its tasks' is kiln_task_cpu_seconds_total.";
     ProcessOpenFds GAUGE "process_open_fds" []

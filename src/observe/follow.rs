@@ -128,7 +128,7 @@ impl Follower {
             Ok(meta) => Some(meta.ino()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let root = self.path.parent().unwrap_or(&self.path);
-                if !root.is_dir() {
+                if !root.is_dir() && self.has_read {
                     return Err(Some(LedgerError::Gone { path: root.to_owned() }));
                 }
                 None

@@ -6,7 +6,7 @@
 //! without a separator, and so take ("a", "bc") and ("ab", "c") for one series.
 //!
 //! **Invariant**: at most 350 series, 60 per phase (of this and earlier definitions of the ledger), 4 per job
-//! slot and 3 per package that failed in this run, up to `FAILED_MOST` of those; whatever the plan's size.
+//! slot and 4 per package that failed in this run, up to `FAILED_MOST` of those; whatever the plan's size.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ use crate::config::document::NotificationChannel;
 use crate::config::document::{GATE_REASONS, RECOVERY_ACTIONS};
 use crate::config::permission::PERMISSIONS;
 use crate::engine::state::{PACKAGE_STATES, RunState, TASK_STATES};
-use crate::failure::CATEGORIES;
-use crate::plan::TASK_KINDS;
+use crate::failure::{CATEGORIES, Category};
+use crate::plan::{TASK_KINDS, TaskKind};
 
 use super::counters::{ByTask, PhaseCounters};
 use super::facts::COUNTED_CHANNELS;
@@ -30,7 +30,7 @@ use super::families::{FAMILIES, Family, FamilyInfo};
 use super::histogram::Histogram;
 use super::human::seconds;
 use super::live::{COLLECTORS, PRESSURES, ROLES, Sample};
-use super::snapshot::{PHASE_STATES, RUN_STATES, Snapshot, phase_state_index, run_state_index};
+use super::snapshot::{FAILED_MOST, PHASE_STATES, RUN_STATES, Snapshot, phase_state_index, run_state_index};
 
 /// Content type of what `render` returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -179,7 +179,17 @@ impl Sheet {
     fn run(&mut self, snapshot: &Snapshot) {
         let run = &snapshot.run;
         if run.state != RunState::Idle {
-            self.gauge(Family::RunInfo, &[&run.build_id, &run.definition, &run.digest], 1.0);
+            self.gauge(
+                Family::RunInfo,
+                &[
+                    &run.build_id,
+                    &run.definition,
+                    &run.digest,
+                    &snapshot.directory,
+                    &snapshot.state_directory,
+                ],
+                1.0,
+            );
         }
         // Of a runner that is gone the last state is told, and that it is gone.
         let state = snapshot.blocked().map_or(run.state, |_| RunState::Paused);
@@ -319,6 +329,17 @@ impl Sheet {
     }
 
     fn gates(&mut self, snapshot: &Snapshot) {
+        for gate in snapshot.gates.iter().take(FAILED_MOST) {
+            let labels = [
+                &*gate.number.to_string(),
+                gate.reason.as_str(),
+                &gate.phase,
+                gate.package.as_deref().unwrap_or_default(),
+                gate.task.map_or("", TaskKind::name),
+                gate.category.map_or("", Category::name),
+            ];
+            self.gauge(Family::GateInfo, &labels, 1.0);
+        }
         for reason in GATE_REASONS {
             let open = snapshot.gates.iter().filter(|gate| gate.reason == reason).count();
             self.gauge(Family::GatesOpen, &[reason.as_str()], open as f64);

@@ -22,14 +22,16 @@ pub struct Alert<'a> {
     pub phase: Option<&'a str>,
     /// Package that it is about.
     pub package: Option<&'a str>,
+    /// Gate that it is about.
+    pub gate: Option<&'a str>,
 }
 
 impl Alert<'_> {
     /// Says it to whoever listens to `tracing`.
     pub fn emit(&self) {
         let [name, severity, summary] = [self.name, self.severity, self.summary].map(plain);
-        let [phase, package] =
-            [self.phase, self.package].map(|label| label.map(plain).filter(|label| !label.is_empty()));
+        let [phase, package, gate] = [self.phase, self.package, self.gate]
+            .map(|label| label.map(plain).filter(|label| !label.is_empty()));
         let status = if self.firing { "firing" } else { "resolved" };
         let verb = if self.firing { "fires" } else { "is resolved" };
         macro_rules! say {
@@ -41,6 +43,7 @@ impl Alert<'_> {
                     ALERT_STATUS = status,
                     PHASE = phase,
                     PACKAGE = package,
+                    GATE_ID = gate,
                     "alert {name} ({severity}) {verb}: {summary}"
                 )
             };

@@ -32,6 +32,8 @@ type Memo<T> = Mutex<Option<(Instant, T)>>;
 pub struct Observer {
     progress: Mutex<Progress>,
     place: StateDir,
+    /// The definition's directory; empty for one that kiln ships.
+    directory: Arc<str>,
     ask: Ask,
     sum: Mutex<Sum>,
     /// Expositions that could not be had.
@@ -50,19 +52,32 @@ impl fmt::Debug for Observer {
 
 impl Observer {
     /// Of a runner in this process, over what has been folded so far; the rest comes by `fold`.
-    pub fn here(progress: Progress, place: StateDir, ask: Ask) -> Arc<Self> {
-        Arc::new(Self::new(progress, place, ask, None))
+    pub fn here(progress: Progress, place: StateDir, directory: Arc<str>, ask: Ask) -> Arc<Self> {
+        Arc::new(Self::new(progress, place, directory, ask, None))
     }
 
     /// Of a runner in another process, if at all: the state directory's lock tells. `progress` has folded nothing.
-    pub fn elsewhere(progress: Progress, place: StateDir, follower: Follower, ask: Ask) -> Arc<Self> {
-        Arc::new(Self::new(progress, place, ask, Some(Mutex::new(follower))))
+    pub fn elsewhere(
+        progress: Progress,
+        place: StateDir,
+        directory: Arc<str>,
+        follower: Follower,
+        ask: Ask,
+    ) -> Arc<Self> {
+        Arc::new(Self::new(progress, place, directory, ask, Some(Mutex::new(follower))))
     }
 
-    fn new(progress: Progress, place: StateDir, ask: Ask, follower: Option<Mutex<Follower>>) -> Self {
+    fn new(
+        progress: Progress,
+        place: StateDir,
+        directory: Arc<str>,
+        ask: Ask,
+        follower: Option<Mutex<Follower>>,
+    ) -> Self {
         Self {
             progress: Mutex::new(progress),
             place,
+            directory,
             ask,
             sum: Mutex::default(),
             not_shown: AtomicU64::new(0),
@@ -122,7 +137,9 @@ impl Observer {
         let mut totals = sum.total();
         totals.notification_failures[1] += self.not_shown.load(Ordering::Relaxed);
         let permissions = sum.permissions();
-        Snapshot { runner, totals, permissions, collected, ..snapshot }
+        let directory = Arc::clone(&self.directory);
+        let state_directory = self.place.root().to_string_lossy().into();
+        Snapshot { directory, state_directory, runner, totals, permissions, collected, ..snapshot }
     }
 
     /// Whether the ledger could ever be read: otherwise nothing can be said.

@@ -364,7 +364,8 @@ impl Progress {
             }
             Record::PackageFailed { package, .. } => {
                 self.run.failed += 1;
-                self.run.failures.spent(package);
+                let risen = self.run.failures.spent(package, wall);
+                self.escalated(risen);
                 self.ready.remove(package);
             }
             Record::ActionFinished { action, result, .. } => self.counters.acted(*action, *result),
@@ -385,7 +386,7 @@ impl Progress {
                 {
                     self.run.skipped += self.waived(Some(&phase));
                 }
-                if let Some(package) = self.run.failures.gate_ended(*gate, self.threshold(), wall) {
+                if let Some(package) = self.run.failures.gate_ended(*gate, wall) {
                     self.run.failed = self.run.failed.saturating_sub(u64::from(*answer != Answer::Abort));
                     match answer {
                         Answer::Retry => {
@@ -395,13 +396,15 @@ impl Progress {
                             self.run.skipped += 1;
                             self.run.failures.completed(&package, wall);
                         }
-                        Answer::Abort => {}
+                        Answer::Abort => {
+                            self.run.failures.spent(&package, wall);
+                        }
                     }
                 }
                 self.outlook.invalidate();
             }
             Record::GateClosed { gate } => {
-                if let Some(package) = self.run.failures.gate_ended(*gate, self.threshold(), wall) {
+                if let Some(package) = self.run.failures.gate_ended(*gate, wall) {
                     self.run.failures.completed(&package, wall);
                 }
             }

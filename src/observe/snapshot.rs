@@ -9,6 +9,7 @@ use crate::config::document::{GateReason, NotificationChannel, ProgressTracking}
 use crate::engine::gate::Gate;
 use crate::engine::message::{PhaseOutcome, Time};
 use crate::engine::state::{Counts, PackageState, PhaseState, RunState, TaskState};
+use crate::failure::Category;
 use crate::plan::{PhaseId, TaskId, TaskKind};
 
 use super::counters::Counters;
@@ -40,6 +41,10 @@ pub struct Snapshot {
     pub failed: Vec<FailedPackage>,
     /// Highest escalation level of any package.
     pub level: u8,
+    /// The definition's directory; empty for one that kiln ships.
+    pub directory: Arc<str>,
+    /// The state directory.
+    pub state_directory: Arc<str>,
     /// Gates that are open, the oldest first.
     pub gates: Vec<GateView>,
     /// Counters of the ledger's life.
@@ -163,6 +168,8 @@ pub struct GateView {
     pub package: Option<Arc<str>>,
     /// Which of its tasks.
     pub task: Option<TaskKind>,
+    /// What kind of failure that was.
+    pub category: Option<Category>,
     /// Since when, nanoseconds since 1970.
     pub opened: i64,
     /// Which requirements are not met.
@@ -196,6 +203,7 @@ impl Progress {
         // Where no runner is, time stands still at its last record.
         let clock = if alive { now } else { self.last.wall };
         let moving = self.state.has_tasks(alive);
+        let lost = self.state.run == RunState::Running && !alive;
         let running = self.running_tasks(moving);
         let elapsed: Vec<(TaskId, Duration)> =
             running.iter().filter_map(|task| Some((task.id?, human::between(task.since, clock)))).collect();
@@ -218,8 +226,8 @@ impl Progress {
             phase: self.run.phase.clone().unwrap_or_else(first_phase),
             // What another definition's run did cannot be weighed; its packages can be counted.
             ratio: if self.is_foreign() { self.counted_ratio() } else { ratio },
-            // A person takes as long as a person takes.
-            remaining: self.outlook.estimate(clock).filter(|_| !self.waits_for_a_person()),
+            // A person takes as long as a person takes, and so does a run that nobody goes on with.
+            remaining: self.outlook.estimate(clock).filter(|_| !self.waits_for_a_person() && !lost),
             attempts: self.run.attempts,
             failed_attempts: self.run.failed_attempts,
             retries: self.run.retries,
@@ -242,6 +250,8 @@ impl Progress {
             running,
             failed: self.failed_packages(),
             level: self.run.failures.level(),
+            directory: "".into(),
+            state_directory: "".into(),
             gates: self.gates(),
             counters: self.counters.clone(),
             checkpoints: self.checkpoints,
@@ -278,6 +288,10 @@ impl Progress {
             phase: Arc::clone(&gate.phase),
             package: gate.package.clone(),
             task: gate.task,
+            category: gate
+                .package
+                .as_ref()
+                .and_then(|package| Some(self.run.failures.find(package)?.category())),
             opened: self.run.asked.get(number).map_or(self.last.wall, |asked| asked.wall),
             why: self.run.asked.get(number).and_then(|asked| asked.why.clone()),
         };

@@ -3,6 +3,7 @@
 //! Owns: requests of its API version 2, and which silence is about which gate. Does not know: when alerts fire
 //! (`alerts/kiln.rules.yml`), who is told (`alerts/alertmanager.yml`, which says which labels tell a gate).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,12 +19,12 @@ use crate::observe::snapshot::GateView;
 
 /// How long it may take: a person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take until an answered gate's alert is over: some scrapes and evaluations.
-const SEEN: Duration = Duration::from_mins(5);
 /// Bytes of an answer.
 const ANSWER_BYTES_MOST: u64 = 16 * 1024 * 1024;
 /// The alerts that are about a gate.
 const ALERTS: &str = "KilnPersonRequired.*";
+/// The labels of a target.
+const TARGET: [&str; 2] = ["job", "instance"];
 
 /// Why Alertmanager could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,7 @@ fn yes() -> bool {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Alert {
-    labels: std::collections::BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
     status: Suppressed,
 }
 
@@ -123,16 +124,20 @@ impl Matcher {
     }
 }
 
-/// The labels that tell a gate's alerts, as kiln knows them. Metrics do not tell the phase of a gate without a package.
-fn labels<'a>(definition: &'a str, gate: &'a GateView) -> [(&'static str, &'a str); 5] {
-    let package = gate.package.as_deref();
+/// The labels that tell a gate's alerts, as kiln knows them. Gates are numbered for as long as there is a ledger, so a silence on one
+/// keeps nobody from hearing of the next about the same package. Its targets' labels only Alertmanager knows.
+fn labels(definition: &str, gate: &GateView) -> [(&'static str, String); 4] {
     [
-        ("alertname", "KilnPersonRequired"),
-        ("definition", definition),
-        ("reason", gate.reason.as_str()),
-        ("phase", package.map_or("", |_| &gate.phase)),
-        ("package", package.unwrap_or_default()),
+        ("alertname", "KilnPersonRequired".to_owned()),
+        ("definition", definition.to_owned()),
+        ("gate", gate.number.to_string()),
+        ("package", gate.package.as_deref().unwrap_or_default().to_owned()),
     ]
+}
+
+/// Whether an alert has these labels.
+fn has(alert: &Alert, labels: &[(&str, String)]) -> bool {
+    labels.iter().all(|(name, value)| alert.labels.get(*name).map_or("", String::as_str) == value)
 }
 
 impl Alertmanager {
@@ -156,10 +161,18 @@ impl Alertmanager {
         comment: &str,
         span: Duration,
     ) -> Result<String, AlertmanagerError> {
+        let labels = labels(definition, gate);
         let mut matchers: Vec<Matcher> =
-            labels(definition, gate).iter().map(|(name, value)| Matcher::equal(name, value)).collect();
+            labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
         matchers[0] =
             Matcher { name: "alertname".into(), value: ALERTS.into(), is_regex: true, is_equal: true };
+        // Another host may build the same definition, and have a gate with that number.
+        let alerts: Vec<Alert> = self.ask("/api/v2/alerts", None::<&()>)?;
+        let target = |alert: &Alert| TARGET.map(|name| alert.labels.get(name).cloned().unwrap_or_default());
+        let targets: BTreeSet<_> = alerts.iter().filter(|alert| has(alert, &labels)).map(target).collect();
+        if let (Some(target), 1) = (targets.first(), targets.len()) {
+            matchers.extend(TARGET.iter().zip(target).map(|(name, value)| Matcher::equal(name, value)));
+        }
         let now = Timestamp::now();
         let silence = Silence {
             id: String::new(),
@@ -182,37 +195,7 @@ impl Alertmanager {
     ) -> Result<Vec<Option<Acknowledged>>, AlertmanagerError> {
         let silences: Vec<Silence> = self.ask("/api/v2/silences", None::<&()>)?;
         let alerts: Vec<Alert> = self.ask("/api/v2/alerts", None::<&()>)?;
-        Ok(gates
-            .iter()
-            .map(|gate| {
-                let opened = Timestamp::from_nanosecond(i128::from(gate.opened)).unwrap_or(Timestamp::MAX);
-                acknowledged(&labels(definition, gate), opened, &silences, &alerts)
-            })
-            .collect())
-    }
-
-    /// The gate is answered: silences that `acknowledge` made for it end soon, so that they keep nobody from hearing of the next one
-    /// about the same package.
-    pub fn forget(&self, definition: &str, gate: &GateView) -> Result<(), AlertmanagerError> {
-        let silences: Vec<Silence> = self.ask("/api/v2/silences", None::<&()>)?;
-        let labels = labels(definition, gate);
-        let ours = |silence: &&Silence| {
-            let is = |(name, value): &(&str, &str)| {
-                silence.matchers.iter().any(|matcher| matcher.name == *name && matcher.takes(value))
-            };
-            silence.status.state == "active"
-                && silence.matchers.len() == labels.len()
-                && labels.iter().all(is)
-        };
-        for silence in silences.iter().filter(ours) {
-            // Not at once: until Prometheus has seen it, the alert fires still.
-            let ends = Timestamp::now().saturating_add(SEEN).unwrap_or(Timestamp::MAX);
-            if silence.ends_at.parse().is_ok_and(|at: Timestamp| at > ends) {
-                let shorter = Silence { ends_at: ends.to_string(), ..silence.clone() };
-                self.ask::<Created>("/api/v2/silences", Some(&shorter))?;
-            }
-        }
-        Ok(())
+        Ok(gates.iter().map(|gate| acknowledged(&labels(definition, gate), &silences, &alerts)).collect())
     }
 
     /// Without a password.
@@ -251,26 +234,17 @@ impl Alertmanager {
 }
 
 /// The silence that lasts longest of those on a gate's alerts: one that matches whatever the target is, or that Alertmanager says
-/// to be on such an alert. One that is older than the gate was meant for another.
-fn acknowledged(
-    labels: &[(&str, &str)],
-    opened: Timestamp,
-    silences: &[Silence],
-    alerts: &[Alert],
-) -> Option<Acknowledged> {
-    let value = |name: &str| labels.iter().find(|(label, _)| *label == name).map(|(_, value)| *value);
+/// to be on such an alert.
+fn acknowledged(labels: &[(&str, String)], silences: &[Silence], alerts: &[Alert]) -> Option<Acknowledged> {
+    let value = |name: &str| labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value);
     let fits = |silence: &Silence| {
         silence.matchers.iter().all(|matcher| value(&matcher.name).is_some_and(|value| matcher.takes(value)))
     };
-    let about = |alert: &&Alert| {
-        labels.iter().all(|(name, value)| alert.labels.get(*name).map_or("", String::as_str) == *value)
-    };
     let is_on_one = |silence: &Silence| {
-        alerts.iter().filter(about).any(|alert| alert.status.silenced_by.contains(&silence.id))
+        alerts.iter().any(|alert| has(alert, labels) && alert.status.silenced_by.contains(&silence.id))
     };
     let on = silences
         .iter()
-        .filter(|silence| silence.starts_at.parse().is_ok_and(|starts: Timestamp| starts >= opened))
         .filter(|silence| silence.status.state == "active" && (fits(silence) || is_on_one(silence)));
     let longest = on.max_by_key(|silence| silence.ends_at.parse::<Timestamp>().ok())?;
     Some(Acknowledged {
@@ -284,8 +258,10 @@ fn acknowledged(
 mod tests {
     use super::*;
 
-    const GATE: [(&str, &str); 3] =
-        [("alertname", "KilnPersonRequired"), ("definition", "d"), ("package", "zlib")];
+    fn gate() -> [(&'static str, String); 3] {
+        [("alertname", "KilnPersonRequired"), ("definition", "d"), ("package", "zlib")]
+            .map(|(name, value)| (name, value.to_owned()))
+    }
 
     fn silence(state: &str, matchers: &str) -> Silence {
         let text = format!(
@@ -298,14 +274,7 @@ mod tests {
     #[track_caller]
     fn check(silence: &Silence, alerts: &str, expected: bool) {
         let alerts: Vec<Alert> = serde_json::from_str(alerts).unwrap();
-        let opened = "2025-12-31T23:00:00Z".parse().unwrap();
-        let later = "2026-01-01T01:00:00Z".parse().unwrap();
-        assert_eq!(
-            acknowledged(&GATE, later, std::slice::from_ref(silence), &alerts),
-            None,
-            "that was another gate"
-        );
-        assert_eq!(acknowledged(&GATE, opened, std::slice::from_ref(silence), &alerts).is_some(), expected);
+        assert_eq!(acknowledged(&gate(), std::slice::from_ref(silence), &alerts).is_some(), expected);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::observe::notices::Alert;
 
-/// Bytes of a document.
-pub(super) const BYTES_MOST: usize = 64 * 1024;
+/// Bytes of a document: of `ENTRIES_MOST` alerts with all their labels and texts it has a third.
+pub(super) const BYTES_MOST: usize = 1024 * 1024;
 /// Entries in a row, and how soon there is room for another: nobody fills the journal through this.
 const ENTRIES_MOST: u32 = 200;
 const EVERY: Duration = Duration::from_secs(1);
@@ -74,6 +74,7 @@ impl Alerts {
                 summary: annotations.get("summary").map_or("", String::as_str),
                 phase: label("phase"),
                 package: label("package"),
+                gate: label("gate"),
             }
             .emit();
         }

@@ -160,7 +160,7 @@ impl Routes {
         let body = Limited::new(request.into_body(), alerts::BYTES_MOST).collect();
         let body = match tokio::time::timeout(self.bounds.read, body).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => return Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "at most 64 KiB\n"),
+            Ok(Err(_)) => return Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB\n"),
             Err(_) => return Answer::text(StatusCode::REQUEST_TIMEOUT, "took too long\n"),
         };
         if !is_json {

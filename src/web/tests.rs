@@ -17,7 +17,7 @@ const WORDS: &str = "phase base\n zlib: build install\n bash: build < zlib";
 
 fn over(progress: Progress) -> Arc<Observer> {
     let place = StateDir::new(std::env::temp_dir());
-    Observer::here(progress, place, Box::new(|_| Some(RunnerFacts::default())))
+    Observer::here(progress, place, "".into(), Box::new(|_| Some(RunnerFacts::default())))
 }
 
 fn observer(story: &Story) -> Arc<Observer> {
@@ -200,7 +200,7 @@ fn alerts_are_taken_by_post_and_within_bounds() {
     let alert = r#"{"alerts": [{"status": "firing", "labels": {"alertname": "A"}, "annotations": {}}]}"#;
     assert_eq!(post(server.addr(), alert), "HTTP/1.1 200 OK");
     assert_eq!(post(server.addr(), "{}"), "HTTP/1.1 400 Bad Request");
-    assert_eq!(post(server.addr(), &" ".repeat(70_000)), "HTTP/1.1 413 Payload Too Large");
+    assert_eq!(post(server.addr(), &" ".repeat(1_100_000)), "HTTP/1.1 413 Payload Too Large");
     let (head, _) = get(&server, "/api/v1/alerts");
     assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("allow: POST"), "{head}");
 }

@@ -133,7 +133,11 @@ fn skip_completes_without_it_and_abort_ends_in_error() {
 #[test]
 fn a_wrong_answer_changes_nothing_and_says_what_is_asked() {
     let space = broken(":");
-    space.kiln(&["resolve", "1", "retry"]).exits(2).says("no gate `1` is open");
+    let place = format!("has no run yet in `{}`", space.state().display());
+    for command in [&["resolve", "1", "retry"][..], &["gates"], &["status"], &["history"]] {
+        space.kiln(command).exits(2).says(&place);
+    }
+    assert!(!space.state().exists(), "who asks makes nothing");
     space.run(4);
     let records = space.ledger().of("gate_answered").count();
     space.kiln(&["resolve", "7", "retry"]).exits(2).says("no gate `7` is open; open: 1 (broken)");

@@ -170,8 +170,15 @@ fn an_explanation_names_only_what_each_message_of_its_kind_has() {
         Update::of(&story.progress().snapshot(0, true), &Sample::default()).emit();
         messages_dropped(2);
         panicked("main", "src/x.rs:1:1", "why", "");
-        let alert =
-            Alert { name: "a", severity: "b", firing: true, summary: "c", phase: None, package: None };
+        let alert = Alert {
+            name: "a",
+            severity: "b",
+            firing: true,
+            summary: "c",
+            phase: None,
+            package: None,
+            gate: None,
+        };
         alert.emit();
     }));
     let mut seen = BTreeSet::new();

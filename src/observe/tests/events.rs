@@ -141,6 +141,7 @@ fn an_alert_is_as_grave_as_it_says_while_it_fires() {
         summary: "glibc needs\na person",
         phase: Some("toolchain"),
         package: Some(""),
+        gate: Some("3"),
     };
     let heard = Heard::by(|| {
         alert.emit();

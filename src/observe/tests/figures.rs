@@ -111,7 +111,11 @@ fn a_package_that_spent_its_attempts_stays_escalated_until_the_next_run() {
     };
     assert_eq!(story.run(fail), Some(Ending::Completed));
     let snapshot = story.progress().snapshot(story.now(), true);
-    assert_eq!((snapshot.level, snapshot.failed[0].over), (1, true));
+    assert_eq!(
+        (snapshot.level, snapshot.failed[0].over),
+        (2, true),
+        "below the threshold of 3, but nobody tries again"
+    );
     assert_eq!((snapshot.packages.failed, snapshot.packages.skipped, snapshot.packages.total), (1, 1, 2));
     story.run(quick);
     let snapshot = story.progress().snapshot(story.now(), true);
@@ -330,6 +334,29 @@ fn what_is_built_again_counts_as_built_twice_and_completed_once() {
     assert_eq!((packages.completed, packages.failed), (2, 0));
     assert_eq!(progress.counters().phases["base"].packages_completed, 3);
     assert_eq!(progress.failures().level(), 0);
+}
+
+#[test]
+fn after_an_answer_attempts_count_anew() {
+    let mut story = Story::new("attempts 3\ngates\nphase base\n a: build");
+    let levels = |story: &Story| {
+        let mut levels: Vec<u8> = (0..=story.entries.len())
+            .filter_map(|count| Some(story.progress_after(count).failures().find("a")?.level))
+            .collect();
+        levels.dedup();
+        levels
+    };
+    assert_eq!(story.run(|_| Play::Fail(1, Category::LinkFailure)), Some(Ending::Gates));
+    assert_eq!(levels(&story), [1, 2, 3]);
+    story.answer(1, Answer::Retry);
+    story.run(|task| if task == "a.build#4" { Play::Fail(1, Category::LinkFailure) } else { Play::Ok(1) });
+    assert_eq!(levels(&story), [1, 2, 3, 1, 0], "the fourth failure is the first since");
+    let mut story = Story::new("attempts 1\ngates\nphase base\n a: build");
+    story.run(|_| Play::Fail(1, Category::LinkFailure));
+    story.answer(1, Answer::Abort);
+    let progress = story.progress();
+    let failed = progress.failures().find("a").unwrap();
+    assert_eq!((failed.level, failed.over), (2, true), "nobody tries again");
 }
 
 #[test]
