@@ -65,11 +65,12 @@ NOW = [
 ]  # fmt: skip
 
 GATES = [
-    table("Open gates", "What a person has to answer, by its number, in the definition's directory on the machine of the build (the "
-          "Instance): `kiln resolve GATE retry` (or skip, abort). Without a package it is about the phase. The first 100, and "
+    table("Open gates", "What a person has to answer, by its number, on the machine of the build (the Instance), in "
+          "the definition's directory: `kiln resolve GATE retry` (or skip, abort), with --state if that is not where kiln "
+          "looks by itself. Without a package it is about the phase. The first 100, and "
           "those that were open when kiln answered last.", 24,
           {"gate": "Gate", "package": "Package", "phase": "Phase", "task": "Task", "category": "Category",
-           "reason": "Reason", "directory": "Directory", "B": "For"},
+           "reason": "Reason", "directory": "Directory", "state_directory": "State directory", "B": "For"},
           query(ASKED % ""), query(ASKED % WAITING),
           empty="None is known to be open. (Does nothing answer? Then ask `kiln gates`.)", sort="Gate", unit="none",
           overrides=[override("Gate", custom_width=60), *SMALL]),

@@ -44,9 +44,10 @@ HEALTH = [
 
 IDENTITY = [
     table("Run and version", "Which run is shown, where its definition is, and which kiln answers, or answered last.", 16,
-          {"build_id": "Run", "definition": "Definition", "directory": "Directory", "definition_digest": "Digest",
+          {"build_id": "Run", "definition": "Definition", "directory": "Directory", "state_directory": "State directory",
+           "definition_digest": "Digest",
            "version": "kiln", "revision": "Revision", "rustversion": "Rust"},
-          query("max by (build_id, definition, directory, definition_digest, version, revision, rustversion) "
+          query("max by (build_id, definition, directory, state_directory, definition_digest, version, revision, rustversion) "
                 f"({known('kiln_run_info{@}')} * on (job, instance) group_left (version, revision, rustversion) "
                 f"{known('kiln_build_info{@}')})"),
           empty="There was no run in this time.", unit="none",

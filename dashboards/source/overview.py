@@ -32,8 +32,8 @@ ESCALATED = known("kiln_escalation_level{@}")
 FAILED = f"on (job, instance, phase, package) group_right () {known('kiln_failed_package_info{@}')}"
 # Of gates: where to answer them, and since when they wait. How long one about a phase does is not known.
 ASKED = (
-    f"max by (gate, package, phase, task, category, reason, directory) ({known('kiln_gate_info{@}')} * on (job, instance) "
-    f"group_left (directory) {known('kiln_run_info{@}')} %s)"
+    "max by (gate, package, phase, task, category, reason, directory, state_directory) "
+    f"({known('kiln_gate_info{@}')} * on (job, instance) group_left (directory, state_directory) {known('kiln_run_info{@}')} %s)"
 )
 WAITING = f"* 0 + on (job, instance, phase, package) group_left () (time() - {SINCE})"
 # 0 of what nobody is there to raise is not good news, but the last: -1.

@@ -14,11 +14,11 @@ HEADER = "echo 'main.c:1:10: fatal error: zconf.h: No such file or directory' >&
 LINK = "echo \"main.c:(.text+0x5): undefined reference to \\`answer'\" >&2"
 DISK = "echo 'ld: final link failed: No space left on device' >&2"
 
-# The package that all others of its phase need, one that many do, the one for which a person is asked, one that is given up, one that
-# nothing needs.
-FIRST, HELD, ASKS, GIVEN_UP, LAST = "binutils", "gcc", "bash", "fonts", "editor"
+# The package that others of its phase need, one that many do, the one for which a person is asked, one of its phase and one of the last
+# that nothing needs.
+FIRST, HELD, ASKS, BESIDE, LAST = "binutils", "gcc", "bash", "tar", "editor"
 # Those that go on when they are let.
-WAIT = (HELD, ASKS, LAST)
+WAIT = (HELD, ASKS, BESIDE)
 
 # Phase, package, what it needs, seconds of its build, attempts that fail, how they fail.
 PACKAGES = [

@@ -120,7 +120,7 @@ class Watched:
 
     def ask_again(self):
         """A run that builds all of it, has one answer, and needs another: when the first one counted, and now."""
-        self.hold(definition.LAST)
+        self.hold(definition.BESIDE)
         self.start("--wait", "--force", definition.FIRST)
         self.seen("kiln_gates_open > 0")
         self.hold(definition.ASKS)
@@ -131,8 +131,7 @@ class Watched:
         self.let(definition.ASKS)
         self.seen(
             f"{level} == 3",
-            f'kiln_escalation_level{{package="{definition.GIVEN_UP}"}} == 2',
-            f'kiln_active_task_start_timestamp_seconds{{package="{definition.LAST}",task="build"}}',
+            f'kiln_active_task_start_timestamp_seconds{{package="{definition.BESIDE}",task="build"}}',
             # Nothing else moves any more.
             'sum(kiln_tasks{state=~"ready|running|backoff"}) == 1',
         )
