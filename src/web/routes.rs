@@ -3,6 +3,7 @@
 //! Owns: paths, methods, headers. Does not know: sockets (see `server`), what documents say (see `observe`).
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,9 @@ use crate::observe::status::{BuildStatus, Monitoring};
 use crate::observe::{Observer, Snapshot};
 
 use super::alerts::{self, Alerts, Refused};
+use super::scrapes::Scrapes;
 use super::server::{Answers, Peer};
-use super::{Bounds, Scrapes, page};
+use super::{Bounds, page};
 
 /// Answers below this many bytes are not worth compressing.
 const COMPRESS_FROM: usize = 1024;
@@ -99,9 +101,14 @@ async fn answer(routes: Arc<Routes>, request: Request<Incoming>, peer: Peer) -> 
         return respond(Answer::text(StatusCode::OK, "healthy\n"));
     }
     let gzip = route == Route::Metrics && takes_gzip(request.headers());
+    // HEAD shows nothing.
+    let scraper = match peer {
+        Peer::Remote(address) if *request.method() == Method::GET => Some(address.ip()),
+        Peer::Remote(_) | Peer::Local(_) => None,
+    };
     let limit = routes.bounds.answer;
     let observer = Arc::clone(&routes.observer);
-    let answer = in_time(limit, move || routes.make(route, gzip)).await;
+    let answer = in_time(limit, move || routes.make(route, gzip, scraper)).await;
     if route == Route::Metrics && !answer.status.is_success() {
         observer.not_shown();
     }
@@ -122,7 +129,7 @@ pub(super) async fn in_time(limit: Duration, make: impl FnOnce() -> Answer + Sen
 }
 
 impl Routes {
-    fn make(&self, route: Route, gzip: bool) -> Answer {
+    fn make(&self, route: Route, gzip: bool, scraper: Option<IpAddr>) -> Answer {
         let snapshot = self.observer.snapshot(now());
         if !self.observer.has_read() {
             return Answer::text(
@@ -132,7 +139,7 @@ impl Routes {
         }
         match route {
             Route::Page => Answer::new("text/html; charset=utf-8", page::render(&snapshot).into_bytes()),
-            Route::Metrics => self.metrics(snapshot, gzip),
+            Route::Metrics => self.metrics(snapshot, gzip, scraper),
             Route::Healthy => Answer::text(StatusCode::OK, "healthy\n"),
             Route::Ready => Answer::text(StatusCode::OK, "ready\n"),
             Route::Status => match BuildStatus::of(&snapshot) {
@@ -178,14 +185,14 @@ impl Routes {
         }
     }
 
-    fn metrics(&self, snapshot: Snapshot, gzip: bool) -> Answer {
-        let is_final = snapshot.is_final().then_some(snapshot.counters.records);
+    fn metrics(&self, snapshot: Snapshot, gzip: bool, scraper: Option<IpAddr>) -> Answer {
+        let end = snapshot.is_final().then_some(snapshot.counters.records);
         let answer = match metrics::render(self.build.clone(), snapshot, self.observer.sample()) {
             Ok(text) => Answer::new(metrics::CONTENT_TYPE, text.into_bytes()),
             Err(error) => return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         };
-        if let Some(records) = is_final {
-            self.scrapes.count(records);
+        if let Some(scraper) = scraper {
+            self.scrapes.count(scraper, end);
         }
         if gzip { answer.compressed() } else { answer }
     }
