@@ -4,7 +4,7 @@ from grafana import (
     COUNT, GREEN, GREY, MINUTES, ORANGE, RED, YELLOW,
     dashboard, graph, known, mapping, override, query, stat, steps, table, text, timeline,
 )  # fmt: skip
-from overview import ASKED, BY, COLORED, ESCALATED, FAILED, FAILURES, LEVEL, LEVELS, SINCE, SMALL, WAITING
+from overview import BY, COLORED, ESCALATED, FAILED, FAILURES, GATE, LEVEL, LEVELS, SINCE, SMALL, gates
 
 COMMANDS = """
 A package **fails**; kiln finds out why, runs the recovery procedure of that category and tries again. That is level 1, and nobody
@@ -57,11 +57,11 @@ NOW = [
                     for name, color in (("failed", YELLOW), ("repeatedly", ORANGE), ("person needed", RED))]),
     stat("Failed attempts", "Attempts that failed in the time that is shown.", 3,
          query("sum(increase(kiln_task_failures_total{@}[$__range]))", "failed"),
-         empty="nothing known", color="value", unit="none", decimals=0, thresholds=steps(GREEN, (0.5, YELLOW))),
+         empty="nothing known", color="value", unit="none", decimals=0, thresholds=steps(GREY, (0.5, YELLOW))),
     stat("Failed part", "Failed attempts, as a part of all attempts in the time that is shown.", 3,
          query("sum(increase(kiln_task_failures_total{@}[$__range])) / "
                "sum(increase(kiln_task_attempts_total{@}[$__range]))", "failed"),
-         empty="no attempts", color="value", unit="percentunit", decimals=1, thresholds=steps(GREEN, (0.1, YELLOW), (0.5, RED))),
+         empty="no attempts", color="value", unit="percentunit", decimals=1, thresholds=steps(GREY, (0, GREEN), (0.1, YELLOW), (0.5, RED))),
 ]  # fmt: skip
 
 GATES = [
@@ -69,9 +69,8 @@ GATES = [
           "the definition's directory: `kiln resolve GATE retry` (or skip, abort), with --state if that is not where kiln "
           "looks by itself. Without a package it is about the phase. The first 100, and "
           "those that were open when kiln answered last.", 24,
-          {"gate": "Gate", "package": "Package", "phase": "Phase", "task": "Task", "category": "Category",
-           "reason": "Reason", "directory": "Directory", "state_directory": "State directory", "B": "For"},
-          query(ASKED % ""), query(ASKED % WAITING),
+          {**GATE, "directory": "Directory", "state_directory": "State directory", "B": "For"},
+          *gates("directory", "state_directory"),
           empty="None is known to be open. (Does nothing answer? Then ask `kiln gates`.)", sort="Gate", unit="none",
           overrides=[override("Gate", custom_width=60), *SMALL]),
 ]  # fmt: skip

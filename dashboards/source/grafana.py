@@ -126,6 +126,8 @@ def panel(
 
 
 def stat(title, says, width, *queries, empty, color="background", text="auto", **defaults):
+    """`thresholds` begin with GREY, as those of bars: the first is the colour of `empty`, too."""
+    defaults.setdefault("thresholds", steps(GREY))
     options = {
         "colorMode": color,
         "graphMode": "none",

@@ -2,7 +2,7 @@
 
 from failures import counted
 from grafana import (
-    BLUE, COUNT, DASHED, GREEN, MINUTES, ORANGE, RED, dashboard, fixed, graph, known, mapping, override, query, stat, steps, table,
+    BLUE, COUNT, DASHED, GREEN, GREY, MINUTES, ORANGE, RED, dashboard, fixed, graph, known, mapping, override, query, stat, steps, table,
 )  # fmt: skip
 from overview import COLORED, last
 
@@ -22,15 +22,15 @@ HEALTH = [
     stat("Ledger durable", "How far what is on disk lags behind what has happened; it is synced four times a second. "
          "Seconds: the disk is slow, or does not work, and the run pauses.", 4,
          query(age("kiln_ledger_durable_timestamp_seconds"), "{{instance}}"),
-         empty="nobody writes the ledger", unit="s", decimals=1, thresholds=steps(GREEN, (2, ORANGE), (10, RED))),
+         empty="nobody writes the ledger", unit="s", decimals=1, thresholds=steps(GREY, (0, GREEN), (2, ORANGE), (10, RED))),
     stat("Collectors", "Readers of live facts (filesystems, memory, pressure, process) that work.", 4,
          query("sum by (instance) (kiln_collector_success{@}) / count by (instance) (kiln_collector_success{@})", "{{instance}}"),
-         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(ORANGE),
+         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(GREY, (0, ORANGE)),
          mappings=mapping({1: ("all work", GREEN)})),
     stat("Series of bound", "Series that kiln exports, as a part of the most that it promises, whatever the size of the "
          "definition.", 4,
          query(f"sum by (instance) (kiln_series{{@}}) / ({BOUND})", "{{instance}}"),
-         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(GREEN, (1.0001, RED))),
+         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(GREY, (0, GREEN), (1.0001, RED))),
     stat("Last checkpoint", "How long ago the last one was taken that is known of.", 4,
          query(f"clamp_min(max by (instance) (time() - {known('kiln_checkpoint_last_timestamp_seconds{@}')}), 0)", "{{instance}}"),
          empty="none known", color="none", unit="dthms"),
@@ -43,7 +43,7 @@ HEALTH = [
 ]  # fmt: skip
 
 IDENTITY = [
-    table("Run and version", "Which run is shown, where its definition is, and which kiln answers, or answered last.", 16,
+    table("Run and version", "Which run is shown, where its definition is, and which kiln answers, or answered last.", 18,
           {"build_id": "Run", "definition": "Definition", "directory": "Directory", "state_directory": "State directory",
            "definition_digest": "Digest",
            "version": "kiln", "revision": "Revision", "rustversion": "Rust"},
@@ -53,7 +53,7 @@ IDENTITY = [
           empty="There was no run in this time.", unit="none",
           overrides=[override("Run", custom_width=215), override("kiln", custom_width=80), override("Rust", custom_width=90)]),
     table("Permissions", "What kiln may do on this machine; `kiln doctor` says how to grant what is missing, and what is "
-          "done without.", 8,
+          "done without.", 6,
           {"permission": "Permission", "A": "Granted"}, query("min by (permission) (kiln_permission_granted{@})"),
           empty="Nothing answers.", unit="none",
           overrides=[override("Granted", mappings=mapping({0: ("no", RED), 1: ("yes", GREEN)}), custom_cellOptions=COLORED)]),

@@ -26,16 +26,13 @@ PHASE_TIME = (
 ELAPSED = "(time() - kiln_active_task_start_timestamp_seconds{@})"
 EXPECTED = "kiln_active_task_expected_duration_seconds{@}"
 # Of packages that failed; by what a table of them has.
-BY = "max by (phase, package, task, category, reason)"
+BY = "max by (phase, package, task, category)"
 SINCE = known("kiln_escalation_timestamp_seconds{@}")
 ESCALATED = known("kiln_escalation_level{@}")
 FAILED = f"on (job, instance, phase, package) group_right () {known('kiln_failed_package_info{@}')}"
-# Of gates: where to answer them, and since when they wait. How long one about a phase does is not known.
-ASKED = (
-    "max by (gate, package, phase, task, category, reason, directory, state_directory) "
-    f"({known('kiln_gate_info{@}')} * on (job, instance) group_left (directory, state_directory) {known('kiln_run_info{@}')} %s)"
-)
-WAITING = f"* 0 + on (job, instance, phase, package) group_left () (time() - {SINCE})"
+GATE = {
+    "gate": "Gate", "package": "Package", "phase": "Phase", "task": "Task", "category": "Category", "reason": "Reason",
+}  # fmt: skip
 # 0 of what nobody is there to raise is not good news, but the last: -1.
 GATES = "sum by (instance) (last_over_time(kiln_gates_open{@}[$__range]))"
 GATES = f"sum by (instance) (kiln_gates_open{{@}}) or {GATES} > 0 or {GATES} - 1"
@@ -49,7 +46,7 @@ FOR = override("For", unit="dthms", noValue="", custom_width=80)
 # What has short names is narrow.
 SMALL = [FOR, override("Phase", custom_width=120), override("Task", custom_width=85)]
 STATE = override(
-    "State", unit="none", mappings=codes(*PHASE_STATES), custom_cellOptions=COLORED, custom_width=105, custom_align="left"
+    "State", unit="none", mappings=codes(*PHASE_STATES), custom_cellOptions=COLORED, custom_width=130, custom_align="left"
 )
 UNKNOWN = "unknown, paused, or no runner"
 BAND = [
@@ -67,6 +64,14 @@ def estimates(metric, factor=""):
 def short(queries):
     """For names that stand beside large figures."""
     return [{**each, "legendFormat": each["legendFormat"].split(" (")[0]} for each in queries]
+
+
+def gates(*where):
+    """Open ones with labels of the run, and since when they wait: of one about a phase that is not known."""
+    asked = known("kiln_gate_info{@}")
+    by = f"max by (gate, package, phase, task, category, reason{''.join(f', {label}' for label in where)})"
+    asked = f"{asked} * on (job, instance) group_left ({', '.join(where)}) {known('kiln_run_info{@}')}"
+    return query(f"{by} ({asked})"), query(f"{by} ({asked} * 0 + on (job, instance, phase, package) group_left () (time() - {SINCE}))")
 
 
 def last(metric):
@@ -102,11 +107,11 @@ RUN = [
          mappings=mapping({-1: ("DOWN", RED), 0: ("none", GREY), 1: ("alive", GREEN), 2: ("alive", GREEN)})),
     stat("Gates", "Open requests for a person. `kiln gates` shows them, `kiln resolve` answers them; the build does not go "
          "on there by itself. Grey: there was none when kiln answered last.", 3, query(GATES, "{{instance}}"),
-         empty="nothing known", unit="none", thresholds=steps(GREEN, (1, RED)),
+         empty="nothing known", unit="none", thresholds=steps(GREY, (0, GREEN), (1, RED)),
          mappings=mapping({-1: ("none", GREY), 0: ("none", GREEN)})),
     bars("Progress", "Part of the work that is done, weighted by how long it is expected to take. What failed stays undone.", 3,
          last("kiln_run_progress_ratio"),
-         empty="no run yet", size=30, unit="percentunit", decimals=0, min=0, max=1, thresholds=steps(BLUE, (1, GREEN))),
+         empty="no run yet", size=30, unit="percentunit", decimals=0, min=0, max=1, thresholds=steps(GREY, (0, BLUE), (1, GREEN))),
     stat("Time left", "If nothing (else) fails: as likely more as less, and enough nine times out of ten. Unknown "
          "until a task was timed, while only a person can go on, and while there is no runner.", 4,
          *short(estimates("kiln_run_estimated_remaining_seconds")),
@@ -120,9 +125,7 @@ TROUBLE = [
     table("Open gates", "What a person has to answer, by its number, on the machine of the build (the Instance): "
           "`kiln resolve GATE retry` (or skip, abort). Without a package it is about the phase. The first 100, and those that "
           "were open when kiln answered last.", 14,
-          {"gate": "Gate", "package": "Package", "phase": "Phase", "task": "Task", "category": "Category",
-           "reason": "Reason", "B": "For"},
-          query(ASKED % ""), query(ASKED % WAITING),
+          {**GATE, "B": "For"}, *gates(),
           empty="None is known to be open. (Does nothing answer? Then ask `kiln gates`.)", sort="Gate", unit="none",
           overrides=[override("Gate", custom_width=60), *SMALL]),
     table("Firing alerts", "Alerts about this kiln, and since when what they watch is so. The runbook is named in the "

@@ -60,7 +60,7 @@ USE = [
     bars("Filesystems in use", "By what is on them; several may be the same one.", 8,
          query("max by (role) (1 - kiln_filesystem_avail_bytes{@} / kiln_filesystem_size_bytes{@})", "{{role}}"),
          empty="Nothing answers.", unit="percentunit", decimals=0, min=0, max=1,
-         thresholds=steps(GREEN, (0.9, ORANGE), (0.97, RED))),
+         thresholds=steps(GREY, (0, GREEN), (0.9, ORANGE), (0.97, RED))),
     stat("Free inodes", "Files that can still be made. 0 where the filesystem has no fixed number of them (btrfs).", 8,
          query("min by (role) (kiln_filesystem_free_inodes{@})", "{{role}}"),
          empty="Nothing answers.", color="value", unit="short",

@@ -7,10 +7,9 @@ Prometheus.
 import time
 
 from definition import ASKS, FIRST
-from lint import targets
+from lint import GREY, targets
 from watched import demand, interpolate, until
 
-GREY = "#8e8e99"
 # Panels of one moment that say something though nothing answers: what was known last, and what was counted in the time that is shown.
 KNOWN = {
     "overview.json": {"Definition", "Run", "Runner", "Gates", "Progress", "Open gates", "What failed", "Firing alerts", "Phases"},
@@ -107,8 +106,9 @@ def check(build, dashboards):
         ((_, has, color),) = said[title][0]
         demand(has == word and (has != "none" or color == GREY), f"after the end: {title}: {has} in {color}")
 
-    changed, now = build.ask_again()
+    asked, changed, answered, now = build.ask_again()
     check_answer(night, changed, start, now)
+    check_live(night, asked, changed, answered)
     said = night.check("killed, nothing answers:", build.die())
     has = {name: {title for at, title in said if at == name and any(said[at, title])} for name in dashboards}
     demand(has == KNOWN, f"killed, nothing answers: {has}, not {KNOWN}")
@@ -123,6 +123,17 @@ def check_answer(night, changed, start, now):
         series = night.prometheus.query_range(interpolate(note["expr"], start, now, 1), start, now, 1)
         marked = {float(value) / 1000 for each in series if each["metric"]["package"] == ASKS for _, value in each["values"]}
         demand(len(marked) >= 3 and changed not in marked, f"{name}: failures of {ASKS} at {marked}, it was answered at {changed}")
+
+
+def check_live(night, asked, changed, answered):
+    """While kiln answers nothing else counts: a gate is not open that was at the last step of a subquery, and was answered after it."""
+    steps = (step for step in range(1000, 3_600_000) if asked * 1000 < int(answered * 1000) // step * step < changed * 1000)
+    step = next(steps, None)
+    demand(step, f"no step ends between {asked} and {changed}")
+    for name in ("overview.json", "failures.json"):
+        expression = next(target["expr"] for panel, target in targets(night.dashboards[name]) if panel["title"] == "Open gates")
+        found = night.ask(expression.replace("$__interval", f"{step}ms"), answered)
+        demand(not found, f"{name}: answered, and still open: {found}")
 
 
 def check_timeline(night, now):

@@ -119,14 +119,15 @@ class Watched:
         return self.end()
 
     def ask_again(self):
-        """A run that builds all of it, has one answer, and needs another: when the first one counted, and now."""
+        """A run that builds all of it, has one answer, and needs another: when the first gate was seen, answered, seen as that, and
+        when the second one was."""
         self.hold(definition.BESIDE)
         self.start("--wait", "--force", definition.FIRST)
-        self.seen("kiln_gates_open > 0")
+        asked = self.seen("kiln_gates_open > 0")
         self.hold(definition.ASKS)
         self.answer("retry")
         level = f'kiln_escalation_level{{package="{definition.ASKS}"}}'
-        self.seen(f"{level} < 3")
+        answered = self.seen(f"{level} < 3")
         (changed,) = self.prometheus.query(f"kiln_escalation_timestamp_seconds and {level} < 3")
         self.let(definition.ASKS)
         self.seen(
@@ -135,7 +136,7 @@ class Watched:
             # Nothing else moves any more.
             'sum(kiln_tasks{state=~"ready|running|backoff"}) == 1',
         )
-        return float(changed["value"][1]), time.time()
+        return asked, float(changed["value"][1]), answered, time.time()
 
     def die(self):
         """The runner is killed, and nobody answers, as Prometheus has seen."""
