@@ -36,10 +36,11 @@ def query(expression, legend="", **more):
 def known(selector):
     """What it selects, or, if nothing answers now, what it did when its target answered last (a killed `kiln run` answers no more).
 
-    last_over_time alone would bring back what had ended by then, as a gate that was answered: what holds has the time of the
-    target's last scrape. Between two steps of the subquery lies no more than a scrape interval, up to POINTS of them.
+    last_over_time alone would bring back what had ended by then, as a gate that was answered: what holds was there as long as
+    kiln_series. A step of the subquery is no longer than a scrape interval, up to POINTS of them. (timestamp() would say the same, and
+    begin anew at each step: half a minute for half a day.)
     """
-    seen = "max_over_time(timestamp(%s)[$__range:$__interval])"
+    seen = "max_over_time((time() + 0 * %s)[$__range:$__interval])"
     return (
         f"({selector} or last_over_time({selector}[$__range]) and {seen % selector} == on (job, instance) group_left () "
         f"{seen % 'kiln_series{@}'} unless on (job, instance) kiln_series{{@}})"
