@@ -74,7 +74,10 @@ fn end_by_signals() -> anyhow::Result<()> {
             interrupted();
         }
         output::say(&format!("{name}: ending when what was tried is taken away; once more ends at once"));
-        std::thread::spawn(move || doctor::when_nothing_is_left(interrupted));
+        let waiter = std::thread::Builder::new().spawn(move || doctor::when_nothing_is_left(interrupted));
+        if waiter.is_err() {
+            interrupted();
+        }
     })
 }
 

@@ -204,7 +204,8 @@ pub(super) fn sweep(state: &StateDir) {
 
 /// Whether a process id is that of nobody any more; our own was somebody else's before.
 pub(super) fn is_dead(maker: &str) -> bool {
-    let Some(maker) = maker.parse().ok().and_then(Pid::from_raw) else { return false };
+    let maker = maker.parse::<u32>().ok().and_then(|maker| i32::try_from(maker).ok());
+    let Some(maker) = maker.and_then(Pid::from_raw) else { return false };
     // Where nobody buries the dead they still have their ids.
     let is_unburied = || {
         let process = procfs::process::Process::new(maker.as_raw_pid());
@@ -227,6 +228,8 @@ fn leads_to_it(state: &StateDir) -> Done {
     let why = match there.metadata() {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => format!("`{}` is no directory", there.display()),
+        // What is below says so, as of any directory.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
         Err(error) => format!("cannot follow the symbolic link `{}`: {error}", there.display()),
     };
     let grant = Grant::Only("move it away; or --state DIR names another directory".to_owned());

@@ -99,7 +99,7 @@ fn what_a_killed_one_has_left_goes_with_the_next() {
     let left = asking.left(pid);
     assert!(left.iter().any(|path| path.contains(&format!(".kiln-permissions.{pid}."))), "{left:?}");
     assert!(
-        left.iter().any(|path| path.ends_with(".null")) || !rustix::process::geteuid().is_root(),
+        left.iter().any(|path| path.contains(".null")) || !rustix::process::geteuid().is_root(),
         "{left:?}"
     );
     // By then it may have been made; and what another one is using stays.
