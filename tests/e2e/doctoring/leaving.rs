@@ -5,22 +5,22 @@ use std::fs;
 use rustix::event::PollFlags;
 use rustix::process::Signal;
 
-use super::super::fifo::{self, Bell, Gate};
+use super::super::fifo::{self, Bell, Tickets};
 use super::super::process::Running;
 use super::super::space::Space;
 use super::{JSON, WRITES};
 
-/// A doctor that has begun to ask apt, with all that it has made, until the gate opens; what its space and the groups have of it.
+/// A doctor that has begun to ask apt, with all that it has made, until it may go on; what its space and the groups have of it.
 struct Asking {
     space: Space,
     here: Bell,
-    go: Gate,
+    go: Tickets,
 }
 
 impl Asking {
     fn new() -> Self {
         let space = Space::new();
-        let (here, go) = (space.bell("here"), space.gate("go"));
+        let (here, go) = (space.bell("here"), space.tickets("go"));
         let source = format!("sources: [{{file: data, sha256: {}, from: [{{apt: data}}]}}]", "0".repeat(64));
         space.packages(&format!(
             "package: p\nversion: 1\n{source}\nprivileged: [dev/null]\ntasks: {{build: 'true'}}\n"
@@ -67,7 +67,7 @@ fn when_it_is_interrupted_it_leaves_nothing() {
         let pid = kiln.pid();
         kiln.signal(signal);
         kiln.says("ending when what was tried is taken away");
-        asking.go.open();
+        asking.go.give(1);
         let ended = kiln.wait().exits(130);
         assert_eq!(ended.stdout, "");
         assert_eq!(asking.left(pid), Vec::<String>::new());
