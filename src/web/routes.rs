@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
@@ -161,7 +162,14 @@ impl Routes {
         {
             return Answer::text(StatusCode::FORBIDDEN, "alerts are taken from this host only\n");
         }
-        // A page in somebody's browser cannot send that here without being asked whether it may.
+        // A page in somebody's browser cannot send that here without being asked whether it may, unless it has this host's address
+        // under a name of its own.
+        if !is_of_this_host(request.headers()) {
+            return Answer::text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "alerts are taken at an address, localhost, or this host's name\n",
+            );
+        }
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
         let body = Limited::new(request.into_body(), alerts::BYTES_MOST).collect();
@@ -198,6 +206,19 @@ impl Routes {
     }
 }
 
+/// Whether the name that was asked for is an address, or one of this host's.
+fn is_of_this_host(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let name = host.host();
+    let own = rustix::system::uname();
+    let own = own.nodename().to_string_lossy();
+    let first = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || first(name) == first(&own)
+}
+
 impl Answer {
     fn new(kind: &'static str, body: Vec<u8>) -> Self {
         Self { status: StatusCode::OK, kind, body, gzip: false }
@@ -215,6 +236,11 @@ impl Answer {
             }
             Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
+    }
+
+    /// Whether it is what is said of one that took too long.
+    pub(super) fn is_late(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     fn compressed(self) -> Self {
