@@ -168,8 +168,8 @@ NOW = [
 ]  # fmt: skip
 
 PROGRESS = [
-    table("Phases", "In their order, as they are or were when kiln answered last; WAS RUNNING: the runner is gone. Done: packages that are completed, "
-          "built or reused. A phase is SKIPPED if something in it was left out, by answer or by selection.", 12,
+    table("Phases", "In their order, as they are or were when kiln answered last; WAS RUNNING: the runner is gone. "
+          "Done: packages that are completed, built or reused. A phase is SKIPPED if something in it was left out, by answer or by selection.", 12,
           {"phase": "Phase", "B": "State", "C": "Done", "D": "Packages", "E": "Failed", "F": "Skipped", "G": "Took"},
           query(IN_ORDER),
           query(coded("kiln_phase_state", "phase", *PHASE_STATES, past=True)),
