@@ -25,13 +25,13 @@ def mean(metric):
 
 
 EXPECTATIONS = [
-    timeline("Phases over time", "When each phase waited, ran and finished.", 12,
+    timeline("Phases over time", "When each phase waited, ran and finished. WAS RUNNING: its runner was gone.", 12,
              query(coded("kiln_phase_state", "phase", *PHASE_STATES), "{{phase}}"),
              empty="There was no run in this time.", unit="none", mappings=codes(*PHASE_STATES)),
     graph("Expected end over time", "When the run was expected to end: a band from p50 to p90. Flat: the expectation "
-          "holds; rising: it slips. Unknown while the run is paused.", 12,
+          "holds; rising: it slips. Unknown while the run is paused or has no runner.", 12,
           *estimates("kiln_run_expected_completion_timestamp_seconds", "1000 * "),
-          empty="Not known in this time: no run, no task timed yet, or paused.", fill=0, unit="dateTimeAsIsoNoDateIfToday",
+          empty="Not known in this time: no run, no task timed yet, paused, or no runner.", fill=0, unit="dateTimeAsIsoNoDateIfToday",
           overrides=BAND),
 ]  # fmt: skip
 
@@ -63,8 +63,8 @@ TRENDS = [
 ]  # fmt: skip
 
 PHASES = [
-    bars("Time of each phase", "From its start to its end, or until now.", 12, query(f"sort_desc({PHASE_TIME})", "{{phase}}"),
-         empty="No phase has started (or nothing answers now).", unit="s", min=0, color=fixed(BLUE)),
+    bars("Time of each phase", "From its start to its end, or until now while a runner is there.", 12, query(f"sort_desc({PHASE_TIME})", "{{phase}}"),
+         empty="No phase is known that has ended, and none runs.", unit="s", min=0, color=fixed(BLUE)),
     bars("CPU time of each phase", "User and system, of the tasks that ended in the time that is shown. More than the "
          "phase took: it used several cores.", 12,
          query("sort_desc(sum by (phase) (increase(kiln_task_cpu_seconds_total{@}[$__range])))", "{{phase}}"),

@@ -2,9 +2,9 @@
 
 from grafana import (
     COUNT, GREEN, GREY, MINUTES, ORANGE, RED, YELLOW,
-    dashboard, graph, mapping, override, query, stat, steps, table, text, timeline,
+    dashboard, graph, known, mapping, override, query, stat, steps, table, text, timeline,
 )  # fmt: skip
-from overview import COLORED, FAILED, FAILURES, FOR, LEVEL, LEVELS
+from overview import BY, COLORED, ESCALATED, FAILED, FAILURES, GATE, LEVEL, LEVELS, SINCE, SMALL, gates
 
 COMMANDS = """
 A package **fails**; kiln finds out why, runs the recovery procedure of that category and tries again. That is level 1, and nobody
@@ -28,7 +28,8 @@ If `kiln run` has ended meanwhile, run it again: it goes on.
 
 
 def at_level(level):
-    return f"count(kiln_escalation_level{{@}} == {level}) or vector(0)"
+    """How many there are, or were when kiln answered last; none if it did at all."""
+    return f"count({ESCALATED} == {level}) or 0 * sum(last_over_time(kiln_series{{@}}[$__range]))"
 
 
 def counted(metric, by):
@@ -43,37 +44,46 @@ def in_range(metric, by):
 NOW = [
     stat("Open gates by reason", "Requests for a person. critical_build_failure: a package of a critical phase has spent "
          "its attempts; system_resource_exhaustion: recovery could not free what is needed; security_violation: something "
-         "was not what it should be.", 10,
+         "was not what it should be. Those that were open when kiln answered last, if nothing answers now.", 10,
          query("sum by (reason) (last_over_time(kiln_gates_open{@}[$__range]))", "{{reason}}"),
-         empty="nothing known", color="value", unit="none", thresholds=steps(GREEN, (1, RED))),
-    stat("Packages by escalation level", "Of those in which something failed in this run: recovered (level 0), failed (1), "
-         "failed as often as escalation_threshold says (2), waiting for a person (3).", 8,
+         empty="nothing known", color="value", unit="none", thresholds=steps(GREY, (1, RED))),
+    stat("Packages by escalation level", "Of those in which something failed in this run, as it is or was when kiln answered "
+         "last: recovered, or skipped by answer (level 0), failed (1), failed as often as escalation_threshold says or given up "
+         "(2), waiting for a person (3).", 8,
          query(at_level(0), "recovered"), query(at_level(1), "failed"), query(at_level(2), "repeatedly"),
          query(at_level(3), "person needed"),
-         empty="nothing known", color="value", unit="none", thresholds=steps(GREEN),
-         overrides=[override(name, thresholds=steps(GREEN, (1, color)))
+         empty="nothing known", color="value", unit="none", thresholds=steps(GREY, (1, GREEN)),
+         overrides=[override(name, thresholds=steps(GREY, (1, color)))
                     for name, color in (("failed", YELLOW), ("repeatedly", ORANGE), ("person needed", RED))]),
     stat("Failed attempts", "Attempts that failed in the time that is shown.", 3,
          query("sum(increase(kiln_task_failures_total{@}[$__range]))", "failed"),
-         empty="nothing known", color="value", unit="none", decimals=0, thresholds=steps(GREEN, (0.5, YELLOW))),
+         empty="nothing known", color="value", unit="none", decimals=0, thresholds=steps(GREY, (0.5, YELLOW))),
     stat("Failed part", "Failed attempts, as a part of all attempts in the time that is shown.", 3,
          query("sum(increase(kiln_task_failures_total{@}[$__range])) / "
                "sum(increase(kiln_task_attempts_total{@}[$__range]))", "failed"),
-         empty="no attempts", color="value", unit="percentunit", decimals=1, thresholds=steps(GREEN, (0.1, YELLOW), (0.5, RED))),
+         empty="no attempts", color="value", unit="percentunit", decimals=1, thresholds=steps(GREY, (0, GREEN), (0.1, YELLOW), (0.5, RED))),
 ]  # fmt: skip
 
-BY = "max by (phase, package, task, category, reason)"
-RECOVERED = "on (job, instance, phase, package) (kiln_escalation_level{@} == 0)"
+GATES = [
+    table("Open gates", "What a person has to answer, by its number, on the machine of the build (the Instance), in "
+          "the definition's directory: `kiln resolve GATE retry` (or skip, abort), with --state if that is not where kiln "
+          "looks by itself. Without a package it is about the phase. The first 100, and "
+          "those that were open when kiln answered last.", 24,
+          {**GATE, "directory": "Directory", "state_directory": "State directory", "B": "For"},
+          *gates("directory", "state_directory"),
+          empty="None is known to be open. (Does nothing answer? Then ask `kiln gates`.)", sort="Gate", unit="none",
+          overrides=[override("Gate", custom_width=60), *SMALL]),
+]  # fmt: skip
+
+RECOVERED = f"on (job, instance, phase, package) ({ESCALATED} == 0)"
 PACKAGES = [
-    table("Packages that failed in this run", "Recovered ones, too, up to 100. Task, category and gate are those of the "
-          "last failure.", 15,
+    table("Packages that failed in this run", "Recovered ones, too, up to 100, as they are or were when kiln answered last. Task and "
+          "category are those of the last failure.", 15,
           FAILURES,
-          query(f"{BY} (kiln_escalation_level{{@}} * {FAILED} or kiln_escalation_level{{@}} == 0)"),
-          query(f"{BY} (time() - (kiln_escalation_timestamp_seconds{{@}} * {FAILED} "
-                f"or kiln_escalation_timestamp_seconds{{@}} and {RECOVERED}))"),
-          empty="Nothing has failed in this run (or nothing answers now).", sort="Level", unit="none",
-          overrides=[LEVEL, FOR, override("Phase", custom_width=120), override("Task", noValue="", custom_width=85),
-                     override("Category", noValue=""), override("Gate", noValue="", custom_width=195)]),
+          query(f"{BY} ({ESCALATED} * {FAILED} or {ESCALATED} == 0)"),
+          query(f"{BY} (time() - ({SINCE} * {FAILED} or {SINCE} and {RECOVERED}))"),
+          empty="Nothing is known that has failed in this run.", sort="Level", unit="none",
+          overrides=[LEVEL, *SMALL, override("Task", noValue=""), override("Category", noValue="")]),
     text("What to do", "How failures are handled, and which commands help.", 9, COMMANDS),
 ]  # fmt: skip
 
@@ -107,10 +117,10 @@ DONE = [
     table("Notifications", "Who was told of rises of the escalation level, in the time that is shown. Mail is "
           "Alertmanager's, and counted there.", 12,
           {"channel": "Channel", "A": "Wanted", "B": "Told", "C": "Could not be told"},
-          query("max by (channel) (kiln_notification_channel_enabled{@})"),
+          query(f"max by (channel) ({known('kiln_notification_channel_enabled{@}')})"),
           query(in_range("kiln_notifications_total", "channel")),
           query(in_range("kiln_notification_failures_total", "channel")),
-          empty="Nothing answers.", unit="none", decimals=0,
+          empty="Nothing has answered in this time.", unit="none", decimals=0,
           overrides=[
               override("Wanted", mappings=mapping({0: ("no", GREY), 1: ("yes", GREEN)}), custom_cellOptions=COLORED),
               override("Told", noValue="see Alertmanager"),
@@ -123,5 +133,5 @@ DONE = [
 def make():
     return dashboard(
         "failures", "Failures and escalation", "What failed, who is asked, what was done about it.",
-        (4, *NOW), (13, *PACKAGES), (8, *HISTORY), (8, *ATTEMPTS), (9, *DONE),
+        (4, *NOW), (5, *GATES), (13, *PACKAGES), (8, *HISTORY), (8, *ATTEMPTS), (9, *DONE),
     )  # fmt: skip

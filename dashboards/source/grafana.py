@@ -10,6 +10,8 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
 # A time behind all others.
 NEVER = "1e12"
+# As many as Prometheus gives in one answer.
+POINTS = 11_000
 DASHED = {"fill": "dash", "dash": [8, 6]}
 # What is counted; and in graphs that count it a minute at a time.
 COUNT = {"unit": "none", "decimals": 0, "min": 0}
@@ -23,21 +25,45 @@ COLORS = {
     "idle": GREY, "pending": GREY, "blocked": GREY, "ready": "light-blue", "running": BLUE, "backoff": YELLOW,
     "paused": ORANGE, "completed": GREEN, "failed": RED, "error": RED, "skipped": PURPLE,
 }  # fmt: skip
+# What is `running` by its records, and has no runner.
+LOST = "was running"
 
 
 def query(expression, legend="", **more):
     return {"expr": expression.replace("@", MATCHERS), "legendFormat": legend, **more}
 
 
+def known(selector):
+    """What it selects, or, if nothing answers now, what it did when its target answered last (a killed `kiln run` answers no more).
+
+    last_over_time alone would bring back what had ended by then, as a gate that was answered: what holds was there as long as
+    kiln_series. A step of the subquery is no longer than a scrape interval, up to POINTS of them. (timestamp() would say the same, and
+    begin anew at each step: half a minute for half a day.)
+    """
+    seen = "max_over_time((time() + 0 * %s)[$__range:$__interval])"
+    return (
+        f"({selector} or last_over_time({selector}[$__range]) and {seen % selector} == on (job, instance) group_left () "
+        f"{seen % 'kiln_series{@}'} unless on (job, instance) kiln_series{{@}})"
+    )
+
+
 def codes(*states):
     """A number for each state, so that a panel can give each its word and colour: `coded` makes them."""
-    return mapping({number: (state.upper(), COLORS[state]) for number, state in enumerate(states)})
+    shown = [(state.upper(), COLORS[state]) for state in states] + [(LOST.upper(), ORANGE)]
+    return mapping(dict(enumerate(shown)))
 
 
 def coded(metric, by, *states, past=False):
-    """Which of `states` holds: `metric` has a series of 0 or 1 for each. `past`: the last known, if nothing answers now."""
-    of = f'last_over_time({metric}{{@, state="%s"}}[$__range])' if past else f'{metric}{{@, state="%s"}}'
-    parts = (f"{number} * {of % state}" for number, state in enumerate(states))
+    """Which of `states` holds, or LOST: `metric` has a series of 0 or 1 for each. `past`: the last known, if nothing answers now."""
+    runner = "kiln_runner_up{@}"
+    if past:
+        runner = f"({runner} or 0 * last_over_time({runner}[$__range]))"
+    parts = []
+    for number, state in enumerate(states):
+        holds = f'{metric}{{@, state="{state}"}}'
+        if state == "running":
+            number = f"on (job, instance) group_left () ({len(states)} - {len(states) - number} * {runner})"
+        parts.append(f"{known(holds) if past else holds} * {number}")
     return f"sum by ({by}) ({' or '.join(parts)})"
 
 
@@ -89,6 +115,8 @@ def panel(
     }
     if interval:
         made["interval"] = interval
+    if any("$__interval" in each["expr"] for each in queries):
+        made["maxDataPoints"] = POINTS
     instant = kind in ("stat", "bargauge", "table")
     for letter, each in zip("ABCDEFGHIJ", queries, strict=False):
         made["targets"].append(
@@ -99,6 +127,8 @@ def panel(
 
 
 def stat(title, says, width, *queries, empty, color="background", text="auto", **defaults):
+    """`thresholds` begin with GREY, as those of bars: the first is the colour of `empty`, too."""
+    defaults.setdefault("thresholds", steps(GREY))
     options = {
         "colorMode": color,
         "graphMode": "none",
@@ -250,14 +280,16 @@ def annotations():
             "expr": expression.replace("@", MATCHERS), "titleFormat": title, "textFormat": text, "tagKeys": "",
         }  # fmt: skip
 
+    # An answer to a gate lowers the level, and is no failure.
+    risen = "kiln_escalation_level{@} > (kiln_escalation_level{@} offset $__interval or 0 * kiln_escalation_level{@})"
     failed = "on (job, instance, phase, package) group_right kiln_failed_package_info{@}"
     recovered = "and on (job, instance, phase, package) (kiln_escalation_level{@} == 0)"
     return [
         at("Phases start", BLUE, "kiln_phase_start_timestamp_seconds{@}", "phase {{phase}} starts"),
         at("Phases finish", GREEN, "kiln_phase_completion_timestamp_seconds{@}", "phase {{phase}} is finished"),
-        at("Failures", ORANGE, f"kiln_escalation_timestamp_seconds{{@}} * {failed}",
+        at("Failures", ORANGE, f"(kiln_escalation_timestamp_seconds{{@}} and {risen}) * {failed}",
            "{{package}}: {{task}} failed", "{{category}}, phase {{phase}}"),
-        at("Recoveries", GREEN, f"(kiln_escalation_timestamp_seconds{{@}} {recovered})", "{{package}} recovered"),
+        at("Recoveries", GREEN, f"(kiln_escalation_timestamp_seconds{{@}} {recovered})", "{{package}} recovered, or is skipped"),
         note("Alerts", RED, 'ALERTS{@, alertname=~"Kiln.*", alertstate="firing"}',
              "{{alertname}}", "{{severity}} {{phase}} {{package}}"),
     ]  # fmt: skip

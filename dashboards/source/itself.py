@@ -2,14 +2,14 @@
 
 from failures import counted
 from grafana import (
-    BLUE, COUNT, DASHED, GREEN, MINUTES, ORANGE, RED, dashboard, fixed, graph, mapping, override, query, stat, steps, table,
+    BLUE, COUNT, DASHED, GREEN, GREY, MINUTES, ORANGE, RED, dashboard, fixed, graph, known, mapping, override, query, stat, steps, table,
 )  # fmt: skip
-from overview import COLORED
+from overview import COLORED, last
 
 # The invariant of src/observe/metrics.rs. Phases are those that have counters: of earlier definitions, too.
 BOUND = (
     "350 + 60 * count by (instance) (kiln_task_peak_memory_bytes_count{@}) + 4 * sum by (instance) (kiln_job_slots{@}) "
-    "+ 3 * clamp_max(count by (instance) (kiln_escalation_level{@}) or 0 * sum by (instance) (kiln_job_slots{@}), 100)"
+    "+ 4 * clamp_max(count by (instance) (kiln_escalation_level{@}) or 0 * sum by (instance) (kiln_job_slots{@}), 100)"
 )
 
 
@@ -22,36 +22,38 @@ HEALTH = [
     stat("Ledger durable", "How far what is on disk lags behind what has happened; it is synced four times a second. "
          "Seconds: the disk is slow, or does not work, and the run pauses.", 4,
          query(age("kiln_ledger_durable_timestamp_seconds"), "{{instance}}"),
-         empty="nobody writes the ledger", unit="s", decimals=1, thresholds=steps(GREEN, (2, ORANGE), (10, RED))),
+         empty="nobody writes the ledger", unit="s", decimals=1, thresholds=steps(GREY, (0, GREEN), (2, ORANGE), (10, RED))),
     stat("Collectors", "Readers of live facts (filesystems, memory, pressure, process) that work.", 4,
          query("sum by (instance) (kiln_collector_success{@}) / count by (instance) (kiln_collector_success{@})", "{{instance}}"),
-         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(ORANGE),
+         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(GREY, (0, ORANGE)),
          mappings=mapping({1: ("all work", GREEN)})),
     stat("Series of bound", "Series that kiln exports, as a part of the most that it promises, whatever the size of the "
          "definition.", 4,
          query(f"sum by (instance) (kiln_series{{@}}) / ({BOUND})", "{{instance}}"),
-         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(GREEN, (1.0001, RED))),
-    stat("Last checkpoint", "How long ago one was taken.", 4,
-         query(age("kiln_checkpoint_last_timestamp_seconds"), "{{instance}}"),
-         empty="none yet", color="none", unit="dthms"),
+         empty="nothing answers", unit="percentunit", decimals=0, thresholds=steps(GREY, (0, GREEN), (1.0001, RED))),
+    stat("Last checkpoint", "How long ago the last one was taken that is known of.", 4,
+         query(f"clamp_min(max by (instance) (time() - {known('kiln_checkpoint_last_timestamp_seconds{@}')}), 0)", "{{instance}}"),
+         empty="none known", color="none", unit="dthms"),
     stat("Not covered", "Packages that were completed and that no checkpoint covers yet: after a power cut their files are "
-         "read before they are trusted.", 4, query("sum by (instance) (kiln_checkpoint_uncovered_packages{@})", "{{instance}}"),
-         empty="nothing answers", color="none", unit="none"),
+         "read before they are trusted.", 4, last("kiln_checkpoint_uncovered_packages"),
+         empty="nothing known", color="none", unit="none"),
     stat("Up since", "When this kiln was started.", 4, query("1000 * max by (instance) "
          "(process_start_time_seconds{@})", "{{instance}}"),
          empty="nothing answers", color="none", unit="dateTimeAsIsoNoDateIfToday"),
 ]  # fmt: skip
 
 IDENTITY = [
-    table("Run and version", "Which run is shown, and which kiln answers.", 16,
-          {"build_id": "Run", "definition": "Definition", "definition_digest": "Digest",
+    table("Run and version", "Which run is shown, where its definition is, and which kiln answers, or answered last.", 18,
+          {"build_id": "Run", "definition": "Definition", "directory": "Directory", "state_directory": "State directory",
+           "definition_digest": "Digest",
            "version": "kiln", "revision": "Revision", "rustversion": "Rust"},
-          query("max by (build_id, definition, definition_digest, version, revision, rustversion) (kiln_run_info{@} * on "
-                "(job, instance) group_left (version, revision, rustversion) kiln_build_info{@})"),
-          empty="There is no run yet (or nothing answers).", unit="none",
+          query("max by (build_id, definition, directory, state_directory, definition_digest, version, revision, rustversion) "
+                f"({known('kiln_run_info{@}')} * on (job, instance) group_left (version, revision, rustversion) "
+                f"{known('kiln_build_info{@}')})"),
+          empty="There was no run in this time.", unit="none",
           overrides=[override("Run", custom_width=215), override("kiln", custom_width=80), override("Rust", custom_width=90)]),
     table("Permissions", "What kiln may do on this machine; `kiln doctor` says how to grant what is missing, and what is "
-          "done without.", 8,
+          "done without.", 6,
           {"permission": "Permission", "A": "Granted"}, query("min by (permission) (kiln_permission_granted{@})"),
           empty="Nothing answers.", unit="none",
           overrides=[override("Granted", mappings=mapping({0: ("no", RED), 1: ("yes", GREEN)}), custom_cellOptions=COLORED)]),
@@ -93,7 +95,7 @@ SCRAPES = [
           query("max by (collector) (kiln_collector_duration_seconds{@})", "{{collector}}"),
           fill=0, unit="s", min=0),
     graph("Series against bound", "What kiln exports, and the most that it promises: 350, 60 for each phase, 4 for each "
-          "job slot and 3 for each of the first 100 packages that failed.", 8,
+          "job slot and 4 for each of the first 100 packages that failed.", 8,
           query("sum by (instance) (kiln_series{@})", "series"), query(BOUND, "bound"),
           **COUNT,
           overrides=[override("bound", color=fixed(RED), custom_fillOpacity=0, custom_lineStyle=DASHED)]),

@@ -2,7 +2,7 @@
 
 from durations import summary
 from grafana import (
-    COUNT, DASHED, GREEN, GREY, ORANGE, RED, bars, coded, dashboard, fixed, graph, override, query, stat, steps, table,
+    COUNT, DASHED, GREEN, GREY, ORANGE, RED, bars, coded, dashboard, fixed, graph, known, override, query, stat, steps, table,
 )  # fmt: skip
 from overview import COLORED, IN_ORDER, PHASE_STATES, STATE
 
@@ -11,8 +11,9 @@ FREE = {"disk": 'kiln_filesystem_avail_bytes{@, role="state"}', "memory": "kiln_
 UNFINISHED = 'on (job, instance, phase) (kiln_phase_state{@, state=~"pending|running"} == 1)'
 
 
-def needed(resource):
-    return f'(kiln_phase_required_bytes{{@, resource="{resource}"}} > 0)'
+def needed(resource, of=str):
+    selector = f'kiln_phase_required_bytes{{@, resource="{resource}"}}'
+    return f"({of(selector)} > 0)"
 
 
 def spare(resource):
@@ -31,14 +32,14 @@ def against(title, says, resource, *free):
 REQUIREMENTS = [
     table("Requirements of phases", "What must be free when a phase starts, and how much more than that is free now. Where "
           "it is not, the first phase does not start (exit status 5), and a later one waits at a gate "
-          "(system_resource_exhaustion).", 24,
+          "(system_resource_exhaustion). What is spare is not known while nothing answers.", 24,
           {"phase": "Phase", "B": "State",
            "C": "Disk needed", "D": "Disk to spare", "E": "Memory needed", "F": "Memory to spare"},
           query(IN_ORDER),
-          query(coded("kiln_phase_state", "phase", *PHASE_STATES)),
-          query(f"max by (phase) {needed('disk')}"), query(spare("disk")),
-          query(f"max by (phase) {needed('memory')}"), query(spare("memory")),
-          empty="There is no run yet (or nothing answers now).", unit="bytes",
+          query(coded("kiln_phase_state", "phase", *PHASE_STATES, past=True)),
+          query(f"max by (phase) {needed('disk', known)}"), query(spare("disk")),
+          query(f"max by (phase) {needed('memory', known)}"), query(spare("memory")),
+          empty="There was no run in this time.", unit="bytes",
           overrides=[
               STATE, *(override(f"{of} needed", noValue="nothing") for of in ("Disk", "Memory")),
               *(override(f"{of} to spare", noValue="", custom_cellOptions=COLORED, thresholds=steps(RED, (0, GREEN)))
@@ -59,7 +60,7 @@ USE = [
     bars("Filesystems in use", "By what is on them; several may be the same one.", 8,
          query("max by (role) (1 - kiln_filesystem_avail_bytes{@} / kiln_filesystem_size_bytes{@})", "{{role}}"),
          empty="Nothing answers.", unit="percentunit", decimals=0, min=0, max=1,
-         thresholds=steps(GREEN, (0.9, ORANGE), (0.97, RED))),
+         thresholds=steps(GREY, (0, GREEN), (0.9, ORANGE), (0.97, RED))),
     stat("Free inodes", "Files that can still be made. 0 where the filesystem has no fixed number of them (btrfs).", 8,
          query("min by (role) (kiln_filesystem_free_inodes{@})", "{{role}}"),
          empty="Nothing answers.", color="value", unit="short",

@@ -83,11 +83,13 @@ impl Beside {
         if observer.alive() {
             return pass_on(&self.state, command, by);
         }
-        self.start(&command.phase, by).map(|()| None)
+        self.start(observer, &command.phase, by).map(|()| None)
     }
 
     /// Starts a runner, and waits until it has begun.
-    fn start(&self, phase: &str, by: &str) -> Result<(), Rejection> {
+    fn start(&self, observer: &Observer, phase: &str, by: &str) -> Result<(), Rejection> {
+        let records = || observer.with(|progress| progress.counters().records);
+        let before = records();
         let failed = |why: String| Rejection::NotNow(format!("`kiln run` cannot be started: {why}"));
         let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
         let mut process = Process::new(own);
@@ -100,8 +102,11 @@ impl Beside {
         let until = Instant::now() + START;
         while RunnerLock::holder(&self.state.lock()).is_none_or(|holder| holder.pid != runner.id()) {
             if let Ok(Some(status)) = runner.try_wait() {
+                // It may have had little to do, or come to a gate at once.
+                observer.refresh();
+                let has_begun = status.success() || records() > before;
                 let why = || failed(format!("{status}; the sidecar's own messages say why"));
-                return if status.success() { Ok(()) } else { Err(why()) };
+                return if has_begun { Ok(()) } else { Err(why()) };
             }
             if Instant::now() > until {
                 break;
@@ -123,12 +128,21 @@ fn reap(mut runner: Child) -> std::io::Result<()> {
 
 /// Tells the runner on behalf of somebody.
 fn pass_on(state: &StateDir, command: &Command, by: &str) -> Result<Option<u32>, Rejection> {
-    let (status, outcome) = client::command(state, command, Some(by), PATIENCE)
-        .map_err(|silence| Rejection::NotNow(format!("the runner does not answer: {silence}")))?;
+    let (status, outcome) = client::command(state, command, Some(by), PATIENCE).map_err(|silence| {
+        if silence.may_be_heard() {
+            let known = "whether it has heard that is not known";
+            Rejection::Unsettled(format!(
+                "the runner has been told, and does not answer ({silence}): {known}"
+            ))
+        } else {
+            Rejection::NotNow(format!("the runner does not answer: {silence}"))
+        }
+    })?;
     let why = outcome.error.unwrap_or_else(|| status.to_string());
     match status {
         StatusCode::OK => Ok(outcome.gate_id.and_then(|number| number.parse().ok())),
         StatusCode::BAD_REQUEST => Err(Rejection::Wrong(why)),
+        StatusCode::ACCEPTED => Err(Rejection::Unsettled(why)),
         _ => Err(Rejection::NotNow(why)),
     }
 }

@@ -1,11 +1,14 @@
 //! `kiln doctor`: what a run would miss here, and how that is granted.
 
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context as _;
 use clap::Args;
 
 use super::run::address;
 use super::target::StateTarget;
-use super::{Exit, output};
+use super::{Exit, output, signals};
 use crate::doctor::{self, Check, Granted, Listening, Permissions, Report, Requirement};
 use crate::driver::{Job, spawn};
 use crate::words::{count, size};
@@ -29,7 +32,8 @@ where not every run does. why (the system's words), grant (what to do), unit (se
 A requirement is disk_space, memory or toolchain (of which there are no bytes). It is needed if something of its phase is to be \
 built and no earlier phase brings it; ok is false without it, too.
 
-unknown says why the state directory could not be looked at, so that everything is taken to be built; or it is null.";
+unknown says why the state directory could not be looked at, so that everything is taken to be built, and ok is false; or it is \
+null.";
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -44,6 +48,7 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         spawn::enter_user_namespace().context("cannot enter a user namespace")?;
+        end_by_signals()?;
         let (job, _) = match self.target.job(Vec::new()) {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
@@ -58,6 +63,22 @@ impl Doctor {
         }
         Ok(if report.ok { Exit::Completed } else { Exit::Requirements })
     }
+}
+
+/// SIGINT, SIGTERM and SIGHUP end it once nothing is left of what is being tried, a second one at once.
+fn end_by_signals() -> anyhow::Result<()> {
+    let asked = AtomicBool::new(false);
+    signals::listen(move |name| {
+        let interrupted = || exit(Exit::Interrupted as i32);
+        if asked.swap(true, Ordering::Relaxed) {
+            interrupted();
+        }
+        output::say(&format!("{name}: ending when what was tried is taken away; once more ends at once"));
+        let waiter = std::thread::Builder::new().spawn(move || doctor::when_nothing_is_left(interrupted));
+        if waiter.is_err() {
+            interrupted();
+        }
+    })
 }
 
 fn text(job: &Job, report: &Report) -> String {
@@ -121,6 +142,9 @@ fn verdict(report: &Report, needed: usize, others: usize) -> String {
     let mut said = Vec::new();
     if report.ok {
         said.push("all that is needed is granted".to_owned());
+    }
+    if report.unknown.is_some() {
+        said.push("what is there cannot be looked at".to_owned());
     }
     if needed > 0 {
         said.push(format!("{} missing", count(needed, "needed check")));

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -19,12 +18,13 @@ use crate::config::layers::Flag;
 use crate::config::load::Root;
 use crate::config::settings::Settings;
 use crate::doctor::{Listening, Permissions};
-use crate::driver::Job;
 use crate::driver::look;
 use crate::driver::run::Driver;
 use crate::driver::spawn;
+use crate::driver::{DriverError, Job};
 use crate::engine::message::Ending;
 use crate::failure::Category;
+use crate::ledger::lock::{LockError, RunnerLock};
 use crate::observe::events::{TEXTFILE_FAILED, names};
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
@@ -38,8 +38,6 @@ use crate::words::count;
 
 /// Where `/metrics` is unless something else is said.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 10978);
-/// Scrapes of the final state after which nobody is waited for.
-const FINAL_SCRAPES: u32 = 2;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -70,11 +68,12 @@ pub(super) struct Run {
     /// Use the source cache alone
     #[arg(long)]
     offline: bool,
-    /// After the end, serve /metrics for so many seconds, or until two scrapes have seen the final state; a signal ends
-    /// that at once
+    /// After the end, serve /metrics for so many seconds, or until two scrapes have seen the final state [default: until
+    /// those who have scraped it again and again have, for 2 minutes at most]; a signal ends that at once
     #[arg(long, value_name = "SECONDS")]
     linger: Option<String>,
-    /// After the end, write the metrics to this file, for node_exporter's textfile collector
+    /// After the end, write what stays true of the run to this file, for node_exporter's textfile collector; it is deleted
+    /// when the run begins
     #[arg(long, value_name = "FILE")]
     textfile: Option<PathBuf>,
     /// How messages are written: text, json or journald [default: journald where it reads our output, else text]
@@ -95,15 +94,27 @@ impl Run {
         if let Some(exit) = refuse_web_config(&job, ", or say --no-listen").filter(|_| !self.no_listen) {
             return Ok(exit);
         }
-        if let Some(file) = self.textfile.as_ref().filter(|file| !directory_of(file).is_dir()) {
-            output::say(&format!("kiln: --textfile `{}`: there is no such directory", file.display()));
-            return Ok(Exit::Usage);
+        if let Some(file) = &self.textfile {
+            let wrong = match (directory_of(file).is_dir(), file.is_dir()) {
+                (false, _) => "there is no such directory",
+                (true, true) => "that is a directory: name a file in it, such as kiln.prom",
+                (true, false) => "",
+            };
+            if !wrong.is_empty() {
+                output::say(&format!("kiln: --textfile `{}`: {wrong}", file.display()));
+                return Ok(Exit::Usage);
+            }
         }
         if let Root::Directory(dir) = &job.definition.root
             && job.state.is_at(dir)
         {
             output::say("kiln: the state directory must not be the definition's own: say --state DIR");
             return Ok(Exit::Usage);
+        }
+        // Before the address is taken from whoever else would have it.
+        if let Some(holder) = RunnerLock::runner(&job.state.lock()) {
+            let path = job.state.root().to_owned();
+            return Err(DriverError::Lock(LockError::Held { path, holder: Some(holder) }).into());
         }
         let messages = logging::set_up(job.settings.log_format)?;
         let server = self.bind(&job);
@@ -122,9 +133,13 @@ impl Run {
             return Ok(Exit::Requirements);
         }
         let server = server?;
+        if let Some(file) = &self.textfile {
+            // What it says of the last run would be shown beside this one. Where it cannot be deleted, it cannot be written either.
+            let _ = std::fs::remove_file(file);
+        }
 
         let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
-        let linger = job.settings.linger.0;
+        let linger = job.settings.linger.map(|linger| linger.0);
         let state = job.state.clone();
         let sysroot = state.sysroot();
         let forced: Vec<String> =
@@ -224,11 +239,24 @@ impl Run {
             }
         })?;
         let summary = summary(&observer.snapshot(observer::now()), ending, &sysroot, &self.target);
-        self.leave(&observer, server, linger);
+        if let Some(file) = &self.textfile {
+            leave(file, &observer);
+        }
+        let awaited = server.as_ref().and_then(ServerHandle::awaited).filter(|_| linger.is_none());
+        if let Some((by, most)) = awaited {
+            let most = human::duration(most);
+            tracing::info!(
+                "{by} has scraped this run: its end is served until that has seen it, for {most} at most"
+            );
+        }
         // What was said before the end is read before it.
         drop(messages);
-        // Last: a reader that has gone away must not change what the run comes to.
+        // A reader that has gone away must not change what the run comes to.
         output::answer_if_heard(&summary);
+        if let Some(server) = server {
+            server.wait_for_final_scrapes(linger);
+            server.shutdown();
+        }
         Ok(match ending {
             Ending::Completed => Exit::Completed,
             Ending::Error => Exit::Error,
@@ -287,25 +315,6 @@ impl Run {
                     Ok(None)
                 }
             },
-        }
-    }
-
-    /// What is left when the run is over: the final state, for those who come late.
-    fn leave(&self, observer: &Arc<Observer>, server: Option<ServerHandle>, linger: Duration) {
-        if let Some(file) = &self.textfile {
-            let text =
-                metrics::render(BuildInfo::default(), observer.snapshot(observer::now()), observer.sample());
-            let written =
-                text.map_err(anyhow::Error::from).and_then(|text| Ok(write_atomically(file, &text)?));
-            if let Err(error) = written {
-                tracing::error!(MESSAGE_ID = TEXTFILE_FAILED, "cannot write `{}`: {error}", file.display());
-            }
-        }
-        if let Some(server) = server {
-            if !linger.is_zero() {
-                server.wait_for_final_scrapes(FINAL_SCRAPES, linger);
-            }
-            server.shutdown();
         }
     }
 }
@@ -387,6 +396,15 @@ fn about(gate: &GateView) -> &str {
 
 fn serve(bound: Bound, observer: &Arc<Observer>) -> anyhow::Result<ServerHandle> {
     Ok(bound.serve(Arc::clone(observer), BuildInfo::default())?)
+}
+
+/// Leaves the final state for those who come late.
+fn leave(file: &Path, observer: &Observer) {
+    let text = metrics::render_for_later(BuildInfo::default(), observer.snapshot(observer::now()));
+    let written = text.map_err(anyhow::Error::from).and_then(|text| Ok(write_atomically(file, &text)?));
+    if let Err(error) = written {
+        tracing::error!(MESSAGE_ID = TEXTFILE_FAILED, "cannot write `{}`: {error}", file.display());
+    }
 }
 
 /// Whoever reads the file sees the old text or the new one.

@@ -40,23 +40,32 @@ pub(super) fn speak(state: &StateDir, command: &Command) -> anyhow::Result<Spoke
         }
         let silence = match client::command(state, command, None, PATIENCE) {
             Ok((StatusCode::OK, outcome)) => return Ok(Spoken::Done(outcome)),
-            // It is about to end: an answer can be given then.
-            Ok((_, outcome))
-                if outcome.error.as_deref() == Some(gate::ENDING) && command.gate_id.is_some() =>
-            {
-                Silence::NoSocket
-            }
             Ok((status, outcome)) => {
                 let why = outcome.error.clone().unwrap_or_else(|| status.to_string());
-                return Ok(Spoken::Refused(why, Box::new(outcome)));
+                if status == StatusCode::ACCEPTED {
+                    return Err(anyhow::anyhow!(why));
+                }
+                // Once it has ended, an answer can be given without it.
+                let later = why == gate::ENDING && command.gate_id.is_some();
+                if !later || Instant::now() > until {
+                    return Ok(Spoken::Refused(why, Box::new(outcome)));
+                }
+                Silence::NoSocket
             }
             Err(silence) => silence,
         };
-        if Instant::now() > until {
+        if silence.is_final() || Instant::now() > until {
             return Err(match silence {
                 Silence::NoSocket => anyhow::anyhow!("the runner does not answer"),
-                Silence::At { socket, why } => anyhow::Error::from_boxed(why)
-                    .context(format!("the runner does not answer at `{}`", socket.display())),
+                Silence::At { socket, why, sent } => {
+                    let known = if sent {
+                        ": whether it has heard that is not known, `kiln status` says"
+                    } else {
+                        ""
+                    };
+                    anyhow::Error::from_boxed(why)
+                        .context(format!("the runner does not answer at `{}`{known}", socket.display()))
+                }
             });
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -35,8 +35,9 @@ pub struct Settings {
     pub listen: Option<Listen>,
     /// exporter-toolkit's web configuration (TLS, users). Host only.
     pub web_config_file: Option<PathBuf>,
-    /// How long a finished run goes on serving `/metrics`.
-    pub linger: Duration,
+    /// How long a finished run goes on serving `/metrics`; when absent until those who have scraped it again and again have seen its
+    /// end, for 2 minutes at most.
+    pub linger: Option<Duration>,
     /// How messages are written; journald where kiln runs under it, else text, when absent.
     pub log_format: Option<LogFormat>,
     /// Whether tasks are confined.
@@ -185,7 +186,7 @@ impl Default for Settings {
             state: None,
             listen: None,
             web_config_file: None,
-            linger: seconds(0),
+            linger: None,
             log_format: None,
             sandbox: Sandbox::On,
             cgroups: Switch::On,

@@ -17,7 +17,8 @@ use crate::driver::spawn::{
 };
 use crate::driver::{Job, chain};
 
-use super::place::{Done, Missing, Place, not_executed};
+use super::missing::{Done, Missing};
+use super::place::{Place, is_dead, not_executed};
 
 /// Longer than a task that cannot be killed, and shorter than a person's patience.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +40,9 @@ pub(super) struct Tasks {
 
 /// Starts tasks below `place` as a run would, where its user can be had, and asks apt if that is wanted.
 pub(super) fn attempt(job: &Job, place: &Place, user: Option<&User>, apt: bool) -> Tasks {
+    spawn::sweep_groups(|name| {
+        name.strip_prefix(MARK).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_dead)
+    });
     let (sender, reports) = mpsc::channel();
     let answers = Answers::default();
     let helpers_answers = answers.clone();

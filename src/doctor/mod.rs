@@ -11,6 +11,7 @@
 //! **Invariant**: a run is refused only for what the packages that it would build cannot do without.
 
 mod ground;
+mod missing;
 mod need;
 mod phases;
 mod place;
@@ -22,6 +23,7 @@ mod trial;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 pub use crate::config::permission::{PERMISSIONS, Permission};
@@ -33,6 +35,15 @@ use trial::{Depth, Trial};
 
 pub use phases::Requirement;
 pub use table::{CHECKS, Row};
+
+/// Held while something is there that has been made for a try.
+static MADE: Mutex<()> = Mutex::new(());
+
+/// Calls `end` when nothing is left of any try, and lets none begin before that returns.
+pub fn when_nothing_is_left<T>(end: impl FnOnce() -> T) -> T {
+    let _made = MADE.lock();
+    end()
+}
 
 /// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -87,7 +98,7 @@ pub struct Permissions {
 /// All there is to say.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// All that is needed is granted, and the requirements of all phases with work are met.
+    /// All that is needed is granted, the requirements of all phases with work are met, and nothing is unknown.
     pub ok: bool,
     /// In the framework's order.
     pub permissions: Vec<Granted>,
@@ -160,11 +171,13 @@ impl Permissions {
         });
         let phases = phases::requirements(self.trial.job(), self.trial.work());
         let granted = checks.iter().all(|check| check.granted || !check.needed);
+        let unknown = self.trial.work().unknown.clone();
         Report {
-            ok: granted && phases.iter().all(|phase| phase.met || !phase.needed),
+            // A run looks at the same, and ends where it cannot.
+            ok: granted && unknown.is_none() && phases.iter().all(|phase| phase.met || !phase.needed),
             permissions: permissions.into(),
             phases,
-            unknown: self.trial.work().unknown.clone(),
+            unknown,
         }
     }
 }

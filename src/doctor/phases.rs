@@ -9,8 +9,8 @@ use crate::host;
 use crate::plan::{Phase, PhaseId};
 use crate::words::size;
 
+use super::missing::mount_of;
 use super::need::Work;
-use super::place::mount_of;
 
 /// One requirement of a phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

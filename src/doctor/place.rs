@@ -14,25 +14,15 @@ use rustix::fs::{
     Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, accessat, flock, makedev, mknodat,
 };
 use rustix::io::Errno;
+use rustix::process::{Pid, getpid, test_kill_process};
 
 use crate::driver::credentials::Own;
 use crate::driver::spawn::User;
-use crate::driver::{SCRATCH_BELOW_WORK, chain, wall_now};
+use crate::driver::{SCRATCH_BELOW_WORK, wall_now};
 use crate::ledger::place::{SCRATCH, StateDir};
 use crate::ledger::{FILES, Ledger};
 
-/// What could not be done.
-#[derive(Debug, Clone)]
-pub(super) struct Missing {
-    /// What the system said.
-    pub(super) why: String,
-    /// What grants it, if that is more than the table knows.
-    pub(super) grant: Option<String>,
-    /// Trying again does not help.
-    pub(super) refused: bool,
-}
-
-pub(super) type Done = Result<(), Missing>;
+use super::missing::{Done, Grant, Missing, doing, mount_of};
 
 /// What could be done at a state directory's place.
 #[derive(Debug)]
@@ -59,6 +49,10 @@ pub(super) struct More {
     pub(super) device_nodes: Done,
 }
 
+/// With this begin the names of what is made where nothing is kiln's.
+const SCRATCH_ELSEWHERE: &str = ".kiln-";
+const PREFIXES: [&str; 3] = [SCRATCH_BELOW_WORK, SCRATCH, SCRATCH_ELSEWHERE];
+
 /// Files that go when this does, and a directory where one is asked for: to remove that takes the kernel longer than all
 /// else that a run tries.
 #[derive(Debug)]
@@ -67,34 +61,6 @@ struct Scratch {
     base: PathBuf,
     /// Who has made something in the directory, too.
     user: Option<User>,
-}
-
-impl Missing {
-    /// For another reason than a refusal of the system's.
-    pub(super) fn because(why: impl Into<String>) -> Self {
-        Self { why: why.into(), grant: None, refused: true }
-    }
-
-    fn of(what: &str, path: &Path, error: &io::Error) -> Self {
-        let read_only = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
-        let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS].map(|errno| Some(errno.raw_os_error()));
-        Self {
-            why: format!("cannot {what} in `{}`: {error}", path.display()),
-            grant: read_only.then(|| format!("mount -o remount,rw {}", mount_of(path).display())),
-            refused: read_only
-                || error.kind() == io::ErrorKind::PermissionDenied
-                || unsupported.contains(&error.raw_os_error()),
-        }
-    }
-}
-
-/// Names what was being done, and where.
-fn doing<T, E: Into<io::Error>>(
-    what: &str,
-    path: &Path,
-    result: impl FnOnce() -> Result<T, E>,
-) -> Result<T, Missing> {
-    result().map_err(|error| Missing::of(what, path, &error.into()))
 }
 
 impl Place {
@@ -123,7 +89,7 @@ impl Place {
         let logs = can_write(&state.logs());
         let ledger = thorough && own.writes.is_ok();
         let ledger = ledger.then(|| Ledger::open(&scratch.base.join("ledger.sqlite")));
-        let ledger = ledger.map(|made| made.map(drop).map_err(|error| Missing::because(chain(&error))));
+        let ledger = ledger.map(|made| made.map(drop).map_err(|error| Missing::from_error(&error, &shown)));
         let more = own.writes.is_ok().then(|| {
             let theirs = user.map(|user| as_user(&scratch, user));
             let exercised = theirs.as_ref().and_then(|result| result.as_ref().ok());
@@ -165,9 +131,10 @@ impl Scratch {
         } else if root.is_dir() {
             (root, SCRATCH)
         } else {
-            (state.nearest().unwrap_or(root), ".kiln-")
+            (state.nearest().unwrap_or(root), SCRATCH_ELSEWHERE)
         };
-        Self { base: dir.join(format!("{prefix}permissions.{}", wall_now())), user: user.cloned() }
+        let own = std::process::id();
+        Self { base: dir.join(format!("{prefix}{NAME}{own}.{}", wall_now())), user: user.cloned() }
     }
 
     /// What it is in: for people, to whom its own name means nothing.
@@ -215,6 +182,38 @@ impl Scratch {
     }
 }
 
+/// In the names of all scratch, before the process id of who made it.
+const NAME: &str = "permissions.";
+
+/// Takes away what killed ones have left on the way to the state directory: it may have been made since.
+pub(super) fn sweep(state: &StateDir) {
+    let below = state.work();
+    // What cannot be looked at or removed is another user's.
+    for entry in below.ancestors().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.split_once(NAME));
+        let is_left = name.is_some_and(|(prefix, rest)| {
+            let maker = rest.split('.').next().unwrap_or_default();
+            PREFIXES.contains(&prefix) && is_dead(maker)
+        });
+        if is_left {
+            let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// Whether a process id is that of nobody any more; our own was somebody else's before.
+pub(super) fn is_dead(maker: &str) -> bool {
+    let maker = maker.parse::<u32>().ok().and_then(|maker| i32::try_from(maker).ok());
+    let Some(maker) = maker.and_then(Pid::from_raw) else { return false };
+    // Where nobody buries the dead they still have their ids.
+    let is_unburied = || {
+        let process = procfs::process::Process::new(maker.as_raw_pid());
+        process.and_then(|process| process.stat()).is_ok_and(|stat| matches!(stat.state, 'Z' | 'X'))
+    };
+    maker == getpid() || test_kill_process(maker) == Err(Errno::SRCH) || is_unburied()
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Nothing could be tried, and that is said.
@@ -222,14 +221,30 @@ impl Drop for Scratch {
     }
 }
 
+/// What is there on the way to the directory, or where it would be, must be one.
+fn leads_to_it(state: &StateDir) -> Done {
+    let there = state.root().ancestors().find(|path| path.symlink_metadata().is_ok());
+    let Some(there) = there else { return Ok(()) };
+    let why = match there.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => format!("`{}` is no directory", there.display()),
+        // What is below says so, as of any directory.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => format!("cannot follow the symbolic link `{}`: {error}", there.display()),
+    };
+    let grant = Grant::Only("move it away; or --state DIR names another directory".to_owned());
+    Err(Missing { why, grant, refused: false })
+}
+
 /// The directory itself, if it is there.
 fn own_files(state: &StateDir) -> Done {
+    leads_to_it(state)?;
     if !state.root().is_dir() {
         return Ok(());
     }
     let strange = |error: io::Error| Missing {
         why: format!("`{}`: {error}", state.root().display()),
-        grant: Some("--state DIR names another".to_owned()),
+        grant: Grant::Only("--state DIR names another".to_owned()),
         refused: false,
     };
     state.must_not_be_strange().map_err(strange)?;
@@ -301,7 +316,7 @@ fn executes(file: &Path, shown: &Path) -> Done {
 
 /// Everybody may execute the file: what is in the way is the mount.
 pub(super) fn not_executed(missing: Missing, dir: &Path) -> Missing {
-    Missing { grant: Some(format!("mount -o remount,exec {}", mount_of(dir).display())), ..missing }
+    Missing { grant: Grant::OrUnit(format!("mount -o remount,exec {}", mount_of(dir).display())), ..missing }
 }
 
 /// What scripts do as another user, and what kiln does before and after them; on a thread of its own, which is that user for a
@@ -380,16 +395,4 @@ fn set_bits(dir: &Path) -> Done {
 fn make_device(node: &Path, shown: &Path) -> Done {
     let make = || mknodat(CWD, node, FileType::CharacterDevice, Mode::RUSR, makedev(1, 3));
     doing("make a device node", shown, make)
-}
-
-/// Where the file system of a path is mounted; `/` where nobody knows.
-pub(super) fn mount_of(path: &Path) -> PathBuf {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo());
-    let points = mounts.into_iter().flatten().map(|mount| mount.mount_point);
-    // Of several at one point the last covers the others.
-    points
-        .filter(|point| path.starts_with(point))
-        .max_by_key(|point| point.components().count())
-        .unwrap_or_else(|| PathBuf::from("/"))
 }

@@ -17,10 +17,10 @@ use crate::driver::fetch::apt;
 use crate::driver::spawn::{Ground, kernel_log};
 use crate::web::{self, WebError, control};
 
+use super::missing::{Done, Grant, Missing, mount_of};
 use super::need::{self, Need, any_work, by};
-use super::place::{Done, Missing, mount_of};
 use super::trial::{Trial, Tried};
-use super::{Check, Listening, Permission, ground};
+use super::{Check, Listening, MADE, Permission, ground};
 
 /// A check.
 #[derive(Debug)]
@@ -313,6 +313,7 @@ pub const CHECKS: [Row; 21] = [
         attempt: Host(|trial| Some(listen(trial))),
         need: |trial| match trial.listening {
             Listening::Would { explicit: true, .. } => Need::Yes,
+            Listening::Would { .. } if trial.job().settings.web_config_file.is_some() => Need::Yes,
             Listening::Would { .. } | Listening::Already | Listening::Never => Need::No,
         },
         grant: "`--listen ADDRESS:PORT` names another; for a port below 1024 `sysctl net.ipv4.ip_unprivileged_port_start=PORT`",
@@ -336,7 +337,15 @@ impl Row {
         };
         let lacks = missing.is_some();
         let refused = missing.as_ref().is_some_and(|missing| missing.refused);
-        let (why, mend) = missing.map(|missing| (missing.why, missing.grant)).unzip();
+        let unit = || self.unit.map(fill);
+        let (why, grant, unit) = match missing {
+            None => (None, None, None),
+            Some(Missing { why, grant, .. }) => match grant {
+                Grant::OfTable => (Some(why), Some(fill(self.grant)), unit()),
+                Grant::OrUnit(grant) => (Some(why), Some(grant), unit()),
+                Grant::Only(grant) => (Some(why), Some(grant), None),
+            },
+        };
         Check {
             permission: self.permission,
             check: self.check,
@@ -344,8 +353,8 @@ impl Row {
             needed: need != Need::No,
             needed_by: if let Need::By(packages) = need { packages } else { Vec::new() },
             why,
-            grant: lacks.then(|| mend.flatten().unwrap_or_else(|| fill(self.grant))),
-            unit: self.unit.filter(|_| lacks).map(fill),
+            grant,
+            unit,
             without: lacks.then(|| self.without.to_owned()),
             refused,
         }
@@ -362,7 +371,8 @@ fn required(trial: &Trial) -> Need {
 
 fn build_user(trial: &Trial) -> Tried {
     if let Err(why) = &trial.user {
-        return Some(Err(Missing::because(why)));
+        let grant = "name a user of this host (`getent passwd` lists them); or unset `build_user`";
+        return Some(Err(Missing { grant: Grant::Only(grant.to_owned()), ..Missing::because(why) }));
     }
     let wrote = trial.place.more.as_ref()?.user.clone()?;
     let ended = trial.tasks.as_ref().and_then(|tasks| tasks.ends.clone());
@@ -396,12 +406,19 @@ fn journal() -> Done {
 }
 
 fn control_socket(trial: &Trial) -> Done {
+    let _made = MADE.lock();
     control::attempt(&trial.job().state).map_err(|error| Missing::because(chain(&error)))
 }
 
 /// That somebody else has the address is no lack of permission; a run that must have it says so itself.
 fn listen(trial: &Trial) -> Done {
     let Listening::Would { address, .. } = trial.listening else { return Ok(()) };
+    if let Some(file) = &trial.job().settings.web_config_file {
+        let why =
+            format!("`web_config_file: {}`, but this kiln has neither TLS nor users yet", file.display());
+        let grant = Grant::Only("unset it, or say --no-listen".to_owned());
+        return Err(Missing { grant, ..Missing::because(why) });
+    }
     let Err(error) = web::bind(address) else { return Ok(()) };
     let kind = match &error {
         WebError::Bind { source, .. } => source.kind(),

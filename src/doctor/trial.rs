@@ -8,10 +8,11 @@ use crate::driver::spawn::{Ground, User};
 use crate::driver::{Job, chain};
 
 use super::ground::{self, Tasks};
+use super::missing::Done;
 use super::need::{self, Need, Work};
-use super::place::{Done, Place};
+use super::place::{self, Place};
 use super::table::{Attempt, CHECKS, Row};
-use super::{Check, Listening};
+use super::{Check, Listening, MADE};
 
 /// How thoroughly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +45,15 @@ impl Trial {
         let user = job.build_user().map_err(|error| chain(&error));
         let thorough = depth == Depth::Whole;
         let who = user.as_ref().ok().and_then(Option::as_ref);
+        let made = MADE.lock();
+        if thorough {
+            place::sweep(&job.state);
+        }
         let mut place = Place::attempt(&job.state, who, thorough);
         let apt = !job.settings.offline && need::any(job, need::names_apt);
         let tasks = thorough.then(|| ground::attempt(job, &place, who, apt));
         place.clear();
+        drop(made);
         Self { job: job.clone(), listening, user, place, tasks, apt, work: OnceLock::new() }
     }
 

@@ -4,7 +4,7 @@
 //!
 //! **Invariant**: an effect is acted on only after the records of its turn are committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -55,33 +55,12 @@ use recording::Ears;
 /// What reaches the loop.
 enum Message {
     Report(Report),
-    Done {
-        task: TaskId,
-        outcome: Outcome,
-        usage: Usage,
-    },
-    Measured {
-        phase: PhaseId,
-        resources: Resources,
-    },
-    Verified {
-        task: TaskId,
-        findings: Result<Findings, Failure>,
-    },
-    Acted {
-        package: PackageId,
-        acted: Acted,
-    },
-    Checkpointed {
-        number: u32,
-        result: Result<Covered, Arc<str>>,
-    },
-    /// Unless who said it has given up.
-    Command {
-        command: Command,
-        reply: Sender<Reply>,
-        given_up: Arc<AtomicBool>,
-    },
+    Done { task: TaskId, outcome: Outcome, usage: Usage },
+    Measured { phase: PhaseId, resources: Resources },
+    Verified { task: TaskId, findings: Result<Findings, Failure> },
+    Acted { package: PackageId, acted: Acted },
+    Checkpointed { number: u32, result: Result<Covered, Arc<str>> },
+    Command { command: Command, reply: Sender<Reply>, fate: Arc<Fate> },
     Lost(LedgerError),
     Stop,
 }
@@ -91,6 +70,17 @@ pub type Reply = Result<Option<u32>, Refusal>;
 
 /// How long the loop may take to hear a command: it does not while the ledger cannot be written.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What becomes of a command: the loop takes it, or who has said it gives up. Never both: what was refused is not done.
+#[derive(Debug, Default)]
+struct Fate(AtomicBool);
+
+impl Fate {
+    /// Whether it was for the caller to decide.
+    fn seal(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
 
 /// What shows that a command has been done.
 enum Sign {
@@ -114,16 +104,18 @@ impl Remote {
 
     /// Says something to the run, and what came of it once that is on disk. `None`: the run is over.
     pub fn say(&self, command: Command) -> Option<Reply> {
+        self.say_within(PATIENCE, command)
+    }
+
+    fn say_within(&self, patience: Duration, command: Command) -> Option<Reply> {
         let (reply, answer) = mpsc::channel();
-        let given_up = Arc::new(AtomicBool::new(false));
-        let message = Message::Command { command, reply, given_up: Arc::clone(&given_up) };
+        let fate = Arc::new(Fate::default());
+        let message = Message::Command { command, reply, fate: Arc::clone(&fate) };
         self.0.send(message).ok()?;
-        match answer.recv_timeout(PATIENCE) {
+        match answer.recv_timeout(patience) {
             Ok(reply) => Some(reply),
-            Err(RecvTimeoutError::Timeout) => {
-                given_up.store(true, Ordering::Relaxed);
-                Some(Err(Refusal::Unheard))
-            }
+            Err(RecvTimeoutError::Timeout) if fate.seal() => Some(Err(Refusal::Unheard)),
+            Err(RecvTimeoutError::Timeout) => Some(Err(Refusal::Unsettled)),
             Err(RecvTimeoutError::Disconnected) => None,
         }
     }
@@ -315,7 +307,7 @@ impl Driver {
             acting: BTreeMap::new(),
             space,
             replies: Vec::new(),
-            held: Vec::new(),
+            held: VecDeque::new(),
             stopping: false,
             discarder,
             spares,
@@ -349,7 +341,7 @@ struct Shift<'a> {
     /// Who said something, and what shows that it is done; or why it cannot be.
     replies: Vec<(Sender<Reply>, Result<Sign, Refusal>)>,
     /// What came while nothing could be recorded.
-    held: Vec<Message>,
+    held: VecDeque<Message>,
     /// Somebody wants the run to end. The engine hears nothing of that once it has ended, but its last records may have to wait.
     stopping: bool,
     discarder: Discarder,
@@ -441,25 +433,28 @@ impl Shift<'_> {
 
     /// Waits for something to happen, then takes all that has.
     fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), DriverError> {
-        let held = std::mem::take(&mut self.held);
-        let first = match self.engine.next_wakeup() {
-            _ if !held.is_empty() => Err(RecvTimeoutError::Timeout),
-            None => self.driver.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(at) => self.driver.inbox.recv_timeout(at.since(self.now())),
-        };
-        match first {
-            Ok(message) => self.take(message, events)?,
-            Err(RecvTimeoutError::Timeout) => {}
-            // The driver itself holds a sender.
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(prepare("hear from its own threads")(io::Error::from(io::ErrorKind::BrokenPipe)));
+        if self.held.is_empty() {
+            let first = match self.engine.next_wakeup() {
+                None => self.driver.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => self.driver.inbox.recv_timeout(at.since(self.now())),
+            };
+            match first {
+                Ok(message) => self.held.push_back(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                // The driver itself holds a sender.
+                Err(RecvTimeoutError::Disconnected) => {
+                    let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+                    return Err(prepare("hear from its own threads")(broken));
+                }
             }
         }
-        for message in held {
+        while let Some(message) = self.held.pop_front().or_else(|| self.driver.inbox.try_recv().ok()) {
+            // The next one is judged by what this one has changed.
+            let last = matches!(message, Message::Command { .. });
             self.take(message, events)?;
-        }
-        while let Ok(message) = self.driver.inbox.try_recv() {
-            self.take(message, events)?;
+            if last {
+                break;
+            }
         }
         if self.engine.next_wakeup().is_some_and(|at| at <= self.now()) {
             events.push(Event::Tick);
@@ -551,5 +546,24 @@ impl Shift<'_> {
         if !self.spares.keep_directory(&work, self.scripts.user.as_ref()) {
             self.discarder.discard(work.root());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_was_given_up_is_never_taken_and_one_that_was_taken_is_never_given_up() {
+        let (sender, inbox) = mpsc::channel();
+        let remote = Remote(sender);
+        let reply = remote.say_within(Duration::ZERO, Command::Checkpoint);
+        assert!(matches!(reply, Some(Err(Refusal::Unheard))), "{reply:?}");
+        let Ok(Message::Command { fate, .. }) = inbox.try_recv() else { panic!("nothing was said") };
+        assert!(!fate.seal(), "what was refused is not done");
+        let fate = Fate::default();
+        assert!(fate.seal() && !fate.seal(), "one of both decides");
+        drop(inbox);
+        assert!(remote.say(Command::Checkpoint).is_none());
     }
 }

@@ -42,7 +42,7 @@ use rustix::fs::Mode;
 use super::sys;
 
 pub use cgroup::MemoryGauge;
-pub(crate) use cgroup::kernel_log;
+pub(crate) use cgroup::{kernel_log, sweep as sweep_groups};
 pub use namespace::{INIT_ARGUMENT, init_main};
 pub use user_namespace::{PROBE_ARGUMENT, enter_user_namespace, probe_main};
 

@@ -72,6 +72,11 @@ pub enum Refusal {
     /// The run hears nothing.
     #[error("nothing can be recorded at this moment, so nothing is done: try again when it can")]
     Unheard,
+    /// It was heard, and is not on disk yet.
+    #[error(
+        "it is heard, but nothing can be recorded at this moment: it is done as soon as it can, if the run gets that far"
+    )]
+    Unsettled,
     /// It cannot be paused twice.
     #[error("the run is paused already")]
     Paused,

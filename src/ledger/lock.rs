@@ -52,16 +52,27 @@ pub struct Holder {
     pub role: Role,
 }
 
-fn named(holder: Option<&Holder>) -> String {
-    holder
-        .map_or_else(|| "runner".to_owned(), |holder| format!("{} (pid {})", holder.role.name(), holder.pid))
+fn held(holder: Option<&Holder>, state: &Path) -> String {
+    let state = state.display();
+    match holder {
+        None => format!("another runner holds the state directory `{state}`"),
+        Some(Holder { pid, role }) if is_alive(*pid) => {
+            format!("another {} (pid {pid}) holds the state directory `{state}`", role.name())
+        }
+        Some(Holder { pid, .. }) => {
+            format!(
+                "the lock of the state directory `{state}` is held, but not by the kiln that had it last (pid {pid} is not there): \
+                 `fuser -v {state}/*lock` says by whom; whoever can read the directory can hold it"
+            )
+        }
+    }
 }
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another has it.
-    #[error("another {} holds the state directory `{}`", named(.holder.as_ref()), .path.display())]
+    #[error("{}", held(.holder.as_ref(), .path))]
     Held {
         /// The state directory.
         path: PathBuf,
@@ -124,9 +135,15 @@ impl RunnerLock {
         held.then(|| Holder::read(&mut handle).unwrap_or(Holder { pid: 0, role: Role::Runner }))
     }
 
-    /// Whether a runner holds the lock now. Commands that look after the state directory hold it, too, for a while.
+    /// The runner that holds the lock now. Commands that look after the state directory hold it, too, for a while. Whether its process
+    /// is there is no evidence: it may have another number in another container.
+    pub fn runner(file: &Path) -> Option<Holder> {
+        Self::holder(file).filter(|holder| holder.role == Role::Runner)
+    }
+
+    /// Whether there is one.
     pub fn is_held(file: &Path) -> bool {
-        Self::holder(file).is_some_and(|holder| holder.role == Role::Runner)
+        Self::runner(file).is_some()
     }
 }
 

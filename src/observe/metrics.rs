@@ -51,7 +51,7 @@ pub struct BuildInfo {
 pub struct Exposition {
     build: BuildInfo,
     snapshot: Snapshot,
-    sample: Sample,
+    sample: Option<Sample>,
     descriptions: Vec<Desc>,
 }
 
@@ -67,14 +67,25 @@ impl Default for BuildInfo {
 
 /// The text that a scrape gets.
 pub fn render(build: BuildInfo, snapshot: Snapshot, sample: Sample) -> prometheus::Result<String> {
+    encode(&Exposition::new(build, snapshot, Some(sample))?)
+}
+
+/// What stays true of a run that is over, for node_exporter, which shows it as its own until the next one is: nothing of this process,
+/// and nothing of this moment.
+pub fn render_for_later(build: BuildInfo, snapshot: Snapshot) -> prometheus::Result<String> {
+    let over = Snapshot { alive: false, runner: None, permissions: None, collected: Vec::new(), ..snapshot };
+    encode(&Exposition::new(build, over, None)?)
+}
+
+fn encode(exposition: &Exposition) -> prometheus::Result<String> {
     let mut text = Vec::with_capacity(64 * 1024);
-    TextEncoder::new().encode(&Exposition::new(build, snapshot, sample)?.collect(), &mut text)?;
+    TextEncoder::new().encode(&exposition.collect(), &mut text)?;
     String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
 }
 
 impl Exposition {
-    /// Of what is known now. An error is a family that Prometheus would refuse.
-    pub fn new(build: BuildInfo, snapshot: Snapshot, sample: Sample) -> prometheus::Result<Self> {
+    /// Of what is known now, with live facts if they are wanted. An error is a family that Prometheus would refuse.
+    pub fn new(build: BuildInfo, snapshot: Snapshot, sample: Option<Sample>) -> prometheus::Result<Self> {
         let describe = |family: &FamilyInfo| {
             let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
             Desc::new(family.name.into(), family.help.into(), labels, HashMap::new())
@@ -99,8 +110,10 @@ impl Collector for Exposition {
         out.failures(&self.snapshot);
         out.gates(&self.snapshot);
         out.active(&self.snapshot);
-        out.host(&self.sample);
-        out.process(&self.sample);
+        if let Some(sample) = &self.sample {
+            out.host(sample);
+            out.process(sample);
+        }
         out.finish()
     }
 }

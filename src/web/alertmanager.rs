@@ -146,6 +146,7 @@ impl Alertmanager {
         let agent = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
+            .max_redirects(0)
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .build()
             .new_agent();
@@ -201,7 +202,8 @@ impl Alertmanager {
     /// Without a password.
     fn shown(&self) -> String {
         let (scheme, rest) = self.base.split_once("://").unwrap_or(("", &self.base));
-        format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        format!("{scheme}://{}{path}", host.rsplit_once('@').map_or(host, |(_, host)| host))
     }
 
     fn ask<T: DeserializeOwned>(
@@ -226,6 +228,13 @@ impl Alertmanager {
         let status = answer.status();
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MOST).read_to_string();
         let text = text.map_err(|error| failed(error.to_string()))?;
+        if status.is_redirection() {
+            let location = answer
+                .headers()
+                .get("location")
+                .map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+            return Err(failed(format!("it redirects to `{}`: name that", location.unwrap_or_default())));
+        }
         if !status.is_success() {
             return Err(failed(format!("{status}: {}", text.trim())));
         }

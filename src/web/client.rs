@@ -2,6 +2,7 @@
 //!
 //! Owns: finding the socket, one request and its answer. Does not know: what is asked.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 
 use crate::ledger::place::StateDir;
 use crate::observe::facts::RunnerFacts;
@@ -34,7 +36,23 @@ pub enum Silence {
         socket: PathBuf,
         /// What is wrong.
         why: Error,
+        /// It was said, and may have been heard.
+        sent: bool,
     },
+}
+
+impl Silence {
+    /// Whether what was said may have been heard.
+    pub fn may_be_heard(&self) -> bool {
+        matches!(self, Self::At { sent: true, .. })
+    }
+
+    /// Whether there is no use in saying it again.
+    pub fn is_final(&self) -> bool {
+        let Self::At { why, sent, .. } = self else { return false };
+        let refused = why.downcast_ref::<std::io::Error>();
+        *sent || refused.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    }
 }
 
 /// Says a command, `by` somebody else where it is passed on; what comes back.
@@ -45,26 +63,44 @@ pub fn command(
     patience: Duration,
 ) -> Result<(StatusCode, Command), Silence> {
     first(state, |socket| {
-        let (status, body) = ask(socket, Method::POST, COMMAND, serde_json::to_vec(command)?, by, patience)?;
-        Ok((status, serde_json::from_slice(&body)?))
+        let text = serde_json::to_vec(command).map_err(|error| Failed { sent: false, why: error.into() })?;
+        let (status, body) = ask(socket, Method::POST, COMMAND, text, by, patience)?;
+        read(status, &body)
     })
 }
 
 /// What the runner says of itself.
 pub fn runner(state: &StateDir, patience: Duration) -> Result<RunnerFacts, Silence> {
     first(state, |socket| {
-        let (_, body) = ask(socket, Method::GET, RUNNER, Vec::new(), None, patience)?;
-        Ok(serde_json::from_slice(&body)?)
+        let (status, body) = ask(socket, Method::GET, RUNNER, Vec::new(), None, patience)?;
+        Ok(read(status, &body)?.1)
     })
 }
 
+/// Why there is no answer at one place.
+struct Failed {
+    /// It was said, and may have been heard.
+    sent: bool,
+    why: Error,
+}
+
+fn read<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<(StatusCode, T), Failed> {
+    let answer = serde_json::from_slice(body).map_err(|_| Failed {
+        sent: true,
+        why: format!("{status}: {}", String::from_utf8_lossy(body).trim()).into(),
+    })?;
+    Ok((status, answer))
+}
+
 /// The first answer of the places where the socket may be; or why the best of them gives none.
-fn first<T>(state: &StateDir, ask: impl Fn(&Path) -> Result<T, Error>) -> Result<T, Silence> {
+fn first<T>(state: &StateDir, ask: impl Fn(&Path) -> Result<T, Failed>) -> Result<T, Silence> {
     let mut silence = None;
     for socket in control::places(state, Side::Runner).into_iter().filter(|path| path.exists()) {
         match ask(&socket) {
             Ok(answer) => return Ok(answer),
-            Err(why) => silence = silence.or(Some(Silence::At { socket, why })),
+            // Nothing is said twice.
+            Err(Failed { sent: true, why }) => return Err(Silence::At { socket, why, sent: true }),
+            Err(Failed { why, .. }) => silence = silence.or(Some(Silence::At { socket, why, sent: false })),
         }
     }
     Err(silence.unwrap_or(Silence::NoSocket))
@@ -77,8 +113,8 @@ fn ask(
     body: Vec<u8>,
     by: Option<&str>,
     patience: Duration,
-) -> Result<(StatusCode, Bytes), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+) -> Result<(StatusCode, Bytes), Failed> {
+    let sent = Cell::new(false);
     let asked = async {
         let stream = tokio::net::UnixStream::connect(socket).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -93,10 +129,14 @@ fn ask(
             .header("host", "kiln")
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
+        sent.set(true);
         let response = sender.send_request(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MOST).collect().await?.to_bytes();
-        Ok((status, body))
+        Ok::<_, Error>((status, body))
     };
-    runtime.block_on(async { tokio::time::timeout(patience, asked).await })?
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed { sent: false, why: error.into() })?;
+    let answer = runtime.block_on(async { tokio::time::timeout(patience, asked).await });
+    answer.map_err(Error::from).flatten().map_err(|why| Failed { sent: sent.get(), why })
 }

@@ -23,12 +23,14 @@ use crate::engine::message::{ANSWERS, Answer, PhaseOutcome};
 use crate::engine::state::{PackageState, PhaseState, Skip};
 use crate::observe::observer::now;
 use crate::observe::status::{BuildStatus, Status};
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Snapshot};
 
 /// The framework's name of what is spoken to.
 pub const COMPONENT: &str = "BUILD_PROCESS";
 /// What a refused command comes back with.
 const REJECTED: &str = "REJECTED";
+/// And one of which nobody knows yet.
+const UNSETTLED: &str = "UNSETTLED";
 
 /// The framework's Command System document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -102,6 +104,9 @@ pub enum Rejection {
     /// Not now.
     #[error("{0}")]
     NotNow(String),
+    /// It may be done, or be done later: nobody knows.
+    #[error("{0}")]
+    Unsettled(String),
 }
 
 impl Operation {
@@ -118,9 +123,10 @@ impl Operation {
         }
     }
 
-    /// Where the run is once it is done.
-    fn status(self, before: Status) -> Status {
+    /// Where the run is once it is done. What the operation has changed may not be seen yet.
+    fn status(self, before: Status, snapshot: &Snapshot, held: bool) -> Status {
         match self {
+            Self::Answer(Answer::Retry | Answer::Skip) if snapshot.alive && !held => Status::Running,
             Self::Pause | Self::Stop => Status::Paused,
             // What is paused builds it once it is resumed.
             Self::BuildPhase | Self::Resume if self == Self::Resume || before != Status::Paused => {
@@ -149,8 +155,13 @@ impl Command {
 
     /// Reads the document.
     pub(super) fn read(body: &[u8]) -> Result<Self, Rejection> {
-        serde_json::from_slice(body)
-            .map_err(|error| Rejection::Wrong(format!("no Command System document: {error}")))
+        let wrong = |why: String| Rejection::Wrong(format!("no Command System document: {why}"));
+        // serde takes a list of all values for a document, too.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(wrong("it is no JSON object".to_owned()));
+        }
+        let read = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { error: None, ..read })
     }
 
     /// What it asks for, if that can be asked for.
@@ -222,17 +233,19 @@ impl Command {
             | Operation::Checkpoint
             | Operation::Status => of_gate.unwrap_or_else(of_run),
         };
-        let status = operation.status(before).name().to_owned();
+        let held = observer.with(|progress| progress.state().held);
+        let status = operation.status(before, &snapshot, held).name().to_owned();
         Self { phase, status, progress: snapshot.run.ratio, gate_id, ..self }
     }
 
     /// What comes back when it is not.
     pub(super) fn rejected(self, rejection: &Rejection) -> (StatusCode, Self) {
-        let status = match rejection {
-            Rejection::Wrong(_) => StatusCode::BAD_REQUEST,
-            Rejection::NotNow(_) => StatusCode::CONFLICT,
+        let (status, word) = match rejection {
+            Rejection::Wrong(_) => (StatusCode::BAD_REQUEST, REJECTED),
+            Rejection::NotNow(_) => (StatusCode::CONFLICT, REJECTED),
+            Rejection::Unsettled(_) => (StatusCode::ACCEPTED, UNSETTLED),
         };
-        (status, Self { status: REJECTED.into(), error: Some(rejection.to_string()), ..self })
+        (status, Self { status: word.into(), error: Some(rejection.to_string()), ..self })
     }
 
     /// The gate that it would answer, if that can be told; an error if that is not of the phase that it names.
@@ -249,7 +262,8 @@ impl Command {
 
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
-        Self::NotNow(refusal.to_string())
+        let text = refusal.to_string();
+        if matches!(refusal, Refusal::Unsettled) { Self::Unsettled(text) } else { Self::NotNow(text) }
     }
 }
 

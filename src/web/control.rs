@@ -4,7 +4,8 @@
 //! kernel says who that is, and it is recorded). Does not know: what a command does (`engine::command`).
 //!
 //! `POST /api/v1/command` takes the framework's document (`command`), with `gate_id`, `jobs` and `note` added; the same document
-//! comes back with the outcome, a refused one with `"status": "REJECTED"` and an `error` (400: not understood, 409: not now).
+//! comes back with the outcome, a refused one with `"status": "REJECTED"` and an `error` (400: not understood, 409: not now), one of
+//! which nobody knows yet whether it will be done with `"UNSETTLED"` (202).
 //! `GET /api/v1/runner` says what is in no record (`observe::facts`).
 
 use std::fs;
@@ -12,7 +13,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -225,7 +226,13 @@ impl Answers for Routes {
             Err(_) => return respond(Answer::text(StatusCode::REQUEST_TIMEOUT, "took too long\n")),
         };
         let limit = self.limits.answer;
-        respond(in_time(limit, move || self.command(&body, by.as_deref(), peer)).await)
+        let answer = in_time(limit, move || self.command(&body, by.as_deref(), peer)).await;
+        if answer.is_late() {
+            let late =
+                Rejection::Unsettled("it takes long: `kiln status` says what has come of it".to_owned());
+            return respond(rejected(Command::nothing(), &late));
+        }
+        respond(answer)
     }
 }
 
@@ -294,6 +301,9 @@ fn speaker(by: Option<&str>, peer: Peer) -> String {
     }
 }
 
+/// How long it may take to find out what a user is called: it may be kept far away.
+const NAMING: Duration = Duration::from_secs(2);
+
 /// A user by name and number. `id` asks whatever the host keeps its users in.
 pub fn name(uid: u32) -> String {
     // Of another user namespace the kernel says only that it is none of ours.
@@ -302,8 +312,15 @@ pub fn name(uid: u32) -> String {
     if unknown == Some(uid) && rustix::process::geteuid().as_raw() != uid {
         return "another user of this host".to_owned();
     }
-    let asked = std::process::Command::new("id").args(["-n", "-u", "--", &uid.to_string()]).output();
-    let name = asked.ok().filter(|output| output.status.success());
+    let (sender, asked) = mpsc::channel();
+    let ask = move || {
+        let output = std::process::Command::new("id").args(["-n", "-u", "--", &uid.to_string()]).output();
+        // Whoever has lost patience hears no more.
+        let _ = sender.send(output);
+    };
+    let asking = std::thread::Builder::new().name("id".into()).spawn(ask);
+    let asked = asking.ok().and_then(|_| asked.recv_timeout(NAMING).ok()?.ok());
+    let name = asked.filter(|output| output.status.success());
     let name = name.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     match name.filter(|name| !name.is_empty()) {
         Some(name) => format!("{name} (uid {uid})"),

@@ -23,25 +23,26 @@ pub mod control;
 mod page;
 mod patient;
 mod routes;
+mod scrapes;
 mod server;
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::observe::Observer;
 use crate::observe::metrics::BuildInfo;
 
 use alerts::Alerts;
+use scrapes::Scrapes;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -159,22 +160,6 @@ struct Thread {
     thread: Option<JoinHandle<()>>,
 }
 
-/// How many answers of `/metrics` showed a run that has ended or was stopped, for those who wait for them.
-#[derive(Debug, Default)]
-struct Scrapes {
-    seen: Mutex<Seen>,
-    more: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// How many answers showed a run that did not go on, with so many records: before this run began those of the last were such,
-    /// too.
-    last: u32,
-    records: u64,
-    given_up: bool,
-}
-
 /// Ends a server's waiting for scrapes from another thread.
 #[derive(Debug, Clone)]
 pub struct Patience(Arc<Scrapes>);
@@ -182,8 +167,7 @@ pub struct Patience(Arc<Scrapes>);
 impl Patience {
     /// Who waits, or is about to, waits no longer.
     pub fn give_up(&self) {
-        self.0.seen.lock().given_up = true;
-        self.0.more.notify_all();
+        self.0.give_up();
     }
 }
 
@@ -193,14 +177,9 @@ impl ServerHandle {
         self.addr
     }
 
-    /// How many answers of `/metrics` showed the run as it is now, ended or stopped.
+    /// How many scrapes showed the run as it is now, ended or stopped.
     pub fn final_scrapes(&self) -> u32 {
-        self.of_now(&self.scrapes.seen.lock())
-    }
-
-    fn of_now(&self, seen: &Seen) -> u32 {
-        let records = self.observer.with(|progress| progress.counters().records);
-        if seen.records == records { seen.last } else { 0 }
+        self.scrapes.of(self.end())
     }
 
     /// Ends `wait_for_final_scrapes` from another thread.
@@ -208,18 +187,19 @@ impl ServerHandle {
         Patience(Arc::clone(&self.scrapes))
     }
 
-    /// Waits until there were that many, for `most`, or until patience was given up. Returns whether there were.
-    pub fn wait_for_final_scrapes(&self, count: u32, most: Duration) -> bool {
-        let until = Instant::now() + most;
-        let mut seen = self.scrapes.seen.lock();
-        while self.of_now(&seen) < count {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || seen.given_up {
-                return false;
-            }
-            self.scrapes.more.wait_for(&mut seen, left);
-        }
-        true
+    /// Who has come again and again, and has not seen the run as it is now; and for how long he is waited for at most.
+    pub fn awaited(&self) -> Option<(IpAddr, Duration)> {
+        self.scrapes.awaited(self.end())
+    }
+
+    /// Waits until two scrapes have shown the run as it is now, for `most`; without that for those who are `awaited`. Patience that was
+    /// given up ends it. Returns whether all have come.
+    pub fn wait_for_final_scrapes(&self, most: Option<Duration>) -> bool {
+        self.scrapes.wait(self.end(), most)
+    }
+
+    fn end(&self) -> u64 {
+        self.observer.with(|progress| progress.counters().records)
     }
 
     /// Accepts no more, finishes what is being answered, and ends.
@@ -250,16 +230,5 @@ impl Drop for Thread {
         {
             tracing::warn!("the web server's thread panicked");
         }
-    }
-}
-
-impl Scrapes {
-    fn count(&self, records: u64) {
-        let mut seen = self.seen.lock();
-        if seen.records != records {
-            (seen.records, seen.last) = (records, 0);
-        }
-        seen.last += 1;
-        self.more.notify_all();
     }
 }

@@ -3,6 +3,7 @@
 //! Owns: paths, methods, headers. Does not know: sockets (see `server`), what documents say (see `observe`).
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
@@ -20,8 +22,9 @@ use crate::observe::status::{BuildStatus, Monitoring};
 use crate::observe::{Observer, Snapshot};
 
 use super::alerts::{self, Alerts, Refused};
+use super::scrapes::Scrapes;
 use super::server::{Answers, Peer};
-use super::{Bounds, Scrapes, page};
+use super::{Bounds, page};
 
 /// Answers below this many bytes are not worth compressing.
 const COMPRESS_FROM: usize = 1024;
@@ -99,9 +102,14 @@ async fn answer(routes: Arc<Routes>, request: Request<Incoming>, peer: Peer) -> 
         return respond(Answer::text(StatusCode::OK, "healthy\n"));
     }
     let gzip = route == Route::Metrics && takes_gzip(request.headers());
+    // HEAD shows nothing.
+    let scraper = match peer {
+        Peer::Remote(address) if *request.method() == Method::GET => Some(address.ip()),
+        Peer::Remote(_) | Peer::Local(_) => None,
+    };
     let limit = routes.bounds.answer;
     let observer = Arc::clone(&routes.observer);
-    let answer = in_time(limit, move || routes.make(route, gzip)).await;
+    let answer = in_time(limit, move || routes.make(route, gzip, scraper)).await;
     if route == Route::Metrics && !answer.status.is_success() {
         observer.not_shown();
     }
@@ -122,7 +130,7 @@ pub(super) async fn in_time(limit: Duration, make: impl FnOnce() -> Answer + Sen
 }
 
 impl Routes {
-    fn make(&self, route: Route, gzip: bool) -> Answer {
+    fn make(&self, route: Route, gzip: bool, scraper: Option<IpAddr>) -> Answer {
         let snapshot = self.observer.snapshot(now());
         if !self.observer.has_read() {
             return Answer::text(
@@ -132,7 +140,7 @@ impl Routes {
         }
         match route {
             Route::Page => Answer::new("text/html; charset=utf-8", page::render(&snapshot).into_bytes()),
-            Route::Metrics => self.metrics(snapshot, gzip),
+            Route::Metrics => self.metrics(snapshot, gzip, scraper),
             Route::Healthy => Answer::text(StatusCode::OK, "healthy\n"),
             Route::Ready => Answer::text(StatusCode::OK, "ready\n"),
             Route::Status => match BuildStatus::of(&snapshot) {
@@ -154,7 +162,14 @@ impl Routes {
         {
             return Answer::text(StatusCode::FORBIDDEN, "alerts are taken from this host only\n");
         }
-        // A page in somebody's browser cannot send that here without being asked whether it may.
+        // A page in somebody's browser cannot send that here without being asked whether it may, unless it has this host's address
+        // under a name of its own.
+        if !is_of_this_host(request.headers()) {
+            return Answer::text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "alerts are taken at an address, localhost, or this host's name\n",
+            );
+        }
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
         let body = Limited::new(request.into_body(), alerts::BYTES_MOST).collect();
@@ -178,17 +193,30 @@ impl Routes {
         }
     }
 
-    fn metrics(&self, snapshot: Snapshot, gzip: bool) -> Answer {
-        let is_final = snapshot.is_final().then_some(snapshot.counters.records);
+    fn metrics(&self, snapshot: Snapshot, gzip: bool, scraper: Option<IpAddr>) -> Answer {
+        let end = snapshot.is_final().then_some(snapshot.counters.records);
         let answer = match metrics::render(self.build.clone(), snapshot, self.observer.sample()) {
             Ok(text) => Answer::new(metrics::CONTENT_TYPE, text.into_bytes()),
             Err(error) => return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         };
-        if let Some(records) = is_final {
-            self.scrapes.count(records);
+        if let Some(scraper) = scraper {
+            self.scrapes.count(scraper, end);
         }
         if gzip { answer.compressed() } else { answer }
     }
+}
+
+/// Whether the name that was asked for is an address, or one of this host's.
+fn is_of_this_host(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let name = host.host();
+    let own = rustix::system::uname();
+    let own = own.nodename().to_string_lossy();
+    let first = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || first(name) == first(&own)
 }
 
 impl Answer {
@@ -208,6 +236,11 @@ impl Answer {
             }
             Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
+    }
+
+    /// Whether it is what is said of one that took too long.
+    pub(super) fn is_late(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     fn compressed(self) -> Self {

@@ -14,8 +14,11 @@ HEADER = "echo 'main.c:1:10: fatal error: zconf.h: No such file or directory' >&
 LINK = "echo \"main.c:(.text+0x5): undefined reference to \\`answer'\" >&2"
 DISK = "echo 'ld: final link failed: No space left on device' >&2"
 
-# The package for which a person is asked, the one that runs until it is allowed to end, and one that nothing needs.
-ASKS, HELD, LAST = "bash", "gcc", "editor"
+# The package that others of its phase need, one that many do, the one for which a person is asked, one of its phase and one of the last
+# that nothing needs.
+FIRST, HELD, ASKS, BESIDE, LAST = "binutils", "gcc", "bash", "tar", "editor"
+# Those that go on when they are let.
+WAIT = (HELD, ASKS, BESIDE)
 
 # Phase, package, what it needs, seconds of its build, attempts that fail, how they fail.
 PACKAGES = [
@@ -40,8 +43,8 @@ CRITICAL = {"toolchain": True, "base_system": True, "desktop": False}
 
 
 def write(directory, second, held, requirements=(("1M", "1M"), ("2M", "1M"), ("3M", "2M"))):
-    """Where a build's second takes `second` seconds, and `HELD` builds until there is a file `held`. Phases require so much disk
-    and memory."""
+    """Where a build's second takes `second` seconds, and each of `WAIT` goes on when there is a file of its name in `held`. Phases
+    require so much disk and memory."""
     directory = Path(directory)
     (directory / "packages").mkdir(parents=True)
     source = b"answer\n"
@@ -77,10 +80,9 @@ def recipe(directory, digest, second, held, _phase, package, needs, seconds, fai
         "memory=$(head -c 20000000 /dev/zero | tr '\\0' x)",
         f"timeout {seconds * second / 2} sh -c 'while :; do :; done' || true",
         f"sleep {seconds * second / 2}",
+        *([f"until [ -e '{held}/{package}' ]; do sleep 0.1; done"] if package in WAIT else []),
         f'[ "$KILN_ATTEMPT" -gt {failing} ] || {{ {how or ":"}; exit 1; }}',
     ]
-    if package == HELD:
-        work.append(f"until [ -e '{held}' ]; do sleep 0.1; done")
     return {
         "package": package,
         "version": 1,

@@ -22,6 +22,7 @@ PENDING = {
 }  # fmt: skip
 # Grafana's ids of the units that we use (tests/dashboards/render asks Grafana itself).
 UNITS = {"none", "short", "percentunit", "s", "dthms", "dateTimeAsIsoNoDateIfToday", "bytes", "binBps", "wps"}
+GREY = "#8e8e99"
 DATASOURCES = ("$datasource", "${datasource}")
 MATCHERS = {"job": 'job=~"$job"', "instance": 'instance=~"$instance"'}
 
@@ -194,6 +195,24 @@ def empty_panels(dashboard):
             yield f"{panel['title']}: no text for the time without data"
 
 
+def no_value(dashboard):
+    """What stands there while there is no data has the colour of the lowest threshold: that says neither well nor ill."""
+    for panel in panels(dashboard):
+        if panel["type"] in ("stat", "bargauge") and panel["fieldConfig"]["defaults"].get("color", {}).get("mode") != "fixed":
+            config = panel["fieldConfig"]
+            thresholds = [config["defaults"].get("thresholds")]
+            thresholds += [it["value"] for of in config["overrides"] for it in of["properties"] if it["id"] == "thresholds"]
+            if any(not each or each["steps"][0]["color"] != GREY for each in thresholds):
+                yield f"{panel['title']}: no data is not grey"
+
+
+def invented(dashboard):
+    """A query that has data whatever is there says so of what nobody knows."""
+    for where, expression in expressions(dashboard):
+        if re.search(r"\bvector\(", expression):
+            yield f"{where}: vector()"
+
+
 def legends(dashboard):
     for panel, target in targets(dashboard):
         if panel["type"] != "table" and not target["legendFormat"]:
@@ -229,6 +248,8 @@ RULES = {
     "known metrics": known_metrics,
     "layout": layout,
     "empty panels": empty_panels,
+    "no value": no_value,
+    "invented": invented,
     "legends": legends,
     "identity": identity,
 }
@@ -247,6 +268,10 @@ def broken(dashboard):
         first = next(panel for panel in made["panels"] if panel.get("targets") and panel["type"] != "table")
         change(made, first)
         return made
+
+    def of_stat(change):
+        """All of them, whatever else they are."""
+        return with_(lambda made, _: [change(each) for each in panels(made) if each["type"] in ("stat", "bargauge")])
 
     def ask(expression):
         return with_(lambda _, panel: panel["targets"][0].update(expr=expression.replace("@", ", ".join(MATCHERS.values()))))
@@ -273,6 +298,8 @@ def broken(dashboard):
         "known metrics": ask('kiln_run_state{@, status="running"}'),
         "layout": with_(lambda _, panel: panel["gridPos"].update(h=panel["gridPos"]["h"] + 1)),
         "empty panels": with_(lambda _, panel: panel["fieldConfig"]["defaults"].update(noValue="")),
+        "no value": of_stat(lambda panel: panel["fieldConfig"]["defaults"].update(thresholds=None, color={})),
+        "invented": ask("kiln_gates_open{@} or vector(0)"),
         "legends": with_(lambda _, panel: panel["targets"][0].update(legendFormat="")),
         "identity": with_(lambda made, _: made.update(schemaVersion=42)),
     }

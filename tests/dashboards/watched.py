@@ -54,6 +54,9 @@ class Watched:
         self.stack = contextlib.ExitStack()
         self.directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="kiln-dashboards-")))
         self.held = self.directory / "go"
+        self.held.mkdir()
+        for package in definition.WAIT:
+            self.let(package)
         written = definition.write(self.directory / "definition", held=self.held, **self.how)
         self.place = [written, "--state", self.directory / "state"]
         self.log = self.stack.enter_context((self.directory / "kiln.log").open("w+"))
@@ -65,6 +68,12 @@ class Watched:
 
     def __exit__(self, *_):
         self.stack.close()
+
+    def let(self, package):
+        (self.held / package).touch()
+
+    def hold(self, package):
+        (self.held / package).unlink()
 
     def start(self, *options):
         """A runner, which stays until Prometheus has seen the end."""
@@ -92,25 +101,53 @@ class Watched:
     def run(self):
         """All of it, with a person who answers: start, the moment at which a person is asked, end."""
         start = time.time()
+        self.hold(definition.HELD)
         self.start("--wait")
         self.seen(f'kiln_active_task_expected_duration_seconds{{package="{definition.HELD}"}}')
-        self.held.touch()
+        self.let(definition.HELD)
         asked = self.seen("kiln_gates_open > 0", 'ALERTS{alertstate="firing"}')
         self.seen('kiln_run_state{state="paused"} == 1')
-        subprocess.run([self.program, "resolve", definition.ASKS, "skip", *self.place], check=True, stdout=subprocess.DEVNULL)
+        self.answer("skip")
         return start, asked, self.end()
+
+    def answer(self, answer):
+        subprocess.run([self.program, "resolve", definition.ASKS, answer, *self.place], check=True, stdout=subprocess.DEVNULL)
 
     def again(self):
         """A run in which one package is built, and the rest is there."""
         self.start("--package", definition.LAST, "--force", definition.LAST)
         return self.end()
 
+    def ask_again(self):
+        """A run that builds all of it, has one answer, and needs another: when the first gate was seen, answered, seen as that, and
+        when the second one was."""
+        self.hold(definition.BESIDE)
+        self.start("--wait", "--force", definition.FIRST)
+        asked = self.seen("kiln_gates_open > 0")
+        self.hold(definition.ASKS)
+        self.answer("retry")
+        level = f'kiln_escalation_level{{package="{definition.ASKS}"}}'
+        answered = self.seen(f"{level} < 3")
+        (changed,) = self.prometheus.query(f"kiln_escalation_timestamp_seconds and {level} < 3")
+        self.let(definition.ASKS)
+        self.seen(
+            f"{level} == 3",
+            f'kiln_active_task_start_timestamp_seconds{{package="{definition.BESIDE}",task="build"}}',
+            # Nothing else moves any more.
+            'sum(kiln_tasks{state=~"ready|running|backoff"}) == 1',
+        )
+        return asked, float(changed["value"][1]), answered, time.time()
+
     def die(self):
-        """A run that is killed in the middle, as Prometheus has seen."""
-        self.held.unlink()
-        self.start("--package", definition.HELD, "--force", definition.HELD)
-        self.seen(f'kiln_active_task_start_timestamp_seconds{{package="{definition.HELD}",task="build"}}')
+        """The runner is killed, and nobody answers, as Prometheus has seen."""
         self.runner.kill()
         self.runner.wait()
-        self.held.touch()
         until(lambda: self.prometheus.has("up == 0"), "Prometheus does not see that kiln is gone")
+        return time.time()
+
+    def serve(self):
+        """A sidecar tells of the run whose runner was killed."""
+        command = [self.program, "serve", *self.place, "--listen", self.address]
+        self.runner = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.stack.callback(self.runner.kill)
+        return self.seen("up == 1 and on (job, instance) kiln_runner_up == 0")

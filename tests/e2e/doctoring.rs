@@ -1,5 +1,8 @@
 //! `kiln doctor`: what is missing on hosts that lack something, and which runs are refused because of that.
 
+mod leaving;
+mod mending;
+
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;

@@ -309,3 +309,29 @@ tasks: {{install: 'echo 2 > \"$DESTDIR/two\"'}}
     // It must not outlive the test.
     while served.run().1 == 1.0 {}
 }
+
+#[test]
+fn what_is_left_for_node_exporter_is_that_of_the_last_run_and_of_none_while_one_goes_on() {
+    let space = Space::new();
+    let (mut here, go) = (space.bell("here"), space.gate("go"));
+    let wait = format!("tasks: {{build: 'echo > {}; read x < {}'}}\n", here.path(), go.path());
+    space.packages(&(TWO.to_owned() + &wait));
+    let file = space.path("kiln.prom");
+    let arguments = [&RUN[..], &["--textfile", file.to_str().unwrap()]].concat();
+    for _ in 0..2 {
+        let runner = space.start(&arguments);
+        here.wait(&runner);
+        assert!(!file.exists());
+        go.open();
+        runner.wait().exits(0);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("\nkiln_run_state{state=\"completed\"} 1\n"), "{text}");
+        assert!(text.contains("\nkiln_runner_up 0\n") && !text.contains("\nprocess_"), "{text}");
+        space.packages(&(TWO.replace("version: 1", "version: 2") + &wait));
+    }
+    let directory = space.path("");
+    space
+        .kiln(&[&RUN[..], &["--textfile", directory.to_str().unwrap()]].concat())
+        .exits(2)
+        .says("that is a directory");
+}

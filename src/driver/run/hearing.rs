@@ -3,7 +3,6 @@
 //! Owns: what a process's end means, and packing what an `install` has left. Does not know: what follows from it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::command::Command;
 use crate::engine::message::{Event, Outcome, Usage};
@@ -42,7 +41,7 @@ impl Shift<'_> {
             Message::Checkpointed { number, result } => {
                 events.push(Event::Checkpointed { number, result });
             }
-            Message::Command { given_up, .. } if given_up.load(Ordering::Relaxed) => {}
+            Message::Command { fate, .. } if !fate.seal() => {}
             Message::Command { command, reply, .. } => {
                 self.stopping |= matches!(command, Command::Stop(_));
                 let heard = self.engine.hear(command);

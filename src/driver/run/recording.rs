@@ -9,6 +9,7 @@
 use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use crate::engine::command::Command;
 use crate::engine::message::{Record, Time};
 use crate::ledger::writer::{Audience, told};
 use crate::ledger::{Entry, LedgerError};
@@ -63,8 +64,13 @@ impl Shift<'_> {
         loop {
             match self.driver.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Message::Stop) => return Err(error.into()),
+                Ok(Message::Command { command: Command::Stop(_), reply, fate }) if fate.seal() => {
+                    // Who does not wait for the reply has been heard all the same.
+                    let _ = reply.send(Ok(None));
+                    return Err(error.into());
+                }
                 Ok(Message::Lost(error)) => return Err(error.into()),
-                Ok(message) => self.held.push(message),
+                Ok(message) => self.held.push_back(message),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }

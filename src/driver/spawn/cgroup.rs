@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use procfs::ProcResult;
 use procfs::process::Process;
 
 use super::{Control, Ended, Limits};
@@ -47,6 +48,9 @@ pub struct MemoryGauge {
     ours: String,
     file: &'static str,
 }
+
+/// With this begin the names of what has the groups of a state directory.
+const NAME: &str = "kiln-";
 
 /// Of the directory of a task's group.
 fn name(id: u64, ours: &str) -> String {
@@ -86,11 +90,8 @@ impl Groups {
     /// Makes the place for the groups of this state directory; why there is none where the host does not permit it.
     /// Those that a killed kiln has left are removed, and what is still running in them is killed.
     pub(super) fn find(state_id: &str) -> Result<Self, String> {
-        let process = Process::myself().map_err(|error| error.to_string())?;
-        let own = process.cgroups().map_err(|error| error.to_string())?;
-        let mounts = process.mountinfo().map_err(|error| error.to_string())?;
-        let trees: Vec<Tree> = mounts.into_iter().filter_map(|mount| Tree::of(&mount, &own)).collect();
-        let name = format!("kiln-{state_id}");
+        let trees = Tree::all().map_err(|error| error.to_string())?;
+        let name = format!("{NAME}{state_id}");
         let mut refused = Vec::new();
         for tree in trees.iter().filter(|tree| tree.controllers.is_none()) {
             match v2(&tree.own, &name) {
@@ -184,6 +185,19 @@ impl Groups {
     }
 }
 
+/// Removes what killed kilns have left in the group that this one is in, and kills what is still running there; `is_left`
+/// is asked with the id of each.
+pub(crate) fn sweep(is_left: impl Fn(&str) -> bool) {
+    let trees = Tree::all().unwrap_or_default();
+    for entry in trees.iter().filter_map(|tree| fs::read_dir(&tree.own).ok()).flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().and_then(|name| name.strip_prefix(NAME)).is_some_and(&is_left) {
+            // What has not died yet is there the next time.
+            let _ = renew(&entry.path()).and_then(|()| fs::remove_dir(entry.path()));
+        }
+    }
+}
+
 impl Drop for Groups {
     fn drop(&mut self) {
         // Whoever is in a group still will be found by the next start.
@@ -247,6 +261,13 @@ struct Tree {
 }
 
 impl Tree {
+    fn all() -> ProcResult<Vec<Self>> {
+        let process = Process::myself()?;
+        let own = process.cgroups()?;
+        let mounts = process.mountinfo()?;
+        Ok(mounts.into_iter().filter_map(|mount| Self::of(&mount, &own)).collect())
+    }
+
     fn of(mount: &procfs::process::MountInfo, own: &procfs::ProcessCGroups) -> Option<Self> {
         let v2 = match mount.fs_type.as_str() {
             "cgroup2" => true,

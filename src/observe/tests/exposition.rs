@@ -17,7 +17,7 @@ use crate::observe::Progress;
 use crate::observe::facts::{RunnerFacts, Totals};
 use crate::observe::families::{FAMILIES, FamilyInfo};
 use crate::observe::live::{Filesystem, Pressure, Process, Sample};
-use crate::observe::metrics::{BuildInfo, Exposition, render};
+use crate::observe::metrics::{BuildInfo, Exposition, render, render_for_later};
 use crate::observe::snapshot::{Collected, Snapshot};
 use crate::observe::status::{Health, Monitoring};
 
@@ -270,7 +270,7 @@ fn a_registry_takes_the_collector_and_gathers_the_same() {
     progress.estimate(now);
     let snapshot = progress.snapshot(now, true);
     let text = render(build(), snapshot.clone(), sample()).unwrap();
-    let exposition = Exposition::new(build(), snapshot, sample()).unwrap();
+    let exposition = Exposition::new(build(), snapshot, Some(sample())).unwrap();
     let mut own: Vec<String> = exposition.collect().iter().map(|family| family.name().to_owned()).collect();
     own.sort();
     let registry = prometheus::Registry::new();
@@ -282,6 +282,18 @@ fn a_registry_takes_the_collector_and_gathers_the_same() {
     let encoded = String::from_utf8(encoded).unwrap();
     let sorted = |text: &str| series(text).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(sorted(&encoded).symmetric_difference(&sorted(&text)).count(), 0);
+}
+
+#[test]
+fn what_is_left_for_node_exporter_is_true_for_good() {
+    let (story, now) = halfway();
+    let text = render_for_later(build(), story.progress().snapshot(now, true)).unwrap();
+    for gone in
+        ["process_", "kiln_collector", "kiln_filesystem", "kiln_memory", "kiln_pressure", "kiln_permission"]
+    {
+        assert!(!text.contains(&format!("\n{gone}")), "{gone}: {text}");
+    }
+    assert!(text.contains("\nkiln_runner_up 0\n") && text.contains("\nkiln_task_attempts_total{"), "{text}");
 }
 
 #[test]
