@@ -15,6 +15,8 @@ use parking_lot::{Condvar, Mutex};
 const ENOUGH: u32 = 2;
 /// Who comes less often is not waited for: Prometheus's own default interval.
 const RARELY: Duration = Duration::from_mins(1);
+/// A scrape may be late by that.
+const LATE: Duration = Duration::from_secs(5);
 /// Addresses that are remembered.
 const SCRAPERS_MOST: usize = 64;
 
@@ -111,10 +113,12 @@ impl Seen {
         if self.end == end { self.count } else { 0 }
     }
 
-    /// Who is due last of those who come regularly and have not seen this end. Who is late by more than his longest gap has gone.
+    /// Who is due last of those who come regularly and have not seen this end. Who is late by more than his longest gap, or a few seconds,
+    /// has gone.
     fn awaited(&self, end: u64, now: Instant) -> Option<(IpAddr, Instant)> {
         let waits = |(by, scraper): (&IpAddr, &Scraper)| {
-            let due = scraper.last + 2 * scraper.gap?.min(RARELY);
+            let gap = scraper.gap?.min(RARELY);
+            let due = scraper.last + gap + gap.max(LATE);
             (scraper.end != Some(end) && due > now).then_some((*by, due))
         };
         self.scrapers.iter().filter_map(waits).max_by_key(|(_, due)| *due)

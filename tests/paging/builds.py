@@ -75,10 +75,10 @@ class Watched(Build):
 
 
 class Inside(Watched):
-    """Its runner serves its metrics itself: they end with it. It stays until its end has been seen."""
+    """Its runner serves its metrics itself: they end with it. It stays until its end has been seen, since it is scraped."""
 
     def start(self):
-        super().start("--listen", self.address, "--linger", str(STUCK_SECONDS))
+        super().start("--listen", self.address)
 
 
 class Beside(Watched):
