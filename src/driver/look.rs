@@ -453,6 +453,7 @@ pub fn names(plan: &Plan, packages: &[PackageId]) -> Vec<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::message::Escalation;
     use crate::engine::tests::sketch;
 
     const HOUR: i64 = 3_600_000_000_000;
@@ -474,11 +475,13 @@ mod tests {
             digest: text("d"),
             kiln: text("1"),
             boot: text(boot),
+            escalation: Escalation::default(),
         }
     }
 
     fn resumed(boot: &str) -> Record {
-        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into(), reason: None }
+        let escalation = Escalation::default();
+        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into(), reason: None, escalation }
     }
 
     fn paused() -> Record {
@@ -519,6 +522,7 @@ mod tests {
         let covered =
             |records: Vec<Record>| past(records).installed.get("a").and_then(|merged| merged.covered);
         let damaged = || Record::PackageDamaged {
+            phase: "base".into(),
             package: "a".into(),
             path: "x".into(),
             what: "is missing".into(),
