@@ -106,8 +106,8 @@ impl Seat {
         let unusable = |source| DriverError::State { path: state.root().to_owned(), source };
         state.create().map_err(unusable)?;
         let root = File::open(state.root()).map_err(unusable)?;
-        let _lock = RunnerLock::take(Role::Sidecar, state.root(), &state.sidecar_lock())?;
-        Ok(Self { state: state.clone(), root, _lock })
+        let lock = RunnerLock::take(Role::Sidecar, state.root(), &state.sidecar_lock())?;
+        Ok(Self { state: state.clone(), root, _lock: lock })
     }
 
     /// Whether somebody has removed the state directory and made another in its place. One that is only gone may be
