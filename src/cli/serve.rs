@@ -67,7 +67,7 @@ impl Serve {
         let observer = observer(&job, target.clone());
         // The first look may be at years of records: whoever scrapes first need not wait for it.
         let run = observer.snapshot(observer::now()).run;
-        target::must_be_of(&job, &run.definition)?;
+        job.must_be_of(&run.definition)?;
         let server = web::bind(address(&job.settings))?.serve(Arc::clone(&observer), BuildInfo::default())?;
         let beside = Arc::new(Beside { target, state: job.state.clone(), starting: Mutex::new(()) });
         let mut control = take_commands(&observer, &beside);

@@ -31,7 +31,7 @@ impl StatusCommand {
         let Some(status) = BuildStatus::of(&snapshot) else {
             return Ok(target::no_run(&job));
         };
-        target::must_be_of(&job, &snapshot.run.definition)?;
+        job.must_be_of(&snapshot.run.definition)?;
         if self.json {
             output::answer_json(&status)?;
         } else {

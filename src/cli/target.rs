@@ -20,7 +20,7 @@ use crate::config::load::{Definition, Problems, Rest, Root, load};
 use crate::config::render;
 use crate::config::settings::Settings;
 use crate::config::suggest::did_you_mean;
-use crate::driver::{DriverError, Job};
+use crate::driver::Job;
 use crate::graph::resolve::resolve;
 use crate::ledger::place::StateDir;
 use crate::ledger::{Extent, Ledger};
@@ -211,18 +211,8 @@ pub(super) fn progress(job: &Job) -> anyhow::Result<Progress> {
     if let Some(mut ledger) = Ledger::open_to_read(&job.state.ledger(), Extent::Durable)? {
         ledger.replay(|entry| progress.fold(&entry))?;
     }
-    must_be_of(job, progress.definition())?;
+    job.must_be_of(progress.definition())?;
     Ok(progress)
-}
-
-/// Refuses runs of another definition, by its name: what this one says of them would not be true.
-pub(super) fn must_be_of(job: &Job, theirs: &Arc<str>) -> Result<(), DriverError> {
-    let ours = &job.plan.definition;
-    if theirs == ours {
-        return Ok(());
-    }
-    let path = job.state.root().to_owned();
-    Err(DriverError::OtherDefinition { path, theirs: Arc::clone(theirs), ours: Arc::clone(ours) })
 }
 
 /// Whether anything was ever run there. If not, it is said where that is: whoever asks may be in another directory than he thinks.

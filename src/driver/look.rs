@@ -126,14 +126,7 @@ impl Past {
 
     /// Refuses the state of another definition: what that has installed is nothing that this one wants.
     pub(super) fn must_be_of(&self, job: &Job) -> Result<(), DriverError> {
-        match &self.definition {
-            Some(theirs) if *theirs != job.plan.definition => Err(DriverError::OtherDefinition {
-                path: job.state.root().to_owned(),
-                theirs: Arc::clone(theirs),
-                ours: Arc::clone(&job.plan.definition),
-            }),
-            Some(_) | None => Ok(()),
-        }
+        self.definition.as_ref().map_or(Ok(()), |theirs| job.must_be_of(theirs))
     }
 }
 
@@ -255,6 +248,7 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
             each(&entry);
         })?;
     }
+    past.must_be_of(job)?;
     if !job.state.sysroot().is_dir() {
         let fact = |id| {
             if selected(job, id) {

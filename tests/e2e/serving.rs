@@ -178,7 +178,7 @@ fn nobody_is_shown_runs_of_a_definition_with_another_name() {
     let space = Space::with(recipe);
     space.run(0);
     space.document(&format!("name: other\n{}", one_phase(recipe, "")));
-    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["status"], &["gates"]] {
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["status"], &["gates"], &["plan"]] {
         space.kiln(command).exits(2).says("holds runs of the definition `definition`");
     }
 }
