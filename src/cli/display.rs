@@ -14,7 +14,7 @@ use unicode_width::UnicodeWidthChar as _;
 
 use super::output;
 use crate::engine::message::PhaseOutcome;
-use crate::engine::state::PhaseState;
+use crate::engine::state::{Counts, PackageState, PhaseState};
 use crate::observe::human;
 use crate::observe::snapshot::{PhaseView, RunningTask, Snapshot};
 use crate::words::count;
@@ -159,8 +159,10 @@ fn bar(ratio: f64) -> String {
 }
 
 fn phase(phase: &PhaseView) -> String {
-    let [pending, running, completed, failed, skipped] = phase.counts.packages;
-    let all = pending + running + completed + failed + skipped;
+    let counts = phase.counts.map(|Counts { packages, .. }| {
+        let completed = packages[PackageState::Completed { reused: false }.index()];
+        format!("  {completed}/{}", packages.iter().sum::<u32>())
+    });
     let (sign, colour) = match phase.state {
         PhaseState::Pending => ("·", "\x1b[2m"),
         PhaseState::Running => ("▸", "\x1b[36m"),
@@ -168,7 +170,7 @@ fn phase(phase: &PhaseView) -> String {
         PhaseState::Finished(PhaseOutcome::Failed) => ("✗", "\x1b[31m"),
         PhaseState::Finished(PhaseOutcome::Skipped) => ("-", "\x1b[2m"),
     };
-    format!("  {colour}{sign} {}\x1b[0m  {completed}/{all}", phase.title)
+    format!("  {colour}{sign} {}\x1b[0m{}", phase.title, counts.unwrap_or_default())
 }
 
 fn running(task: &RunningTask, now: i64) -> String {

@@ -31,6 +31,7 @@ impl StatusCommand {
         let Some(status) = BuildStatus::of(&snapshot) else {
             return Ok(target::no_run(&job));
         };
+        job.must_be_of(&snapshot.run.definition)?;
         if self.json {
             output::answer_json(&status)?;
         } else {

@@ -211,6 +211,7 @@ pub(super) fn progress(job: &Job) -> anyhow::Result<Progress> {
     if let Some(mut ledger) = Ledger::open_to_read(&job.state.ledger(), Extent::Durable)? {
         ledger.replay(|entry| progress.fold(&entry))?;
     }
+    job.must_be_of(progress.definition())?;
     Ok(progress)
 }
 

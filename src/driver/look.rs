@@ -126,14 +126,7 @@ impl Past {
 
     /// Refuses the state of another definition: what that has installed is nothing that this one wants.
     pub(super) fn must_be_of(&self, job: &Job) -> Result<(), DriverError> {
-        match &self.definition {
-            Some(theirs) if *theirs != job.plan.definition => Err(DriverError::OtherDefinition {
-                path: job.state.root().to_owned(),
-                theirs: Arc::clone(theirs),
-                ours: Arc::clone(&job.plan.definition),
-            }),
-            Some(_) | None => Ok(()),
-        }
+        self.definition.as_ref().map_or(Ok(()), |theirs| job.must_be_of(theirs))
     }
 }
 
@@ -255,6 +248,7 @@ pub fn look(job: &Job, mut each: impl FnMut(&Entry)) -> Result<Seen, DriverError
             each(&entry);
         })?;
     }
+    past.must_be_of(job)?;
     if !job.state.sysroot().is_dir() {
         let fact = |id| {
             if selected(job, id) {
@@ -453,6 +447,7 @@ pub fn names(plan: &Plan, packages: &[PackageId]) -> Vec<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::message::Escalation;
     use crate::engine::tests::sketch;
 
     const HOUR: i64 = 3_600_000_000_000;
@@ -474,11 +469,13 @@ mod tests {
             digest: text("d"),
             kiln: text("1"),
             boot: text(boot),
+            escalation: Escalation::default(),
         }
     }
 
     fn resumed(boot: &str) -> Record {
-        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into(), reason: None }
+        let escalation = Escalation::default();
+        Record::RunResumed { digest: "d".into(), afresh: false, boot: boot.into(), reason: None, escalation }
     }
 
     fn paused() -> Record {
@@ -519,6 +516,7 @@ mod tests {
         let covered =
             |records: Vec<Record>| past(records).installed.get("a").and_then(|merged| merged.covered);
         let damaged = || Record::PackageDamaged {
+            phase: "base".into(),
             package: "a".into(),
             path: "x".into(),
             what: "is missing".into(),

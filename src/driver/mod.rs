@@ -89,6 +89,16 @@ impl Job {
         let user = identity::build_user(self)?;
         Ok(self.user.get_or_init(|| user).clone())
     }
+
+    /// Refuses runs of another definition, which have another name: what is said or done of them by this one is wrong.
+    pub fn must_be_of(&self, theirs: &Arc<str>) -> Result<(), DriverError> {
+        let ours = &self.plan.definition;
+        if theirs == ours {
+            return Ok(());
+        }
+        let path = self.state.root().to_owned();
+        Err(DriverError::OtherDefinition { path, theirs: Arc::clone(theirs), ours: Arc::clone(ours) })
+    }
 }
 
 /// Why the driver itself could not go on. A task's failure is none of these.

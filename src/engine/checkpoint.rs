@@ -247,10 +247,9 @@ impl Engine {
                 format!("{reason}; that was read while another package wrote into the sysroot itself");
             return self.record(now, failed(reason.into()), out);
         }
-        for Damaged { package: id, path, what, archive, .. } in &damaged {
-            *self.checkpoints.damaged.entry(*id).or_default() += 1;
-            let (package, path, what) = (self.name(*id), Arc::clone(path), Arc::clone(what));
-            self.record(now, Record::PackageDamaged { package, path, what, archive: *archive }, out);
+        for damaged in &damaged {
+            *self.checkpoints.damaged.entry(damaged.package).or_default() += 1;
+            self.note_damage(now, damaged, out);
         }
         self.record(now, failed(reason.into()), out);
     }

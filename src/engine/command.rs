@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::gate::{self, Refusal};
-use super::message::{Effect, Event, Record, Time};
+use super::message::{Effect, Escalation, Event, Record, Time};
 use super::state::RunState;
 
 /// What a person or a program says to a run.
@@ -86,6 +86,7 @@ impl Engine {
     /// Records that the run goes on.
     pub(super) fn go_on(&mut self, now: Time, reason: Option<Arc<str>>, afresh: bool, out: &mut Vec<Effect>) {
         let (digest, boot) = (Arc::clone(&self.plan.digest), Arc::clone(&self.info.boot));
-        self.record(now, Record::RunResumed { digest, afresh, boot, reason }, out);
+        let escalation = Escalation::of(&self.plan.document.error_recovery);
+        self.record(now, Record::RunResumed { digest, afresh, boot, reason, escalation }, out);
     }
 }

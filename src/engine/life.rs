@@ -22,9 +22,10 @@ pub enum RunState {
 }
 
 /// Of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PhaseState {
     /// Earlier ones are not finished, or its requirements have not been looked at.
+    #[default]
     Pending,
     /// Its tasks may run.
     Running,

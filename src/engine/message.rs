@@ -12,7 +12,7 @@ use crate::failure::{Category, Failure};
 use crate::plan::{PackageId, PhaseId, TaskId, TaskKind};
 
 pub use super::command::Said;
-pub use super::record::{Aside, Kept, PhaseOutcome, Record, Requirement, RunEnd};
+pub use super::record::{Aside, Escalation, Kept, PhaseOutcome, Record, Requirement, RunEnd};
 
 /// Nanoseconds since the run started; time in which no kiln ran is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

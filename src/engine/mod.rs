@@ -39,7 +39,10 @@ use crate::plan::{PackageId, PhaseId, Plan, TaskId, TaskKind};
 
 use checkpoint::Checkpoints;
 use memory::Memory;
-use message::{Effect, Ending, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time, Usage};
+use message::{
+    Damaged, Effect, Ending, Escalation, Event, Facts, Have, Outcome, Record, Requirement, Resources, Time,
+    Usage,
+};
 use recovery::Acting;
 use schedule::Queues;
 use state::{PackageState, PhaseState, RunState, Skip, State, TaskState};
@@ -233,6 +236,7 @@ impl Engine {
                     digest: Arc::clone(&self.plan.digest),
                     kiln: Arc::clone(&self.info.kiln),
                     boot: Arc::clone(&self.info.boot),
+                    escalation: Escalation::of(&self.plan.document.error_recovery),
                 };
                 self.record(now, record, out);
                 self.decide(now, facts, out);
@@ -271,6 +275,7 @@ impl Engine {
             degraded: names(Have::Degraded),
             failed_checks: facts.failed_checks.iter().map(|id| self.name(*id)).collect(),
             forced: facts.forced.iter().map(|id| self.name(*id)).collect(),
+            packages: self.plan.packages.len() as u64,
         };
         self.record(now, record, out);
     }
@@ -420,7 +425,8 @@ impl Engine {
             // It is tried again; or nobody waits for it any more.
         } else if running.restore && kind == TaskKind::Merge {
             let (path, what) = ("its archive".into(), "could not be merged again".into());
-            self.record(now, Record::PackageDamaged { package, path, what, archive: false }, out);
+            let damaged = Damaged { package: id, path, what, others: 0, archive: false };
+            self.note_damage(now, &damaged, out);
         } else {
             self.give_up(now, id, kind, category, false, out);
         }

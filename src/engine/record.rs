@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::document::{CheckpointType, GateReason, RecoveryAction};
+use crate::config::document::{
+    CheckpointType, ErrorRecovery, GateReason, NotificationChannel, RecoveryAction,
+};
 use crate::failure::Failure;
 use crate::plan::TaskKind;
 
@@ -20,6 +22,7 @@ use super::message::{ActionResult, Answer, Then, Time, Usage};
 #[expect(missing_docs, reason = "fields are named by the words of design section 1")]
 pub enum Record {
     /// A new run. `boot` names the machine's start that it began in; empty in records of a kiln that did not say.
+    /// `escalation`: the rules from here on, whatever a later definition says.
     RunStarted {
         build_id: Arc<str>,
         definition: Arc<str>,
@@ -27,6 +30,8 @@ pub enum Record {
         kiln: Arc<str>,
         #[serde(default, skip_serializing_if = "str::is_empty")]
         boot: Arc<str>,
+        #[serde(default)]
+        escalation: Escalation,
     },
     /// The run goes on after a pause or a crash; `reason`: a person has said so. `afresh`: its packages are decided again, since the
     /// definition changed or something that was completed is gone.
@@ -38,10 +43,13 @@ pub enum Record {
         boot: Arc<str>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Arc<str>>,
+        #[serde(default)]
+        escalation: Escalation,
     },
     /// What need not be built: `reused` are there, `archived` only have to be merged, `skipped` are not wanted.
     /// `degraded` were built without something optional: built again if that can be had now, else kept. Of all these
-    /// `failed_checks` are those whose `check` had failed. `forced` are built whatever a person said of them before.
+    /// `failed_checks` are those whose `check` had failed. `forced` are built whatever a person said of them before. `packages`:
+    /// how many there are in all; 0 in records of a kiln that did not say.
     Decided {
         reused: Vec<Arc<str>>,
         archived: Vec<Arc<str>>,
@@ -52,6 +60,8 @@ pub enum Record {
         failed_checks: Vec<Arc<str>>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         forced: Vec<Arc<str>>,
+        #[serde(default)]
+        packages: u64,
     },
     /// A phase's requirements hold, and it starts.
     PhaseStarted { phase: Arc<str> },
@@ -158,6 +168,9 @@ pub enum Record {
     /// A completed package's files in the sysroot are not what its manifest says: it is merged again or, where the archive is
     /// not good either, built again. Who has not begun yet waits for it again.
     PackageDamaged {
+        /// Empty in records of a kiln that did not say.
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        phase: Arc<str>,
         package: Arc<str>,
         path: Arc<str>,
         what: Arc<str>,
@@ -217,6 +230,31 @@ pub enum Record {
     /// Between runs: a package was taken out of the sysroot, because it is no longer in the definition, or because
     /// nobody can tell any more what it has there.
     PackageRemoved { package: Arc<str> },
+}
+
+/// When a package's failure is escalated, and who hears of it. Of records of a kiln that did not say, nobody knows: the
+/// framework's defaults, so that counts do not depend on who counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named by the words of the definition")]
+pub struct Escalation {
+    pub threshold: u32,
+    pub channels: Vec<NotificationChannel>,
+}
+
+impl Escalation {
+    /// As a definition has it.
+    pub fn of(recovery: &ErrorRecovery) -> Self {
+        Self {
+            threshold: recovery.automatic_recovery.escalation_threshold,
+            channels: recovery.manual_intervention.notification_channels.clone(),
+        }
+    }
+}
+
+impl Default for Escalation {
+    fn default() -> Self {
+        Self::of(&ErrorRecovery::default())
+    }
 }
 
 /// A package that is in the sysroot once a checkpoint is restored.

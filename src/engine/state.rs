@@ -356,7 +356,7 @@ impl State {
             // What follows is about packages as this plan has them; a segment of the ledger that was made
             // with another plan is behind a `RunStarted` or `RunResumed` of its own.
             _ if self.digest != plan.digest => {}
-            Record::Decided { reused, archived, skipped, degraded, failed_checks, forced } => {
+            Record::Decided { reused, archived, skipped, degraded, failed_checks, forced, .. } => {
                 for id in degraded.iter().filter_map(|name| plan.find(name)) {
                     self.packages[id.0 as usize].degraded = true;
                 }

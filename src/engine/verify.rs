@@ -130,10 +130,22 @@ impl Engine {
         // What a checkpoint has found damaged meanwhile is being put right.
         let known = |damaged: &&Damaged| self.has_files(damaged.package);
         let damaged: Vec<Damaged> = findings.damaged.iter().filter(known).cloned().collect();
-        for Damaged { package, path, what, archive, .. } in &damaged {
-            let (package, path, what) = (self.name(*package), Arc::clone(path), Arc::clone(what));
-            self.record(now, Record::PackageDamaged { package, path, what, archive: *archive }, out);
+        for damaged in &damaged {
+            self.note_damage(now, damaged, out);
         }
+    }
+
+    /// A completed package is not there any more.
+    pub(super) fn note_damage(&mut self, now: Time, damaged: &Damaged, out: &mut Vec<Effect>) {
+        let id = damaged.package;
+        let record = Record::PackageDamaged {
+            phase: Arc::clone(&self.plan.phase(self.plan.package(id).phase).key),
+            package: self.name(id),
+            path: Arc::clone(&damaged.path),
+            what: Arc::clone(&damaged.what),
+            archive: damaged.archive,
+        };
+        self.record(now, record, out);
     }
 
     /// A task that was started, and cannot be run, has failed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::lock::{Holder, LockError, Role, RunnerLock};
 use super::salvage::Salvaged;
 use super::*;
+use crate::engine::message::Escalation;
 
 fn record(build_id: &str) -> Record {
     let text = |text: &str| -> Arc<str> { text.into() };
@@ -14,6 +15,7 @@ fn record(build_id: &str) -> Record {
         digest: text("x"),
         kiln: text("1"),
         boot: text(""),
+        escalation: Escalation::default(),
     }
 }
 

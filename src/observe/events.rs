@@ -383,7 +383,7 @@ impl Told {
                 self.level = Level::DEBUG;
                 self.text = format!("in the sysroot as they should be: {}", names(packages));
             }
-            Record::PackageDamaged { package, path, what, archive } => {
+            Record::PackageDamaged { package, path, what, archive, .. } => {
                 self.package(package, before);
                 self.level = Level::WARN;
                 let how = if *archive { "merged again" } else { "built again" };

@@ -62,9 +62,9 @@ families! {
     PhaseCompletion GAUGE "kiln_phase_completion_timestamp_seconds" ["phase"]
         "When the phase finished in this run, however it did; absent before.";
     Packages GAUGE "kiln_packages" ["phase", "state"]
-        "Packages of the run in this state; completed ones were built or reused.";
+        "Packages of the run in this state; completed ones were built or reused. Absent where only another definition than the run's is known.";
     Tasks GAUGE "kiln_tasks" ["phase", "state"]
-        "Tasks (fetch, unpack, configure, build, check, install, merge) of the run in this state; backoff waits for its next attempt.";
+        "Tasks (fetch, unpack, configure, build, check, install, merge) of the run in this state; backoff waits for its next attempt. Absent as kiln_packages is.";
     PackagesCompleted COUNTER "kiln_packages_completed_total" ["phase"]
         "Packages built, over all runs of the ledger; reused ones are not counted.";
     TaskAttempts COUNTER "kiln_task_attempts_total" ["phase", "task"]

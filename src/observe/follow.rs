@@ -24,8 +24,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Between two looks for the definition that a run is of.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Loads the definition as it is now; `None` where it cannot be.
-pub type Reload = Box<dyn FnMut() -> Option<Arc<Plan>> + Send>;
+/// Loads the definition as it is now, or says why that cannot be.
+pub type Reload = Box<dyn FnMut() -> Result<Arc<Plan>, String> + Send>;
 
 /// A ledger, and how far it has been read.
 pub struct Follower {
@@ -37,6 +37,8 @@ pub struct Follower {
     reload: Reload,
     /// The definition of this digest was looked for, and when.
     looked_for: Option<(Arc<str>, Instant)>,
+    /// Why the run is not seen through its own definition, as it was told last.
+    excuse: Option<String>,
     /// When which file could not be read.
     failed: Option<(Instant, Option<u64>)>,
     /// It could be read at least once, or there was none to read.
@@ -68,6 +70,7 @@ impl Follower {
             seen: None,
             reload,
             looked_for: None,
+            excuse: None,
             failed: None,
             has_read: false,
             told: None,
@@ -120,8 +123,13 @@ impl Follower {
         };
         if let Some(digest) = foreign.filter(again) {
             self.looked_for = Some((Arc::clone(&digest), Instant::now()));
-            if let Some(other) = (self.reload)().filter(|other| other.digest == digest) {
-                return self.anew(&other, limits, None);
+            match (self.reload)() {
+                Ok(own) if own.digest == digest => {
+                    self.excuse = None;
+                    return self.anew(&own, limits, None);
+                }
+                Ok(_) => self.excuse("the run is of another definition than there is now".to_owned()),
+                Err(why) => self.excuse(why),
             }
         }
         let id = match fs::metadata(&self.path) {
@@ -150,6 +158,16 @@ impl Follower {
                 let plan = Arc::clone(plan);
                 self.anew(&plan, limits, id)
             }
+        }
+    }
+
+    /// Tells once why not all can be told.
+    fn excuse(&mut self, why: String) {
+        if self.excuse.as_ref() != Some(&why) {
+            tracing::warn!(
+                "{why}: its phases are shown as they were recorded, its packages are only counted"
+            );
+            self.excuse = Some(why);
         }
     }
 

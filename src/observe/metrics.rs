@@ -235,10 +235,11 @@ impl Sheet {
             self.states(Family::PhaseState, Some(key), &PHASE_STATES, phase_state_index(phase.state));
             self.time(Family::PhaseStart, &[key], phase.started);
             self.time(Family::PhaseCompletion, &[key], phase.finished);
-            for (name, count) in PACKAGE_STATES.iter().zip(phase.counts.packages) {
+            let Some(counts) = phase.counts else { continue };
+            for (name, count) in PACKAGE_STATES.iter().zip(counts.packages) {
                 self.gauge(Family::Packages, &[key, name], f64::from(count));
             }
-            for (name, count) in TASK_STATES.iter().zip(phase.counts.tasks) {
+            for (name, count) in TASK_STATES.iter().zip(counts.tasks) {
                 self.gauge(Family::Tasks, &[key, name], f64::from(count));
             }
             self.gauge(Family::PhaseRequired, &[key, "disk"], phase.disk.unwrap_or(0) as f64);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Limits;
-use crate::engine::message::{Answer, Record, RunEnd, Time, Usage};
-use crate::engine::state::{PackageState, RunState, Skip, State};
+use crate::engine::message::{Answer, Escalation, Record, RunEnd, Time, Usage};
+use crate::engine::state::{PackageState, PhaseState, RunState, Skip, State};
 use crate::failure::{Category, Failure};
 use crate::ledger::Entry;
 use crate::plan::{PackageId, Plan, TaskKind};
@@ -35,6 +35,8 @@ pub struct Progress {
     pub(super) state: State,
     pub(super) counters: Counters,
     pub(super) run: Run,
+    /// Of the current run, by whose counts nothing may depend on the plan at hand.
+    pub(super) escalation: Escalation,
     pub(super) open: BTreeMap<Work, Open>,
     pub(super) last: Last,
     pub(super) checkpoints: CheckpointTimes,
@@ -73,7 +75,7 @@ pub(super) struct Run {
     pub(super) paused: Option<Arc<str>>,
     /// The phase that started last.
     pub(super) phase: Option<Arc<str>>,
-    pub(super) phases: BTreeMap<Arc<str>, PhaseTimes>,
+    pub(super) phases: BTreeMap<Arc<str>, PhaseSeen>,
     pub(super) attempts: u64,
     pub(super) failed_attempts: u64,
     pub(super) retries: u64,
@@ -83,6 +85,8 @@ pub(super) struct Run {
     /// Skipped because of others.
     pub(super) skipped: u64,
     pub(super) unwanted: u64,
+    /// Packages of its definition; 0 where that is not known.
+    planned: u64,
     /// Once it has ended: packages that were wanted and are not there.
     pub(super) missing: Vec<Arc<str>>,
     /// Packages built, and the nanoseconds that their tasks ran.
@@ -114,9 +118,10 @@ pub(super) struct Asked {
     pub(super) why: Option<String>,
 }
 
-/// When a phase of the current run started and finished.
+/// What the records say of a phase of the current run, whether or not the plan at hand has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct PhaseTimes {
+pub(super) struct PhaseSeen {
+    pub(super) state: PhaseState,
     pub(super) started: Option<i64>,
     pub(super) finished: Option<i64>,
 }
@@ -141,6 +146,7 @@ impl Progress {
             state,
             counters: Counters::default(),
             run: Run::default(),
+            escalation: Escalation::default(),
             open: BTreeMap::new(),
             last: Last::default(),
             checkpoints: CheckpointTimes::default(),
@@ -266,23 +272,27 @@ impl Progress {
 
     /// Packages wanted in this run, whether or not they will be there.
     pub(super) fn wanted(&self) -> u64 {
-        let planned = (self.plan.packages.len() as u64).saturating_sub(self.run.unwanted);
+        let mine = self.plan.packages.len() as u64;
+        let planned = |all: u64| all.saturating_sub(self.run.unwanted);
         match (self.is_foreign(), self.run.ended) {
-            (false, _) => planned,
-            // What another definition wanted is known once its run has ended.
+            (false, _) => planned(mine),
+            (true, _) if self.run.planned > 0 => planned(self.run.planned),
+            // Where its records do not say what another definition wanted, its end does.
             (true, Some(_)) => self.run.completed + self.run.missing.len() as u64,
-            (true, None) => planned.max(self.run.completed),
+            (true, None) => planned(mine).max(self.run.completed),
         }
     }
 
     fn count(&mut self, entry: &Entry) {
         let (at, wall) = (entry.at, entry.wall);
         match &entry.record {
-            Record::RunStarted { definition, .. } => {
+            Record::RunStarted { definition, escalation, .. } => {
+                self.escalation.clone_from(escalation);
                 self.run = Run { definition: Arc::clone(definition), started: Some(wall), ..Run::default() };
                 self.forget_flying();
             }
-            Record::RunResumed { afresh, .. } => {
+            Record::RunResumed { afresh, escalation, .. } => {
+                self.escalation.clone_from(escalation);
                 self.run.paused = None;
                 self.outlook.invalidate();
                 if *afresh {
@@ -292,7 +302,8 @@ impl Progress {
                     self.forget_flying();
                 }
             }
-            Record::Decided { reused, skipped, .. } => {
+            Record::Decided { reused, skipped, packages, .. } => {
+                self.run.planned = *packages;
                 self.run.completed = reused.len() as u64;
                 self.run.unwanted = skipped.len() as u64;
                 // What a person is asked about stays failed.
@@ -304,11 +315,13 @@ impl Progress {
             }
             Record::PhaseStarted { phase } => {
                 self.run.phase = Some(Arc::clone(phase));
-                self.run.phases.entry(Arc::clone(phase)).or_default().started = Some(wall);
+                let seen = self.run.phases.entry(Arc::clone(phase)).or_default();
+                (seen.state, seen.started) = (PhaseState::Running, Some(wall));
                 self.counters.phase(phase);
             }
-            Record::PhaseFinished { phase, .. } => {
-                self.run.phases.entry(Arc::clone(phase)).or_default().finished = Some(wall);
+            Record::PhaseFinished { phase, outcome } => {
+                let seen = self.run.phases.entry(Arc::clone(phase)).or_default();
+                (seen.state, seen.finished) = (PhaseState::Finished(*outcome), Some(wall));
             }
             Record::TaskStarted { phase, package, task, attempt, restore, .. } => {
                 let phase = Arc::clone(phase);
@@ -408,7 +421,7 @@ impl Progress {
                     self.run.failures.completed(&package, wall);
                 }
             }
-            Record::PackageDamaged { package, path, what, archive } => {
+            Record::PackageDamaged { phase, package, path, what, archive } => {
                 self.run.completed = self.run.completed.saturating_sub(1);
                 if *archive {
                     self.run.mending.insert(Arc::clone(package));
@@ -417,13 +430,16 @@ impl Progress {
                 }
                 self.outlook.invalidate();
                 // Until it is there again, something is wrong with the package; no attempt has failed.
-                if let Some(id) = self.plan.find(package) {
-                    let phase = &Arc::clone(&self.plan.phase(self.plan.package(id).phase).key);
-                    let text = format!("damaged in the sysroot: `{path}` {what}");
-                    let failure = &Failure::fact(Category::BrokenDependency, "kiln", text);
-                    let failed = Failed { phase, package, task: TaskKind::Merge, attempt: 1, failure };
-                    self.failed(&failed, wall);
+                let phase = &if phase.is_empty() { self.planned_phase(package) } else { Arc::clone(phase) };
+                if let Some(seen @ PhaseSeen { state: PhaseState::Finished(_), .. }) =
+                    self.run.phases.get_mut(phase)
+                {
+                    seen.state = PhaseState::Running;
                 }
+                let text = format!("damaged in the sysroot: `{path}` {what}");
+                let failure = &Failure::fact(Category::BrokenDependency, "kiln", text);
+                let failed = Failed { phase, package, task: TaskKind::Merge, attempt: 1, failure };
+                self.failed(&failed, wall);
             }
             Record::PackageSkipped { package, .. } => {
                 self.run.skipped += 1;
@@ -496,20 +512,21 @@ impl Progress {
         self.plan.package_ids().filter(|id| waived(id) && of_phase(id)).count() as u64
     }
 
-    fn threshold(&self) -> u32 {
-        self.plan.document.error_recovery.automatic_recovery.escalation_threshold
+    /// The phase that the plan at hand has a package in; empty where it has no such package.
+    fn planned_phase(&self, package: &str) -> Arc<str> {
+        let id = self.plan.find(package);
+        id.map(|id| Arc::clone(&self.plan.phase(self.plan.package(id).phase).key)).unwrap_or_default()
     }
 
     fn failed(&mut self, failed: &Failed<'_>, wall: i64) {
-        let risen = self.run.failures.failed(failed, self.threshold(), wall);
+        let risen = self.run.failures.failed(failed, self.escalation.threshold, wall);
         self.escalated(risen);
     }
 
     /// Whoever is to be told of a package's escalation has been: by the record's own entry, and by the metrics.
     fn escalated(&mut self, risen: Option<u8>) {
         if let Some(level) = risen {
-            let channels = &self.plan.document.error_recovery.manual_intervention.notification_channels;
-            self.counters.escalated(level, channels);
+            self.counters.escalated(level, &self.escalation.channels);
         }
     }
 

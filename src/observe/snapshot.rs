@@ -2,12 +2,13 @@
 //!
 //! Owns: what each of them may look at. Does not know: how it is shown, the host (see `live`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::{GateReason, NotificationChannel, ProgressTracking};
 use crate::engine::gate::Gate;
-use crate::engine::message::{PhaseOutcome, Time};
+use crate::engine::message::{Escalation, PhaseOutcome, Time};
 use crate::engine::state::{Counts, PackageState, PhaseState, RunState, TaskState};
 use crate::failure::Category;
 use crate::plan::{PhaseId, TaskId, TaskKind};
@@ -17,7 +18,7 @@ use super::facts::{RunnerFacts, Totals};
 use super::failures::FailedPackage;
 use super::forecast::Estimate;
 use super::human;
-use super::progress::{CheckpointTimes, Progress, mean};
+use super::progress::{CheckpointTimes, PhaseSeen, Progress, mean};
 
 /// Failed packages that a snapshot tells of one by one.
 pub const FAILED_MOST: usize = 100;
@@ -31,7 +32,7 @@ pub struct Snapshot {
     pub alive: bool,
     /// The current run, or the last.
     pub run: RunView,
-    /// Phases of the plan, in order.
+    /// Phases of the plan, in order; of a run of another definition those that its records name, as they came.
     pub phases: Vec<PhaseView>,
     /// Packages wanted, and what became of them.
     pub packages: Packages,
@@ -101,7 +102,7 @@ pub struct RunView {
     pub ended: Option<i64>,
     /// Why it is paused, if it is.
     pub paused: Option<Arc<str>>,
-    /// The phase that started last; the first one before that.
+    /// The phase that started last; the first one before that, as far as it is known.
     pub phase: Arc<str>,
     /// Part of the wanted work that is done, 0 to 1.
     pub ratio: f64,
@@ -143,8 +144,8 @@ pub struct PhaseView {
     pub title: Arc<str>,
     /// Where it is.
     pub state: PhaseState,
-    /// Its packages and tasks, by state.
-    pub counts: Counts,
+    /// Its packages and tasks, by state; `None` of a run of another definition than is at hand.
+    pub counts: Option<Counts>,
     /// When it started in this run.
     pub started: Option<i64>,
     /// When it finished in this run.
@@ -209,15 +210,15 @@ impl Progress {
             running.iter().filter_map(|task| Some((task.id?, human::between(task.since, clock)))).collect();
         let ratio = self.outlook.ratio(&elapsed).unwrap_or(0.0);
         let slots_in_use = running.iter().filter(|task| self.takes_slot(task)).count();
-        let first_phase = || self.plan.phases.first().map_or_else(|| "".into(), |p| Arc::clone(&p.key));
+        let foreign = self.is_foreign();
+        let first_phase = || {
+            let first = self.plan.phases.first().filter(|_| !foreign);
+            first.map(|phase| Arc::clone(&phase.key)).unwrap_or_default()
+        };
         let run = RunView {
             state: self.state.run,
             build_id: Arc::clone(&self.state.build_id),
-            definition: Arc::clone(if self.run.definition.is_empty() {
-                &self.plan.definition
-            } else {
-                &self.run.definition
-            }),
+            definition: Arc::clone(self.definition()),
             digest: self.state.digest().into(),
             started: self.run.started,
             last_progress: self.run.last_progress,
@@ -225,7 +226,7 @@ impl Progress {
             paused: self.run.paused.clone(),
             phase: self.run.phase.clone().unwrap_or_else(first_phase),
             // What another definition's run did cannot be weighed; its packages can be counted.
-            ratio: if self.is_foreign() { self.counted_ratio() } else { ratio },
+            ratio: if foreign { self.counted_ratio() } else { ratio },
             // A person takes as long as a person takes, and so does a run that nobody goes on with.
             remaining: self.outlook.estimate(clock).filter(|_| !self.waits_for_a_person() && !lost),
             attempts: self.run.attempts,
@@ -235,12 +236,16 @@ impl Progress {
             cpu: Duration::from_nanos(self.run.cpu),
             missing: self.run.missing.clone(),
         };
-        let manual = &self.plan.document.error_recovery.manual_intervention;
+        let own = Escalation::of(&self.plan.document.error_recovery);
         Snapshot {
             now,
             alive,
             run,
-            phases: self.plan.phase_ids().map(|id| self.phase_view(id, moving)).collect(),
+            phases: if foreign {
+                self.recorded_phases()
+            } else {
+                self.plan.phase_ids().map(|id| self.phase_view(id, moving)).collect()
+            },
             packages: Packages {
                 total: self.wanted(),
                 completed: self.run.completed,
@@ -258,13 +263,18 @@ impl Progress {
             uncovered: self.state.coverage.uncovered.len() as u64,
             slots: self.limits.jobs,
             slots_in_use: u32::try_from(slots_in_use).unwrap_or(u32::MAX),
-            channels: manual.notification_channels.clone(),
+            channels: if foreign { self.escalation.channels.clone() } else { own.channels },
             tracking: self.plan.document.progress_tracking.clone(),
             runner: None,
             totals: Totals::default(),
             permissions: None,
             collected: Vec::new(),
         }
+    }
+
+    /// Name of the definition that the last run is of; of the one at hand where none was.
+    pub fn definition(&self) -> &Arc<str> {
+        if self.run.definition.is_empty() { &self.plan.definition } else { &self.run.definition }
     }
 
     /// The first of them; where there are too many, those that matter most.
@@ -342,18 +352,35 @@ impl Progress {
 
     fn phase_view(&self, id: PhaseId, moving: bool) -> PhaseView {
         let phase = self.plan.phase(id);
-        let times = self.run.phases.get(&phase.key).copied().unwrap_or_default();
+        let seen = self.run.phases.get(&phase.key).copied().unwrap_or_default();
         let counts = self.state.counts[id.0 as usize];
         PhaseView {
             key: Arc::clone(&phase.key),
             title: Arc::clone(&phase.title),
             state: self.state.phase(id),
-            counts: if moving { counts } else { at_rest(counts) },
-            started: times.started,
-            finished: times.finished,
+            counts: Some(if moving { counts } else { at_rest(counts) }),
+            started: seen.started,
+            finished: seen.finished,
             disk: phase.disk_space,
             memory: phase.memory,
         }
+    }
+
+    /// Phases of a run of another definition, as far as its records tell.
+    fn recorded_phases(&self) -> Vec<PhaseView> {
+        let view = |(key, seen): (&Arc<str>, &PhaseSeen)| PhaseView {
+            key: Arc::clone(key),
+            title: Arc::clone(key),
+            state: seen.state,
+            counts: None,
+            started: seen.started,
+            finished: seen.finished,
+            disk: None,
+            memory: None,
+        };
+        let mut phases: Vec<PhaseView> = self.run.phases.iter().map(view).collect();
+        phases.sort_by_key(|phase| phase.started.or(phase.finished));
+        phases
     }
 }
 
@@ -390,7 +417,20 @@ impl Snapshot {
 
     /// Why nothing can be recorded, and so nothing is started.
     pub fn blocked(&self) -> Option<&str> {
-        self.runner.as_ref()?.blocked.as_deref().filter(|_| self.run.state == RunState::Running)
+        self.runner.as_ref()?.blocked.as_deref().filter(|_| self.run.state.goes_on())
+    }
+
+    /// Packages that are being worked on.
+    pub fn packages_running(&self) -> usize {
+        let counted: Option<u32> =
+            self.phases.iter().map(|phase| Some(phase.counts?.packages[PackageState::Running.index()])).sum();
+        counted.map_or_else(
+            || {
+                let busy = self.running.iter().filter(|task| task.task != TaskKind::Fetch);
+                busy.map(|task| &task.package).collect::<BTreeSet<_>>().len()
+            },
+            |count| count as usize,
+        )
     }
 
     /// The state of the run in one word; a run that should go on, but has no runner or no ledger that can be written, is

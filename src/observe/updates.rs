@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::{DetailLevel, ProgressMetric};
-use crate::engine::state::{PackageState, PhaseState};
+use crate::engine::state::{Counts, PackageState, PhaseState};
 
 use super::human;
 use super::live::Sample;
@@ -131,10 +131,9 @@ impl Update {
 
     fn counts(&mut self, snapshot: &Snapshot) {
         let packages = snapshot.packages;
-        let running: u32 =
-            snapshot.phases.iter().map(|phase| phase.counts.packages[PackageState::Running.index()]).sum();
-        if let Some(phase) = snapshot.phases.iter().find(|phase| phase.key == snapshot.run.phase) {
-            let counts = phase.counts.packages;
+        if let Some(phase) = snapshot.phases.iter().find(|phase| phase.key == snapshot.run.phase)
+            && let Some(Counts { packages: counts, .. }) = phase.counts
+        {
             let completed = counts[PackageState::Completed { reused: false }.index()];
             let all: u32 = counts.iter().sum();
             let state = PHASE_STATES[phase_state_index(phase.state)];
@@ -145,7 +144,7 @@ impl Update {
                 }
             }
         }
-        self.add("packages_running", running);
+        self.add("packages_running", snapshot.packages_running());
         self.add("packages_failed", packages.failed);
         self.add("packages_skipped", packages.skipped);
     }

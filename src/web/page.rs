@@ -152,7 +152,10 @@ fn phases(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
             Text(&phase.key),
             Text(&phase.title)
         )?;
-        for count in phase.counts.packages {
+        if phase.counts.is_none() {
+            out.write_str(&"<td></td>".repeat(PACKAGE_STATES.len()))?;
+        }
+        for count in phase.counts.iter().flat_map(|counts| counts.packages) {
             write!(out, "<td class=\"n{}\">{count}</td>", if count == 0 { " none" } else { "" })?;
         }
         out.write_str("</tr>\n")?;

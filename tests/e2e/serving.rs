@@ -156,6 +156,55 @@ fn a_sidecar_sees_runs_of_a_changed_definition_by_that() {
 }
 
 #[test]
+fn what_a_run_did_outlives_its_definition() {
+    let one = "package: one\nversion: 1\ntasks: {build: ':'}\n";
+    let space = Space::with(one);
+    space.run(0);
+    let more = format!("{one}---\npackage: two\nversion: 1\ntasks: {{build: ':'}}\n");
+    space.packages(&more);
+    let served = Served::start(&space);
+    served.kiln.says("the run is of another definition than there is now");
+    let metrics = served.metrics();
+    assert_eq!(served.run(), state("completed", 0.0));
+    assert_eq!(metrics["kiln_phase_state{phase=\"main\",state=\"completed\"}"], 1.0);
+    assert!(!metrics.contains_key("kiln_packages{phase=\"main\",state=\"pending\"}"));
+    let status = space.kiln(&["status", "--json"]).exits(0).json();
+    assert_eq!(status["progress"]["packages_total"], 1);
+}
+
+#[test]
+fn nobody_is_shown_runs_of_a_definition_with_another_name() {
+    let recipe = "package: one\nversion: 1\ntasks: {build: ':'}\n";
+    let space = Space::with(recipe);
+    space.run(0);
+    space.document(&format!("name: other\n{}", one_phase(recipe, "")));
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["status"], &["gates"], &["plan"]] {
+        space.kiln(command).exits(2).says("holds runs of the definition `definition`");
+    }
+}
+
+#[test]
+fn a_state_directory_that_was_made_anew_has_its_one_sidecar_still() {
+    let space = Space::with("package: one\nversion: 1\ntasks: {build: ':'}\n");
+    let served = Served::start(&space);
+    space.run(0);
+    fs::remove_dir_all(space.state()).unwrap();
+    space.run(0);
+    served.kiln.says("was made anew");
+    let words = format!("another sidecar (pid {})", served.kiln.pid());
+    space.kiln(&["serve", "--listen", "127.0.0.1:0"]).exits(6).says(&words);
+    while ask_at(&space, Side::Sidecar, "POST", &command(&json!({"operation": "status"}))).0 != 200 {}
+    assert_eq!(served.run(), state("completed", 0.0));
+
+    // Another is faster.
+    served.kiln.signal(Signal::STOP);
+    fs::remove_dir_all(space.state()).unwrap();
+    let other = Served::start(&space);
+    served.kiln.signal(Signal::CONT);
+    served.kiln.wait().exits(6).says(&format!("another sidecar (pid {})", other.kiln.pid()));
+}
+
+#[test]
 fn a_sidecar_outlives_whatever_becomes_of_the_ledger() {
     let space = Space::with("package: one\nversion: 1\ntasks: {install: 'echo 1 > \"$DESTDIR/one\"'}\n");
     space.run(0);

@@ -165,7 +165,8 @@ pub fn audit(job: &Job) -> Result<Audit, DriverError> {
     }
     for (package, path, what) in rebuilt {
         let (path, what) = (path.into(), what.into());
-        records.push(Record::PackageDamaged { package, path, what, archive: false });
+        let phase = past.installed.get(&package).map(|merged| Arc::clone(&merged.phase)).unwrap_or_default();
+        records.push(Record::PackageDamaged { phase, package, path, what, archive: false });
     }
     if !records.is_empty() {
         ledger.append(past.last, wall_now(), &records)?;

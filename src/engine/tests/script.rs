@@ -355,7 +355,7 @@ fn show_record(record: &Record) -> String {
         }
         Record::PackageFailed { package, task } => format!("package_failed {package}.{}", task.name()),
         Record::Verified { packages, .. } => format!("verified {}", list(packages)),
-        Record::PackageDamaged { package, path, what, archive } => {
+        Record::PackageDamaged { package, path, what, archive, .. } => {
             format!("package_damaged {package} {path} {what}{}", if *archive { "" } else { " lost" })
         }
         Record::CheckpointTaken { checkpoint, kind, phase, packages, verified, .. } => format!(

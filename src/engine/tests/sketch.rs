@@ -1,7 +1,7 @@
 //! Plans from a few words.
 //!
 //! ```text
-//! method parallel               # and: attempts 3, delay 60, disabled, same (stop_on_same_failure)
+//! method parallel               # and: attempts 3, threshold 3, channels system_log email, delay 60, disabled, same (stop_on_same_failure)
 //! gates                         # all reasons open one; without this line none does
 //! wait                          # for a person (`Engine::waiting`)
 //! recover cleanup_failed_build retry_build     # the procedure of every class; without this line none
@@ -88,6 +88,12 @@ pub(crate) fn definition(words: &str) -> Definition {
                 }
             }
             Some("attempts") => rules.max_attempts = tokens.next().unwrap().parse().unwrap(),
+            Some("threshold") => rules.escalation_threshold = tokens.next().unwrap().parse().unwrap(),
+            Some("channels") => {
+                let channel = |word: &str| serde_yaml::from_str(word).unwrap();
+                definition.document.error_recovery.manual_intervention.notification_channels =
+                    tokens.map(channel).collect();
+            }
             Some("delay") => rules.delay_between_attempts = Seconds(tokens.next().unwrap().parse().unwrap()),
             Some("checkpoints") => {
                 let wanted = &mut definition.document.progress_tracking.checkpoints;

@@ -132,7 +132,13 @@ fn others() -> Vec<Record> {
         },
         Record::GateClosed { gate: 3 },
         Record::Verified { packages: vec![package()], at: 0 },
-        Record::PackageDamaged { package: package(), path: text(), what: text(), archive: true },
+        Record::PackageDamaged {
+            phase: phase(),
+            package: package(),
+            path: text(),
+            what: text(),
+            archive: true,
+        },
         Record::CheckpointTaken {
             checkpoint: 1,
             kind: CheckpointType::Full,

@@ -5,8 +5,9 @@ use crate::engine::message::Record;
 use crate::failure::Category;
 use crate::ledger::Entry;
 use crate::observe::Snapshot;
+use crate::observe::facts::RunnerFacts;
 use crate::observe::live::{Filesystem, Sample};
-use crate::observe::status::{BuildStatus, Monitoring};
+use crate::observe::status::{BuildStatus, Health, Monitoring};
 use crate::observe::updates::{Schedule, Update};
 
 use super::story::{EPOCH, Play, SECOND, Story, quick};
@@ -109,6 +110,19 @@ fn a_run_without_a_runner_is_paused_and_down() {
     assert_eq!(health(&healthy)["metrics"]["health_status"], "healthy");
 }
 
+#[test]
+fn a_run_that_somebody_has_paused_needs_attention_as_well_where_nothing_can_be_recorded() {
+    let (mut story, _) = halfway();
+    let paused = Record::RunPaused { reason: "lunch".into(), held: true };
+    let last = story.entries.last().unwrap().clone();
+    story.entries.push(Entry { seq: last.seq + 1, record: paused, ..last });
+    let mut snapshot = story.progress().snapshot(story.now(), true);
+    assert_eq!(Monitoring::of(&snapshot).metrics.health_status, Health::Degraded);
+    let blocked = Some("the disk is full".to_owned());
+    snapshot.runner = Some(RunnerFacts { blocked, ..RunnerFacts::default() });
+    assert_eq!(Monitoring::of(&snapshot).metrics.health_status, Health::Attention);
+}
+
 /// A runner that is there, and is waited for (`--linger`), runs nothing either.
 #[test]
 fn nothing_of_a_paused_run_runs() {
@@ -124,7 +138,7 @@ fn nothing_runs(snapshot: &Snapshot) {
     let text = Update::of(snapshot, &Sample::default()).to_string();
     assert!(text.contains(" packages_running=0 "), "{text}");
     assert!(text.contains(" running=none"), "{text}");
-    let counts: Vec<_> = snapshot.phases.iter().map(|phase| phase.counts).collect();
+    let counts: Vec<_> = snapshot.phases.iter().filter_map(|phase| phase.counts).collect();
     // gcc and its build are back in the queue, and none is lost.
     assert_eq!(counts[0].packages, [1, 0, 1, 0, 0]);
     assert_eq!(counts[0].tasks[1..3], [1, 0]);

@@ -6,6 +6,7 @@ mod events;
 mod exposition;
 mod figures;
 mod forecast;
+mod foreign;
 mod heard;
 pub(crate) mod story;
 mod table;
