@@ -93,7 +93,7 @@ enum Command {
     History(history::History),
     /// List, verify and restore checkpoints
     Checkpoint(checkpoint::Checkpoint),
-    /// Delete what is not needed any more
+    /// Delete what is not needed any more: without options work directories, and archives that are not in the sysroot
     Clean(clean::Clean),
     /// Say which permissions are missing here, how they are granted, and what kiln does without; and what phases require
     ///
