@@ -88,6 +88,11 @@ impl Messages {
         self.queue.counts()
     }
 
+    /// Waits until everything that was said is written, if somebody takes it.
+    pub(super) fn settle(&self) {
+        self.queue.is_written(PATIENCE);
+    }
+
     /// Where a run can be drawn, if anywhere.
     pub(super) fn screen(&self) -> Option<Screen> {
         self.display.is_live().then(|| Screen { queue: Arc::clone(&self.queue) })

@@ -24,7 +24,7 @@ use crate::driver::spawn;
 use crate::driver::{DriverError, Job};
 use crate::engine::message::Ending;
 use crate::failure::Category;
-use crate::ledger::lock::{LockError, RunnerLock};
+use crate::ledger::lock::{Holder, LockError, RunnerLock};
 use crate::observe::events::{TEXTFILE_FAILED, names};
 use crate::observe::human;
 use crate::observe::metrics::{self, BuildInfo};
@@ -111,8 +111,8 @@ impl Run {
             output::say("kiln: the state directory must not be the definition's own: say --state DIR");
             return Ok(Exit::Usage);
         }
-        // Before the address is taken from whoever else would have it.
-        if let Some(holder) = RunnerLock::runner(&job.state.lock()) {
+        // Before the address is taken from whoever else would have it. One that is dying lets go of the lock in a moment.
+        if let Some(holder) = RunnerLock::runner(&job.state.lock()).filter(Holder::is_alive) {
             let path = job.state.root().to_owned();
             return Err(DriverError::Lock(LockError::Held { path, holder: Some(holder) }).into());
         }
@@ -133,10 +133,6 @@ impl Run {
             return Ok(Exit::Requirements);
         }
         let server = server?;
-        if let Some(file) = &self.textfile {
-            // What it says of the last run would be shown beside this one. Where it cannot be deleted, it cannot be written either.
-            let _ = std::fs::remove_file(file);
-        }
 
         let mut progress = Progress::new(Arc::clone(&job.plan), job.limits());
         let linger = job.settings.linger.map(|linger| linger.0);
@@ -151,6 +147,10 @@ impl Run {
             move |durable| drop(sender.send(durable))
         };
         let mut driver = Driver::open(job.clone(), |entry| progress.fold(entry), observe())?;
+        if let Some(file) = &self.textfile {
+            // What it says of the last run would be shown beside this one. Where it cannot be deleted, it cannot be written either.
+            let _ = std::fs::remove_file(file);
+        }
         for gate in
             progress.state().gates.iter().filter(|(_, gate)| forced.contains(&gate.about().to_owned()))
         {
@@ -250,13 +250,15 @@ impl Run {
             );
         }
         // What was said before the end is read before it.
-        drop(messages);
+        messages.settle();
         // A reader that has gone away must not change what the run comes to.
         output::answer_if_heard(&summary);
         if let Some(server) = server {
             server.wait_for_final_scrapes(linger);
             server.shutdown();
         }
+        // Alerts that came meanwhile are written, too.
+        drop(messages);
         Ok(match ending {
             Ending::Completed => Exit::Completed,
             Ending::Error => Exit::Error,

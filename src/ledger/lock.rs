@@ -61,7 +61,7 @@ fn held(holder: Option<&Holder>, state: &Path) -> String {
         }
         Some(Holder { pid, .. }) => {
             format!(
-                "the lock of the state directory `{state}` is held, but not by the kiln that had it last (pid {pid} is not there): \
+                "the lock of the state directory `{state}` is held, but not by the kiln that had it last (pid {pid} is not there; or it is, in another container): \
                  `fuser -v {state}/*lock` says by whom; whoever can read the directory can hold it"
             )
         }
@@ -148,6 +148,11 @@ impl RunnerLock {
 }
 
 impl Holder {
+    /// Whether there is such a process, as far as this one sees others.
+    pub fn is_alive(&self) -> bool {
+        is_alive(self.pid)
+    }
+
     /// Who is in the file.
     fn read(handle: &mut File) -> Option<Self> {
         let mut text = String::new();

@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MOST: u64 = 16 * 1024 * 1024;
 /// The alerts that are about a gate.
 const ALERTS: &str = "KilnPersonRequired.*";
+/// By how much clocks of hosts may differ.
+const CLOCKS: Duration = Duration::from_secs(10);
 /// The labels of a target.
 const TARGET: [&str; 2] = ["job", "instance"];
 
@@ -92,6 +94,8 @@ fn yes() -> bool {
 #[serde(rename_all = "camelCase")]
 struct Alert {
     labels: BTreeMap<String, String>,
+    #[serde(default)]
+    starts_at: String,
     status: Suppressed,
 }
 
@@ -167,10 +171,18 @@ impl Alertmanager {
             labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
         matchers[0] =
             Matcher { name: "alertname".into(), value: ALERTS.into(), is_regex: true, is_equal: true };
-        // Another host may build the same definition, and have a gate with that number.
+        // Another host may build the same definition, and have a gate with that number; what fired before this one was open is its.
         let alerts: Vec<Alert> = self.ask("/api/v2/alerts", None::<&()>)?;
+        let opened = Timestamp::from_nanosecond(i128::from(gate.opened)).unwrap_or(Timestamp::MIN);
+        let is_ours = |alert: &&Alert| {
+            let since = alert
+                .starts_at
+                .parse()
+                .is_ok_and(|at: Timestamp| at.saturating_add(CLOCKS).is_ok_and(|at| at >= opened));
+            has(alert, &labels) && since
+        };
         let target = |alert: &Alert| TARGET.map(|name| alert.labels.get(name).cloned().unwrap_or_default());
-        let targets: BTreeSet<_> = alerts.iter().filter(|alert| has(alert, &labels)).map(target).collect();
+        let targets: BTreeSet<_> = alerts.iter().filter(is_ours).map(target).collect();
         if let (Some(target), 1) = (targets.first(), targets.len()) {
             matchers.extend(TARGET.iter().zip(target).map(|(name, value)| Matcher::equal(name, value)));
         }

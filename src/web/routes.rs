@@ -213,10 +213,10 @@ fn is_of_this_host(headers: &HeaderMap) -> bool {
     let name = host.host();
     let own = rustix::system::uname();
     let own = own.nodename().to_string_lossy();
-    let first = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let short = own.split('.').next().unwrap_or_default();
     name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
-        || first(name) == first(&own)
+        || [&own, short].iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
 impl Answer {

@@ -67,7 +67,8 @@ impl Scrapes {
     /// Who is still to see this end, and for how long that is waited for at most.
     pub(super) fn awaited(&self, end: u64) -> Option<(IpAddr, Duration)> {
         let now = Instant::now();
-        let (by, until) = self.seen.lock().awaited(end, now)?;
+        let seen = self.seen.lock();
+        let (by, until) = seen.awaited(end, now).filter(|_| !seen.given_up)?;
         Some((by, until.saturating_duration_since(now)))
     }
 
