@@ -6,14 +6,23 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use procfs::process::{MountInfo, MountInfos};
+use procfs::process::{MountInfo, MountInfos, Process};
 use procfs::{FromRead as _, Meminfo, ProcResult, ProcessCGroup, ProcessCGroups};
 
 use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 /// Cores that this process may use.
 pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+}
+
+/// Whether there is such a process, and no corpse: where nobody buries the dead they still have their ids.
+pub fn is_alive(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let stat = || Process::new(pid.as_raw_pid()).and_then(|process| process.stat());
+    test_kill_process(pid) != Err(Errno::SRCH) && !stat().is_ok_and(|stat| matches!(stat.state, 'Z' | 'X'))
 }
 
 /// Bytes of memory that can be used without swapping: `MemAvailable`, capped by what the limits of our cgroup and

@@ -149,13 +149,10 @@ impl Row {
 
 impl Verify {
     fn run(self) -> anyhow::Result<Exit> {
-        let (job, _) = match self.target.job(Vec::new()) {
+        let job = match self.target.job_that_ran() {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
-        if !job.state.ledger().exists() {
-            return Ok(target::no_run(&job));
-        }
         let audit = audit::audit(&job)?;
         if self.json {
             output::answer_json(&Answer::of(&audit))?;

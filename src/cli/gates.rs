@@ -11,7 +11,7 @@ use super::{Exit, output};
 use crate::config::document::GateReason;
 use crate::driver::answer;
 use crate::engine::message::{ANSWERS, Answer};
-use crate::failure::{Evidence, Failure};
+use crate::failure::{Category, Evidence, Failure};
 use crate::observe::Progress;
 use crate::observe::human::{self, plain};
 use crate::observe::observer;
@@ -90,7 +90,7 @@ impl Gates {
             Some(Which::Ack(ack)) => return ack.run(),
             None => {}
         }
-        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
+        let job = match self.target.job_that_ran() {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
@@ -134,7 +134,7 @@ impl<'a> Shown<'a> {
             phase: &gate.phase,
             package: gate.package.as_deref(),
             task: gate.task.map(TaskKind::name),
-            category: failure.map(|failure| failure.category.name()),
+            category: gate.category.map(Category::name),
             evidence: failure.map(|failure| failure.evidence.clone()).or_else(|| {
                 let text = gate.why.clone()?;
                 Some(Evidence { source: "kiln".into(), line: None, text })
@@ -197,7 +197,7 @@ impl Ack {
                 return Ok(Exit::Usage);
             }
         };
-        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
+        let job = match self.target.job_that_ran() {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };
@@ -232,7 +232,7 @@ impl Ack {
 
 impl Shell {
     fn run(self) -> anyhow::Result<Exit> {
-        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
+        let job = match self.target.job_that_ran() {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };

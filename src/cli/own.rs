@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use super::logging::Lost;
 use crate::doctor::Permissions;
 use crate::driver::Job;
@@ -23,7 +25,6 @@ use crate::observe::observer::now;
 use crate::observe::snapshot::RunningTask;
 use crate::plan::PhaseId;
 use crate::web::command::{Command, Operation, Rejection, is_new};
-use parking_lot::Mutex;
 
 /// The runner in this process.
 pub(super) struct Own {

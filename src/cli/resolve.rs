@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::speak::{Spoken, speak};
-use super::target::{self, StateTarget};
+use super::target::StateTarget;
 use super::{Exit, output};
 use crate::driver::{DriverError, Job, answer};
 use crate::engine::gate;
@@ -62,7 +62,7 @@ impl Resolve {
             output::say("kiln: --jobs goes with `retry`");
             return Ok(Exit::Usage);
         }
-        let job = match self.target.job(Vec::new()).and_then(|(job, _)| target::ran(&job).map(|()| job)) {
+        let job = match self.target.job_that_ran() {
             Ok(job) => job,
             Err(exit) => return Ok(exit),
         };

@@ -95,12 +95,14 @@ impl Run {
             return Ok(exit);
         }
         if let Some(file) = &self.textfile {
-            let wrong = match (directory_of(file).is_dir(), file.is_dir()) {
-                (false, _) => "there is no such directory",
-                (true, true) => "that is a directory: name a file in it, such as kiln.prom",
-                (true, false) => "",
+            let wrong = if !directory_of(file).is_dir() {
+                Some("there is no such directory")
+            } else if file.is_dir() {
+                Some("that is a directory: name a file in it, such as kiln.prom")
+            } else {
+                None
             };
-            if !wrong.is_empty() {
+            if let Some(wrong) = wrong {
                 output::say(&format!("kiln: --textfile `{}`: {wrong}", file.display()));
                 return Ok(Exit::Usage);
             }
@@ -326,12 +328,9 @@ pub(super) fn address(settings: &Settings) -> SocketAddr {
     settings.listen.map_or_else(|| DEFAULT_LISTEN.into(), |listen| listen.0)
 }
 
-/// Who wants users and TLS must not get a server that is open to all.
+/// Says why nothing can be served; `or`: what else than unsetting it helps.
 pub(super) fn refuse_web_config(job: &Job, or: &str) -> Option<Exit> {
-    let file = job.settings.web_config_file.as_ref()?.display();
-    output::say(&format!(
-        "kiln: `web_config_file: {file}`, but this kiln has neither TLS nor users yet: unset it{or}"
-    ));
+    output::say(&format!("kiln: {}: unset it{or}", job.settings.web_config_refusal()?));
     Some(Exit::Requirements)
 }
 

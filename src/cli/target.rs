@@ -203,6 +203,12 @@ impl StateTarget {
         };
         Ok((job, sound.planned))
     }
+
+    /// The same for commands that are about a run, of a definition that was ever run there.
+    pub(super) fn job_that_ran(&self) -> Result<Job, Exit> {
+        let (job, _) = self.job(Vec::new())?;
+        if job.state.ledger().exists() { Ok(job) } else { Err(no_run(&job)) }
+    }
 }
 
 /// All that a definition's ledger says, as far as that cannot be taken back.
@@ -215,12 +221,7 @@ pub(super) fn progress(job: &Job) -> anyhow::Result<Progress> {
     Ok(progress)
 }
 
-/// Whether anything was ever run there. If not, it is said where that is: whoever asks may be in another directory than he thinks.
-pub(super) fn ran(job: &Job) -> Result<(), Exit> {
-    if job.state.ledger().exists() { Ok(()) } else { Err(no_run(job)) }
-}
-
-/// Says that there was no run.
+/// Says that there was no run, and where: whoever asks may be in another directory than he thinks.
 pub(super) fn no_run(job: &Job) -> Exit {
     output::say(&format!(
         "kiln: `{}` has no run yet in `{}` (another definition is named by DIR, another place by --state)",

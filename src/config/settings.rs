@@ -177,6 +177,14 @@ pub const HOST_ONLY: [(&str, &str); 5] = [
 
 const DAY: u64 = 86_400;
 
+impl Settings {
+    /// Why nothing can be served: who wants users and TLS must not get a server that is open to all.
+    pub fn web_config_refusal(&self) -> Option<String> {
+        let file = self.web_config_file.as_ref()?.display();
+        Some(format!("`web_config_file: {file}`, but this kiln has neither TLS nor users yet"))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let seconds = |s| Duration(std::time::Duration::from_secs(s));

@@ -14,11 +14,11 @@ use rustix::fs::{
     Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, accessat, flock, makedev, mknodat,
 };
 use rustix::io::Errno;
-use rustix::process::{Pid, getpid, test_kill_process};
 
 use crate::driver::credentials::Own;
 use crate::driver::spawn::User;
 use crate::driver::{SCRATCH_BELOW_WORK, wall_now};
+use crate::host;
 use crate::ledger::place::{SCRATCH, StateDir};
 use crate::ledger::{FILES, Ledger};
 
@@ -204,14 +204,8 @@ pub(super) fn sweep(state: &StateDir) {
 
 /// Whether a process id is that of nobody any more; our own was somebody else's before.
 pub(super) fn is_dead(maker: &str) -> bool {
-    let maker = maker.parse::<u32>().ok().and_then(|maker| i32::try_from(maker).ok());
-    let Some(maker) = maker.and_then(Pid::from_raw) else { return false };
-    // Where nobody buries the dead they still have their ids.
-    let is_unburied = || {
-        let process = procfs::process::Process::new(maker.as_raw_pid());
-        process.and_then(|process| process.stat()).is_ok_and(|stat| matches!(stat.state, 'Z' | 'X'))
-    };
-    maker == getpid() || test_kill_process(maker) == Err(Errno::SRCH) || is_unburied()
+    let maker = maker.parse().ok().filter(|maker| (1..=i32::MAX.cast_unsigned()).contains(maker));
+    maker.is_some_and(|maker| maker == std::process::id() || !host::is_alive(maker))
 }
 
 impl Drop for Scratch {

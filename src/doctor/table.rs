@@ -413,9 +413,7 @@ fn control_socket(trial: &Trial) -> Done {
 /// That somebody else has the address is no lack of permission; a run that must have it says so itself.
 fn listen(trial: &Trial) -> Done {
     let Listening::Would { address, .. } = trial.listening else { return Ok(()) };
-    if let Some(file) = &trial.job().settings.web_config_file {
-        let why =
-            format!("`web_config_file: {}`, but this kiln has neither TLS nor users yet", file.display());
+    if let Some(why) = trial.job().settings.web_config_refusal() {
         let grant = Grant::Only("unset it, or say --no-listen".to_owned());
         return Err(Missing { grant, ..Missing::because(why) });
     }

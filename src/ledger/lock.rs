@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::host;
+
 /// How long a child of a killed runner may take to let go of the lock, which it had no time to.
 const DYING: Duration = Duration::from_secs(5);
 /// Between two tries then.
@@ -56,7 +58,7 @@ fn held(holder: Option<&Holder>, state: &Path) -> String {
     let state = state.display();
     match holder {
         None => format!("another runner holds the state directory `{state}`"),
-        Some(Holder { pid, role }) if is_alive(*pid) => {
+        Some(holder @ Holder { pid, role }) if holder.is_alive() => {
             format!("another {} (pid {pid}) holds the state directory `{state}`", role.name())
         }
         Some(Holder { pid, .. }) => {
@@ -108,7 +110,7 @@ impl RunnerLock {
                 Ok(()) => break,
                 Err(Errno::WOULDBLOCK) => {
                     let holder = Holder::read(&mut handle);
-                    let dies = holder.as_ref().is_some_and(|holder| !is_alive(holder.pid));
+                    let dies = holder.as_ref().is_some_and(|holder| !holder.is_alive());
                     let patience = if dies { DYING } else { LOOKING };
                     if begun.elapsed() > patience {
                         return Err(LockError::Held { path: state.to_owned(), holder });
@@ -148,9 +150,10 @@ impl RunnerLock {
 }
 
 impl Holder {
-    /// Whether there is such a process, as far as this one sees others.
+    /// Whether there is such a process, as far as this one sees others. Whose it is does not matter: who holds the lock has written
+    /// its own pid.
     pub fn is_alive(&self) -> bool {
-        is_alive(self.pid)
+        host::is_alive(self.pid)
     }
 
     /// Who is in the file.
@@ -163,10 +166,4 @@ impl Holder {
         let role = words.next().and_then(|word| ROLES.into_iter().find(|role| role.name() == word));
         Some(Self { pid, role: role.unwrap_or(Role::Runner) })
     }
-}
-
-/// Whether there is such a process, and no corpse. Whose it is does not matter: who holds the lock has written its own pid.
-fn is_alive(pid: u32) -> bool {
-    let stat = i32::try_from(pid).ok().and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok());
-    stat.is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+
 use crate::ledger::lock::RunnerLock;
 use crate::ledger::place::StateDir;
 use crate::ledger::{Entry, LedgerError};
-use parking_lot::Mutex;
 
 use super::facts::{RunnerFacts, Sum};
 use super::follow::{Followed, Follower};
