@@ -80,6 +80,8 @@ impl Serve {
             if run.build_id.is_empty() { "no run yet".to_owned() } else { format!("run {}", run.build_id) };
         tracing::info!("metrics of {} ({what}) at http://{}/metrics", job.plan.definition, server.addr());
         while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            // Where there was no run before, somebody may have begun one of another definition.
+            job.must_be_of(&observer.with(|progress| Arc::clone(progress.definition())))?;
             if seat.is_lost() {
                 drop(control);
                 seat = Seat::take(&job.state)?;

@@ -181,6 +181,13 @@ fn nobody_is_shown_runs_of_a_definition_with_another_name() {
     for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["status"], &["gates"], &["plan"]] {
         space.kiln(command).exits(2).says("holds runs of the definition `definition`");
     }
+    // Of a run that is begun later it is seen by whoever looks.
+    let empty = Space::with(recipe);
+    let served = Served::start(&empty);
+    empty.document(&format!("name: other\n{}", one_phase(recipe, "")));
+    empty.run(0);
+    served.get("/metrics");
+    served.kiln.wait().exits(2).says("holds runs of the definition `other`");
 }
 
 #[test]
